@@ -1,0 +1,31 @@
+"""Ids: runs are UUIDv7 (ordered by time of creation), definitions are kebab-case slugs."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import uuid_utils.compat
+
+SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
+MAX_SLUG_LENGTH = 100
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): ids made later compare greater, to the millisecond."""
+    return uuid_utils.compat.uuid7()
+
+
+def parse_id(text: str) -> UUID | None:
+    """The UUID a client's text names, or None when the text is not a UUID in its usual 36-character form."""
+    if len(text) != 36:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def is_slug(text: str) -> bool:
+    """Whether the text is a kebab-case slug of at most 100 characters, as in ``checksum-tree``."""
+    return len(text) <= MAX_SLUG_LENGTH and SLUG.match(text) is not None

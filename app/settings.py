@@ -1,0 +1,83 @@
+"""Every setting of Taskloom, read from the environment (prefix ``TASKLOOM_``) and never at import time."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SHIPPED_TASKS = "workers.tasks"
+
+
+class Settings(BaseSettings):
+    """The settings of one process; durations are seconds, sizes are bytes, as each name says.
+
+    ``DATABASE_URL``, ``REDIS_URL`` and ``PORT`` go by their usual names; all others carry the prefix ``TASKLOOM_``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TASKLOOM_", extra="ignore", frozen=True, populate_by_name=True)
+
+    # Where the servers are.
+    database_url: str = Field(
+        default="postgresql://postgres@127.0.0.1:5432/taskloom", validation_alias=AliasChoices("DATABASE_URL")
+    )
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias=AliasChoices("REDIS_URL"))
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+
+    # The HTTP server.
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("PORT", "TASKLOOM_PORT"))
+    allow_anonymous: bool = False
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # Task code: modules that are imported for their ``@task`` functions, besides the shipped ones.
+    tasks: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # Limits for what clients send and what runs write.
+    max_input_bytes: int = Field(default=256 * 1024, ge=1)
+    max_output_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_state_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_log_message_bytes: int = Field(default=16 * 1024, ge=64)
+    max_log_data_bytes: int = Field(default=16 * 1024, ge=64)
+    max_log_lines: int = Field(default=1_000_000, ge=1)
+    max_bulk_items: int = Field(default=10_000, ge=1)
+    max_page_size: int = Field(default=200, ge=1)
+    default_page_size: int = Field(default=50, ge=1)
+    count_limit: int = Field(default=10_000, ge=1)
+    max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    max_query_tokens: int = Field(default=1000, ge=10)
+    max_query_depth: int = Field(default=15, ge=1)
+    max_query_cost: int = Field(default=100_000, ge=1)
+
+    # The worker.
+    queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
+    concurrency: int = Field(default=100, ge=1, le=10_000)
+    lease_seconds: float = Field(default=30.0, gt=0)
+    heartbeat_seconds: float = Field(default=10.0, gt=0)
+    reap_seconds: float = Field(default=5.0, gt=0)
+    dispatch_seconds: float = Field(default=1.0, gt=0)
+    poll_seconds: float = Field(default=1.0, gt=0)
+    abort_grace_seconds: float = Field(default=30.0, ge=0)
+    drain_seconds: float = Field(default=20.0, ge=0)
+    stall_seconds: float = Field(default=600.0, gt=0)
+    max_interruptions: int = Field(default=20, ge=0)
+
+    @field_validator("tasks", "queues", "allowed_origins", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def task_modules(self) -> tuple[str, ...]:
+        """The modules to import for their definitions: the shipped ones first, then the user's own."""
+        return (SHIPPED_TASKS, *self.tasks)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once at the first call."""
+    return Settings()
