@@ -1,0 +1,157 @@
+"""The database: one engine for sessions, one asyncpg pool for the batched writes, and the only ``commit``.
+
+Use cases open ``read()`` or ``write()``; the two are different types, so that a function that takes a ``WriteSession``
+cannot be handed a reading one. The engine's hot statements use ``pipe()``, a plain asyncpg connection in a transaction
+of its own: arrays in, rows out, without an ORM between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import asyncpg.exceptions
+import orjson
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import ServiceUnavailable
+
+Row = Mapping[str, Any]
+
+
+class Pipe(Protocol):
+    """What Taskloom uses of an asyncpg connection."""
+
+    async def execute(self, query: str, *args: Any) -> str: ...
+    async def fetch(self, query: str, *args: Any) -> list[Row]: ...
+    async def fetchrow(self, query: str, *args: Any) -> Row | None: ...
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+    async def copy_records_to_table(
+        self, table_name: str, *, records: Iterable[Sequence[Any]], columns: Sequence[str]
+    ) -> str: ...
+
+
+DISCONNECTED = (
+    OSError,
+    asyncpg.exceptions.InterfaceError,
+    asyncpg.exceptions.InternalClientError,
+    asyncpg.exceptions.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.TooManyConnectionsError,
+    asyncpg.exceptions.CannotConnectNowError,
+    InterfaceError,
+    OperationalError,
+    PoolTimeout,
+)
+"""Errors that say "no connection, outcome unknown" and nothing about the statement itself."""
+
+
+class ReadSession(AsyncSession):
+    """A session that only reads."""
+
+
+class WriteSession(AsyncSession):
+    """A session whose changes are committed when its block ends without an error."""
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether an error means that the database could not be reached, so that the outcome of the call is unknown."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, DISCONNECTED)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text for a jsonb column. Raises ``TypeError`` when it is not JSON."""
+    return orjson.dumps(value).decode()
+
+
+class Database:
+    """The connections of one process to PostgreSQL.
+
+    ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._dsn = plain_url(url)
+        self._pool_size = pool_size
+        self._pool: Any = None
+        self._engine: AsyncEngine = create_async_engine(
+            with_driver(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            json_serializer=json_text,
+            json_deserializer=orjson.loads,
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[ReadSession, None]:
+        """A session for reading, in one transaction. Raises ``ServiceUnavailable`` when the database is away."""
+        with _unavailable_named():
+            async with ReadSession(self._engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncGenerator[WriteSession, None]:
+        """A session for writing, committed at the end of the block. Raises ``ServiceUnavailable``."""
+        with _unavailable_named():
+            async with WriteSession(self._engine, expire_on_commit=False) as session:
+                yield session
+                await session.commit()
+
+    @asynccontextmanager
+    async def pipe(self) -> AsyncGenerator[Pipe, None]:
+        """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are."""
+        async with (await self._open_pool()).acquire() as connection, connection.transaction():
+            yield cast(Pipe, connection)
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncGenerator[Pipe, None]:
+        """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
+        async with (await self._open_pool()).acquire() as connection:
+            yield cast(Pipe, connection)
+
+    async def _open_pool(self) -> Any:
+        if self._pool is None:
+            # min_size=0 so that opening the pool cannot fail; it is the first use that may.
+            create_pool = cast(Any, asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
+            self._pool = create_pool(self._dsn, min_size=0, max_size=self._pool_size, command_timeout=60)
+        await self._pool
+        return self._pool
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._pool is not None:
+            self._pool.terminate()
+        await self._engine.dispose()
+
+
+class _unavailable_named:
+    """Turns the driver's ways of saying "no connection" into the one refusal that users see."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and is_disconnect(error):
+            raise ServiceUnavailable from error
+
+
+def plain_url(url: str) -> str:
+    """The URL without SQLAlchemy's ``+asyncpg``, as asyncpg and libpq take it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme="postgresql")) if parts.netloc else url.replace("+asyncpg", "", 1)
+
+
+def with_driver(url: str) -> str:
+    """The URL with SQLAlchemy's ``+asyncpg``."""
+    scheme, rest = plain_url(url).split("://", 1)
+    return f"{scheme}+asyncpg://{rest}"

@@ -1,0 +1,176 @@
+"""Every refusal of Taskloom by name: an error a user can cause, with a message that says what is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The code of a refusal, for programs to act on."""
+
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    INVALID_TASK_INPUT = "INVALID_TASK_INPUT"
+    TASK_DEFINITION_NOT_FOUND = "TASK_DEFINITION_NOT_FOUND"
+    TASK_RUN_NOT_FOUND = "TASK_RUN_NOT_FOUND"
+    TASK_RUN_NOT_ABORTABLE = "TASK_RUN_NOT_ABORTABLE"
+    TASK_RUN_NOT_FINAL = "TASK_RUN_NOT_FINAL"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNIQUE_CONFLICT = "UNIQUE_CONFLICT"
+    TRIGGER_REFUSED = "TRIGGER_REFUSED"
+    CODE_NOT_LOADED = "CODE_NOT_LOADED"
+    FORBIDDEN = "FORBIDDEN"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+
+
+class TaskError(Exception):
+    """A refusal: raised by the service, shown to whoever asked, never logged as a crash.
+
+    ``message`` is a sentence for people, ``code`` is for programs, ``path`` names the argument that is wrong
+    (camelCase segments from the mutation's input downwards, as in ``("input", "delaySeconds")``).
+    """
+
+    code: ErrorCode = ErrorCode.BAD_USER_INPUT
+
+    def __init__(self, message: str, *, path: tuple[str, ...] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class InvalidArgument(TaskError):
+    """An argument is outside of what is allowed."""
+
+    code = ErrorCode.BAD_USER_INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class InputIssue:
+    """One thing wrong with a task's input: where (path from the input's root), what, and which rule it broke."""
+
+    path: tuple[str, ...]
+    message: str
+    type: str
+
+
+class InvalidTaskInput(TaskError):
+    """The input does not fit the definition's schema; ``issues`` says where."""
+
+    code = ErrorCode.INVALID_TASK_INPUT
+
+    def __init__(self, definition_id: str, issues: tuple[InputIssue, ...]) -> None:
+        first = issues[0]
+        place = f" at {'.'.join(first.path)}" if first.path else ""
+        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        super().__init__(
+            f"The input does not fit the schema of '{definition_id}'{place}: {first.message}{more}. "
+            f'taskDefinition(id: "{definition_id}") {{ inputSchema }} shows what is allowed.',
+            path=("input", "input", *first.path),
+        )
+        self.issues = issues
+
+
+class TaskDefinitionNotFound(TaskError):
+    """No definition of that id is published."""
+
+    code = ErrorCode.TASK_DEFINITION_NOT_FOUND
+
+    def __init__(self, definition_id: str) -> None:
+        super().__init__(
+            f"There is no task definition '{definition_id[:100]}'. taskDefinitions lists those there are; "
+            "your own come from the modules named in TASKLOOM_TASKS.",
+            path=("input", "definitionId"),
+        )
+        self.definition_id = definition_id
+
+
+class TaskRunNotFound(TaskError):
+    """No run has that id."""
+
+    code = ErrorCode.TASK_RUN_NOT_FOUND
+
+    def __init__(self, run_id: object, *, path: tuple[str, ...] = ("input", "id")) -> None:
+        super().__init__(
+            f"There is no task run '{str(run_id)[:100]}'. A run's id is the UUID that triggerTask returned.", path=path
+        )
+        self.run_id = str(run_id)
+
+
+class TaskRunNotAbortable(TaskError):
+    """The run is already final, so there is nothing to abort."""
+
+    code = ErrorCode.TASK_RUN_NOT_ABORTABLE
+
+    def __init__(self, run_id: object, status: str) -> None:
+        super().__init__(f"Run {run_id} is {status}, which is final; only a run that is not final can be aborted.")
+        self.run_id = str(run_id)
+        self.status = status
+
+
+class TaskRunNotFinal(TaskError):
+    """The run is still live, so it cannot be run again from its last state."""
+
+    code = ErrorCode.TASK_RUN_NOT_FINAL
+
+    def __init__(self, run_id: object, status: str) -> None:
+        super().__init__(
+            f"Run {run_id} is {status}; only a final run can go on from its last state. "
+            "Abort it first, or rerun it from START."
+        )
+        self.run_id = str(run_id)
+        self.status = status
+
+
+class IdempotencyConflict(TaskError):
+    """The idempotency key was used before, with another input."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+    def __init__(self, key: str, run_id: object) -> None:
+        super().__init__(
+            f"The idempotency key '{key}' belongs to run {run_id}, which was triggered with another input. "
+            "Use a new key for new work.",
+            path=("input", "idempotencyKey"),
+        )
+        self.run_id = str(run_id)
+
+
+class UniqueConflict(TaskError):
+    """A live run holds the same unique key."""
+
+    code = ErrorCode.UNIQUE_CONFLICT
+
+    def __init__(self, key: str, run_id: object) -> None:
+        super().__init__(
+            f"Run {run_id} holds the unique key '{key}' and is not final yet. Wait for it, or abort it.",
+            path=("input", "uniqueKey"),
+        )
+        self.run_id = str(run_id)
+
+
+class TriggerRefused(TaskError):
+    """The definition's own ``before_trigger`` said no. Raise it there, with the reason as a sentence."""
+
+    code = ErrorCode.TRIGGER_REFUSED
+
+
+class CodeNotLoaded(TaskError):
+    """The definition has a ``before_trigger`` and this process has not loaded the code that could run it."""
+
+    code = ErrorCode.CODE_NOT_LOADED
+
+    def __init__(self, definition_id: str, module: str) -> None:
+        super().__init__(
+            f"'{definition_id}' checks every trigger with its own code, which this process has not loaded. "
+            f"Add '{module}' to TASKLOOM_TASKS of this process.",
+            path=("input", "definitionId"),
+        )
+
+
+class ServiceUnavailable(TaskError):
+    """The database does not answer."""
+
+    code = ErrorCode.SERVICE_UNAVAILABLE
+
+    def __init__(self, what: str = "The database does not answer. Nothing was changed; try again shortly.") -> None:
+        super().__init__(what)

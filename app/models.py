@@ -1,0 +1,258 @@
+"""The tables, with the constraints that let the database refuse nonsense. No relationships, no I/O.
+
+Enums are text with a CHECK, because PostgreSQL's own enum types cannot lose a value and SQLModel would store the
+members' names in them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
+
+Json = dict[str, Any]
+
+
+class TaskLogLevel(StrEnum):
+    """How much a log line matters."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    """A CHECK that a text column holds one of an enum's values (or NULL, where the column allows it)."""
+    allowed = ", ".join(f"'{value.value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+def statuses(values: frozenset[TaskRunStatus]) -> str:
+    """A set of statuses as an SQL list, in a fixed order so that the text of an index never changes by chance."""
+    return "(" + ", ".join(f"'{status.value}'" for status in TaskRunStatus if status in values) + ")"
+
+
+def _time(*, nullable: bool = True, default: bool = False) -> Column[Any]:
+    return Column(DateTime(timezone=True), nullable=nullable, server_default=text("now()") if default else None)
+
+
+def _text(*, nullable: bool = False) -> Column[Any]:
+    return Column(Text, nullable=nullable)
+
+
+def _tags() -> Column[Any]:
+    return Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
+
+
+def _json() -> Column[Any]:
+    return Column(JSONB(none_as_null=True), nullable=True)
+
+
+class TaskDefinition(SQLModel, table=True):
+    """A definition as published by the processes that loaded its code; what lists and validation read."""
+
+    __tablename__ = "task_definitions"  # pyright: ignore[reportAssignmentType]
+
+    id: str = Field(sa_column=Column(String(100), primary_key=True))
+    title: str = Field(sa_column=_text())
+    description: str | None = Field(default=None, sa_column=_text(nullable=True))
+    module: str = Field(sa_column=_text())
+    version: str = Field(sa_column=_text())
+    input_schema: Json = Field(sa_column=Column(JSONB, nullable=False))
+    output_schema: Json | None = Field(default=None, sa_column=_json())
+    queue: str = Field(sa_column=_text())
+    priority: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    tags: list[str] = Field(sa_column=_tags())
+    max_iterations: int
+    max_attempts: int
+    timeout_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
+    is_private: bool = False
+    checks_trigger: bool = False
+    published_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+
+
+class TaskRun(SQLModel, table=True):
+    """One triggered execution of a definition: the truth about it, whoever executes it.
+
+    ``iteration`` and ``attempt`` name the current slice and try, or the next ones while no worker holds the run.
+    ``due_at`` is when it may be claimed (NULL while it waits for children), ``start_at`` when it was first meant to
+    start. ``claim_no`` and ``lease_owner`` fence every write of a worker; ``write_no`` counts those writes, so that one
+    whose reply was lost is recognised. ``log_count`` is the number of the last log line.
+    """
+
+    __tablename__ = "task_runs"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = (
+        one_of("status", TaskRunStatus),
+        one_of("status_reason", TaskRunStatusReason),
+        CheckConstraint(f"(status IN {statuses(FINAL)}) = (finished_at IS NOT NULL)", name="final_means_finished"),
+        CheckConstraint(f"(status IN {statuses(HELD)}) = (lease_owner IS NOT NULL)", name="held_means_leased"),
+        CheckConstraint("status <> 'ABORTING' OR abort_requested_at IS NOT NULL", name="aborting_means_asked"),
+        CheckConstraint("status <> 'SCHEDULED' OR started_at IS NULL", name="scheduled_means_not_started"),
+        CheckConstraint("iteration >= 1 AND attempt >= 1 AND interruptions >= 0", name="counters_count"),
+        # The order in which workers claim: priority, then due time, then age.
+        Index(
+            "task_runs_queued",
+            "queue",
+            text("priority DESC"),
+            "due_at",
+            "id",
+            postgresql_where=text("status = 'QUEUED'"),
+        ),
+        Index("task_runs_asleep", "due_at", postgresql_where=text("status IN ('SCHEDULED', 'WAITING')")),
+        Index("task_runs_held", "lease_owner", postgresql_where=text(f"status IN {statuses(HELD)}")),
+        Index(
+            "task_runs_expiring",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND status IN ('SCHEDULED', 'QUEUED')"),
+        ),
+        # The orders and filters of lists; ids are UUIDv7, so that "by id" is "by creation".
+        Index("task_runs_by_definition", "definition_id", "id"),
+        Index("task_runs_by_status", "status", "id"),
+        Index("task_runs_by_start", "started_at", "id", postgresql_where=text("started_at IS NOT NULL")),
+        Index("task_runs_by_finish", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("task_runs_by_priority", "priority", "id"),
+        Index("task_runs_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("task_runs_by_tag", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
+        Index(
+            "task_runs_idempotency",
+            "definition_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "task_runs_unique",
+            "definition_id",
+            "unique_key",
+            unique=True,
+            postgresql_where=text(f"unique_key IS NOT NULL AND status NOT IN {statuses(FINAL)}"),
+        ),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    definition_id: str = Field(sa_column=Column(String(100), nullable=False))
+    name: str = Field(sa_column=_text())
+    status: TaskRunStatus = Field(sa_column=_text())
+    status_reason: TaskRunStatusReason | None = Field(default=None, sa_column=_text(nullable=True))
+    status_changed_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+
+    input: Any = Field(default=None, sa_column=_json())
+    output: Any = Field(default=None, sa_column=_json())
+    state: Any = Field(default=None, sa_column=_json())
+    progress: Json | None = Field(default=None, sa_column=_json())
+    error: Json | None = Field(default=None, sa_column=_json())
+
+    queue: str = Field(sa_column=_text())
+    priority: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0"))
+    tags: list[str] = Field(default_factory=list, sa_column=_tags())
+    timeout_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
+    iteration: int = 1
+    max_iterations: int
+    attempt: int = 1
+    max_attempts: int
+    interruptions: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+
+    created_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+    start_at: datetime = Field(sa_column=_time(nullable=False))
+    due_at: datetime | None = Field(default=None, sa_column=_time())
+    expires_at: datetime | None = Field(default=None, sa_column=_time())
+    started_at: datetime | None = Field(default=None, sa_column=_time())
+    finished_at: datetime | None = Field(default=None, sa_column=_time())
+
+    created_by: str = Field(sa_column=_text())
+    idempotency_key: str | None = Field(default=None, sa_column=_text(nullable=True))
+    input_digest: str | None = Field(default=None, sa_column=_text(nullable=True))
+    unique_key: str | None = Field(default=None, sa_column=_text(nullable=True))
+    parent_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    rerun_of: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    wait_for: list[UUID] | None = Field(default=None, sa_column=Column(ARRAY(Uuid), nullable=True))
+
+    claim_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    write_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    lease_owner: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    worker: str | None = Field(default=None, sa_column=_text(nullable=True))
+    claimed_at: datetime | None = Field(default=None, sa_column=_time())
+    deadline_at: datetime | None = Field(default=None, sa_column=_time())
+
+    abort_requested_at: datetime | None = Field(default=None, sa_column=_time())
+    abort_requested_by: str | None = Field(default=None, sa_column=_text(nullable=True))
+    abort_message: str | None = Field(default=None, sa_column=_text(nullable=True))
+    abort_forced: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+
+    log_count: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    log_debug: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    log_info: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    log_warning: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    log_error: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+
+
+class TaskIteration(SQLModel, table=True):
+    """One finished attempt at one iteration. The attempt under way is not here: the run's own row describes it."""
+
+    __tablename__ = "task_iterations"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = (one_of("outcome", TaskIterationOutcome),)
+
+    run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    claim_no: int = Field(primary_key=True)
+    number: int
+    attempt: int
+    worker: str | None = Field(default=None, sa_column=_text(nullable=True))
+    started_at: datetime = Field(sa_column=_time(nullable=False))
+    finished_at: datetime = Field(sa_column=_time(nullable=False))
+    outcome: TaskIterationOutcome = Field(sa_column=_text())
+    error: Json | None = Field(default=None, sa_column=_json())
+
+
+class TaskLog(SQLModel, table=True):
+    """One line written by a run, numbered from 1 within the run, without gaps."""
+
+    __tablename__ = "task_logs"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = (one_of("level", TaskLogLevel), CheckConstraint("sequence >= 1", name="sequence_counts"))
+
+    run_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    sequence: int = Field(primary_key=True)
+    iteration: int
+    attempt: int
+    level: TaskLogLevel = Field(sa_column=_text())
+    message: str = Field(sa_column=_text())
+    data: Any = Field(default=None, sa_column=_json())
+    created_at: datetime = Field(sa_column=_time(nullable=False))
+
+
+class Worker(SQLModel, table=True):
+    """One worker process and its lease: all runs that it holds live and die with ``lease_expires_at``."""
+
+    __tablename__ = "workers"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    host: str = Field(sa_column=_text())
+    pid: int
+    queues: list[str] = Field(sa_column=_tags())
+    definition_ids: list[str] = Field(sa_column=_tags())
+    capacity: int
+    running: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    is_draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    started_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+    last_seen_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+    lease_expires_at: datetime = Field(sa_column=_time(nullable=False))

@@ -1,0 +1,80 @@
+"""Retry: how often and after which delay a failed attempt is tried again, and the pure decision about one failure."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from app import states
+from app.states import Move, Reason, RunError
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A retry policy: exponential backoff with a cap and full jitter, per class of error.
+
+    ``max_attempts`` counts the first try (1 means no retry). The delay before attempt n+1 is
+    ``min(cap, first_delay * factor ** (n - 1))`` seconds; with ``jitter`` it is drawn evenly from its upper half, so
+    that runs that failed together do not come back together and yet never at once ("equal jitter", Marc Brooker,
+    "Exponential Backoff and Jitter", 2015).
+    Errors outside ``on``, or of a class in ``never``, end the run at once.
+
+    >>> Retry(max_attempts=3, first_delay=1, factor=2, jitter=False).delay_after(2)
+    2.0
+    """
+
+    max_attempts: int = 1
+    first_delay: float = 1.0
+    factor: float = 2.0
+    cap: float = 300.0
+    jitter: bool = True
+    on: tuple[type[BaseException], ...] = (Exception,)
+    never: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}, but counts the first try: it is 1 or more")
+        if min(self.first_delay, self.factor, self.cap) < 0:
+            raise ValueError("first_delay, factor and cap are 0 or more")
+
+    def delay_after(self, attempt: int) -> float:
+        """Seconds to wait after the failure of attempt number ``attempt`` (1 for the first), drawn anew each time."""
+        # The exponent is bounded because a float power overflows long before a run has that many attempts.
+        delay = min(self.cap, self.first_delay * self.factor ** min(attempt - 1, 64))
+        return random.uniform(delay / 2, delay) if self.jitter else delay
+
+    def covers(self, error: BaseException) -> bool:
+        """Whether this kind of error is worth another attempt."""
+        return isinstance(error, self.on) and not isinstance(error, self.never)
+
+
+class RetryLater(Exception):
+    """Raise it in task code to give up this attempt and be tried again after ``delay`` seconds.
+
+    It counts as an attempt, whatever the policy says about classes of errors; after the last one the run fails.
+    """
+
+    def __init__(self, delay: float, message: str = "The task asked to be tried again later.") -> None:
+        super().__init__(message)
+        if not 0 <= delay <= 366 * 86400:
+            raise ValueError(f"delay is {delay}, but must be between 0 seconds and 366 days")
+        self.delay = delay
+
+
+def decide_retry(
+    policy: Retry, attempt: int, max_attempts: int, cause: BaseException, error: RunError, reason: Reason = Reason.ERROR
+) -> Move:
+    """What follows the failure of an attempt: a retry after a delay, or the end of the run. Pure but for the jitter.
+
+    ``reason`` is why the attempt failed (ERROR, TIMEOUT); the last allowed attempt ends with MAX_ATTEMPTS instead of
+    ERROR when there was more than one.
+    """
+    asked = isinstance(cause, RetryLater)
+    if not asked and not policy.covers(cause):
+        return states.fail(error, reason)
+    if attempt >= max_attempts:
+        spent = reason is Reason.ERROR and (max_attempts > 1 or asked)
+        return states.fail(error, Reason.MAX_ATTEMPTS if spent else reason)
+    if isinstance(cause, RetryLater):
+        return states.retry(error, cause.delay, Reason.RETRY_LATER)
+    return states.retry(error, policy.delay_after(attempt))
