@@ -1,0 +1,52 @@
+# Taskloom. `make run` starts everything, `make test` tests everything; both install what they need into .venv.
+
+# The uv that builds the environment; what it installs is pinned by requirements.lock.
+UV_VERSION := 0.13.8
+UV := .tools/bin/uv
+READY := .venv/.ready
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format types schema schema-check check lock clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+run: $(READY) ## start PostgreSQL, Valkey, the server and a worker (PORT=8000, DATABASE_URL, REDIS_URL)
+	@exec $(BIN)/taskloom dev
+
+test: $(READY) ## run the tests, all or some of them: make test T=tests/unit
+	@$(BIN)/python -m pytest $(T)
+
+lint: $(READY) ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## mend style and formatting
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(READY) ## check types
+	@$(BIN)/pyright
+
+schema: $(READY) ## write schema.graphql from the code
+	@$(BIN)/taskloom schema export
+
+schema-check: $(READY) ## check that schema.graphql is what the code says
+	@$(BIN)/taskloom schema check
+
+check: lint types schema-check test ## everything that CI checks
+
+lock: $(UV) ## pin every dependency of pyproject.toml in requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-annotate --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and the caches (the data in .taskloom stay)
+	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis
+
+$(UV):
+	@.ci/environment uv $(UV_VERSION)
+
+$(READY): requirements.lock .ci/environment | $(UV)
+	@.ci/environment venv

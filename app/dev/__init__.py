@@ -1,0 +1,1 @@
+"""Taskloom on a developer's machine: embedded PostgreSQL and Valkey, and the supervisor behind ``taskloom dev``."""

@@ -1,0 +1,198 @@
+"""A real PostgreSQL for one checkout or one test session, reached through a Unix socket only."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncpg
+
+from app.dev.account import Account, server_account
+from app.dev.daemon import Daemon, server_environment
+from app.dev.errors import DevError
+from app.dev.leftover import end_leftover
+from app.dev.lifeline import tied_to_parent
+from app.dev.places import make_private, socket_directory
+from app.dev.programs import Program, find_postgres, postgres_major
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START_SECONDS = 60.0
+# Fast shutdown first, then the immediate one, which the next start recovers from.
+_STOP_SIGNALS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_min_messages": "warning",
+}
+_DURABLE = {"fsync": "on", "full_page_writes": "on"}
+# A commit is still written to the system before it is answered, so it survives a kill of the server, which tests do.
+_FLEETING = {"fsync": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server with one database, superuser ``postgres`` and pg_trgm at hand.
+
+    It ends when the process that started it ends. Start it from the main thread.
+    """
+
+    def __init__(self, home: Path, *, durable: bool, database: str = "taskloom") -> None:
+        """Describe the server without starting it.
+
+        Args:
+            home: the directory for its data, log and socket; made when it is missing, found again when it is there.
+            durable: whether committed data survive a crash of the machine; False is faster, for tests, and still
+                survives ``kill``.
+            database: the database to create when it is missing.
+        """
+        self.home = home
+        self.database = database
+        self._durable = durable
+        self._data = home / "data"
+        self._daemon = Daemon("PostgreSQL", home / "log", signal.SIGINT)
+        self._sockets = home
+
+    @property
+    def url(self) -> str:
+        """The URL of the database, as in ``postgresql://postgres@/taskloom?host=/path/to/directory&port=5432``."""
+        return self.url_of(self.database)
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database on this server."""
+        return f"postgresql://postgres@/{database}?host={self._sockets}&port=5432"
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process runs."""
+        return self._daemon.running
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, or None when it does not run."""
+        return self._daemon.pid
+
+    async def start(self) -> None:
+        """Start the server, creating its files at first, and return once the database takes connections.
+
+        Raises:
+            DevError: no PostgreSQL was found, or it did not start; the message holds the end of its log.
+        """
+        account = server_account(self.home)
+        make_private(self.home, account)
+        program = find_postgres().for_account(account, self.home.parent / "programs")
+        self._sockets = socket_directory(self.home, ".s.PGSQL.5432", account)
+        await self._create_files(program, account)
+        await self._clear_leftovers()
+        await self._start_until_ready(program, account)
+
+    async def stop(self) -> None:
+        """Stop the server cleanly; connections are closed. Does nothing when it does not run."""
+        await self._daemon.stop(_STOP_SIGNALS)
+
+    async def restart(self) -> None:
+        """Stop the server cleanly and start it again on the same files and the same URL."""
+        await self.stop()
+        await self.start()
+
+    async def kill(self) -> None:
+        """End the server with SIGKILL, as a crash would; ``start`` brings it back."""
+        self._daemon.send(signal.SIGKILL)
+        await self._daemon.wait()
+
+    async def wait(self) -> int:
+        """Wait until the server process has ended, for whatever reason; returns its exit code."""
+        return await self._daemon.wait()
+
+    async def _create_files(self, program: Program, account: Account | None) -> None:
+        if self._data.exists():
+            self._check_version(program)
+            return
+        part = self.home / "data.part"
+        shutil.rmtree(part, ignore_errors=True)
+        await self._initdb(program, account, part)
+        # Renamed at the end, so that an interrupted initdb is never taken for a database.
+        part.rename(self._data)
+
+    def _check_version(self, program: Program) -> None:
+        ours, theirs = (self._data / "PG_VERSION").read_text().strip(), postgres_major(program.path)
+        if ours != str(theirs):
+            raise DevError(
+                f"The data in {self._data} were written by PostgreSQL {ours} and the one at hand is {theirs}: "
+                f"set PG_BIN_DIR to a PostgreSQL {ours}, or remove {self.home} to begin anew."
+            )
+
+    async def _initdb(self, program: Program, account: Account | None, target: Path) -> None:
+        command = [str(program.path.with_name("initdb")), "--pgdata", str(target), "--username=postgres"]
+        command += ["--encoding=UTF8", "--auth-local=trust", "--auth-host=reject", *_locale(program)]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *([] if self._durable else ["--no-sync"]),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self.home,
+            env=server_environment(),
+            start_new_session=True,
+            preexec_fn=tied_to_parent(signal.SIGKILL, account),
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            raise DevError(f"PostgreSQL could not create its files in {target}:\n{output.decode(errors='replace')}")
+
+    async def _clear_leftovers(self) -> None:
+        await end_leftover(self._data / "postmaster.pid", "postgres", str(self._data))
+        for path in self._sockets.glob(".s.PGSQL.*"):
+            path.unlink(missing_ok=True)
+
+    def _command(self, program: Program) -> list[str]:
+        settings = {**_SETTINGS, **(_DURABLE if self._durable else _FLEETING)}
+        settings["unix_socket_directories"] = str(self._sockets)
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(program.path), "-D", str(self._data), "-p", "5432", *options]
+
+    async def _start_until_ready(self, program: Program, account: Account | None) -> None:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            await self._daemon.spawn(self._command(program), account)
+            if await self._becomes_ready(deadline):
+                return
+            if "pre-existing shared memory block" not in self._daemon.last_words():
+                break
+            # After a kill the old server's last connections may take a moment to notice.
+            await asyncio.sleep(0.1)
+        await self.stop()
+        raise DevError(f"PostgreSQL did not start; the end of {self._daemon.log} says:\n{self._daemon.last_words()}")
+
+    async def _becomes_ready(self, deadline: float) -> bool:
+        while self.running and asyncio.get_running_loop().time() < deadline:
+            try:
+                await self._ensure_database()
+            except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+                await asyncio.sleep(0.02)
+            else:
+                return True
+        return False
+
+    async def _ensure_database(self) -> None:
+        connect = cast(Any, asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
+        connection: Any = await connect(self.url_of("postgres"), timeout=10)
+        try:
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", self.database):
+                await connection.execute(f'CREATE DATABASE "{self.database}"')
+        finally:
+            await connection.close()
+
+
+def _locale(program: Program) -> list[str]:
+    if postgres_major(program.path) >= 17:
+        return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return ["--locale=C" if sys.platform == "darwin" else "--locale=C.UTF-8"]

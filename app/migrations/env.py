@@ -1,0 +1,26 @@
+"""What Alembic runs for every command: the models' tables on the connection that ``app.migrations`` opened."""
+
+from alembic import context
+from sqlalchemy import Connection
+from sqlmodel import SQLModel
+
+import app.models
+
+# Importing the models is what fills the metadata.
+assert app.models
+
+
+def run() -> None:
+    """Run the migrations on the connection the caller opened, all in one transaction."""
+    connection: Connection | None = context.config.attributes.get("connection")
+    if connection is None:
+        raise RuntimeError(
+            "Migrations run through app.migrations (`taskloom migrate`), not through the alembic command."
+        )
+    context.configure(connection=connection, target_metadata=SQLModel.metadata, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+
+
+run()
