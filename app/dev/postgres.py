@@ -54,11 +54,12 @@ class EmbeddedPostgres:
                 survives ``kill``.
             database: the database to create when it is missing.
         """
+        self.name = "PostgreSQL"
         self.home = home
         self.database = database
         self._durable = durable
         self._data = home / "data"
-        self._daemon = Daemon("PostgreSQL", home / "log", signal.SIGINT)
+        self._daemon = Daemon(self.name, home / "log", signal.SIGINT)
         self._sockets = home
 
     @property

@@ -34,9 +34,10 @@ class EmbeddedValkey:
             home: the directory for its data, log and socket; made when it is missing, found again when it is there.
             durable: whether its data survive the end of the process; False keeps them in memory only, for tests.
         """
+        self.name = "Valkey"
         self.home = home
         self._durable = durable
-        self._daemon = Daemon("Valkey", home / "log", signal.SIGKILL)
+        self._daemon = Daemon(self.name, home / "log", signal.SIGKILL)
         self._sockets = home
 
     @property

@@ -1,0 +1,240 @@
+"""Everything that ``taskloom dev`` runs, started step by step, kept running, and stopped in order.
+
+The order of stopping is that of starting turned round: the worker first, which gets its time to drain, then the
+server, then the databases. Nothing outlives the supervisor: the kernel ends its children even after a SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.dev.checkout_lock import only_one
+from app.dev.console import Console
+from app.dev.errors import DevError
+from app.dev.http_probe import free_port, until_healthy
+from app.dev.places import state_directory
+from app.dev.postgres import EmbeddedPostgres
+from app.dev.service import ChildService, Service
+from app.dev.valkey import EmbeddedValkey
+from app.migrations import upgrade
+from app.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SERVER_STOP_SECONDS = 15.0
+SERVER_START_SECONDS = 60.0
+# What a worker may take beyond its drain time to write down what it let go.
+WORKER_STOP_EXTRA_SECONDS = 10.0
+_FIRST_RESTART_SECONDS = 0.5
+_LAST_RESTART_SECONDS = 15.0
+# One that ran this long was well: its next restart is quick again.
+_WELL_SECONDS = 60.0
+
+
+def _taskloom(command: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "app.cli", command)
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the supervisor runs and where; the defaults are those of ``taskloom dev``."""
+
+    # The checkout, whose directory .taskloom holds the data.
+    checkout: Path = CHECKOUT
+    # The command of the HTTP server, which is told PORT and TASKLOOM_HOST and must answer GET /healthz.
+    server: tuple[str, ...] = _taskloom("serve")
+    # The command of the worker.
+    worker: tuple[str, ...] = _taskloom("worker")
+    # Brings the database with the given URL up to date.
+    migrate: Callable[[str], Awaitable[object]] = upgrade
+
+
+def run_dev(settings: Settings, options: DevOptions | None = None) -> int:
+    """Run databases, server and worker until SIGINT or SIGTERM; a second signal stops without waiting.
+
+    Args:
+        settings: host and port of the server, and the drain time of the worker.
+        options: what to run instead of Taskloom's own server and worker.
+
+    Returns:
+        The exit code: 0 after a stop that was asked for, 1 when something could not be started.
+    """
+    console = Console()
+    try:
+        asyncio.run(Supervisor(settings, options or DevOptions(), console).run())
+    except DevError as error:
+        console.problem(str(error))
+        return 1
+    return 0
+
+
+class Supervisor:
+    """Starts the services of one checkout and keeps them running until it is asked to stop."""
+
+    def __init__(self, settings: Settings, options: DevOptions, console: Console) -> None:
+        """Prepare without starting anything."""
+        self._settings = settings
+        self._options = options
+        self._console = console
+        self._stop_asked = asyncio.Event()
+        self._children: list[ChildService] = []
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Start everything, say where it is, and return when it was stopped.
+
+        Raises:
+            DevError: something could not be started; whatever was started is stopped by then.
+        """
+        self._listen_to_signals()
+        port = free_port(self._settings.host, self._settings.port)
+        state = state_directory(self._options.checkout)
+        with only_one(state):
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._stop_keeping)
+                if await self._unless_stopped(self._start_all(stack, state, port)):
+                    self._console.welcome(self._settings.host, port)
+                    await self._stop_asked.wait()
+                self._console.say("taskloom", "stopping: worker, server, databases")
+                await self._stop_keeping()
+        self._console.say("taskloom", "stopped")
+
+    async def _start_all(self, stack: AsyncExitStack, state: Path, port: int) -> None:
+        self._console.say("environment", f"Python {sys.version.split()[0]}, data in {state}")
+        database_url = await self._database(stack, state)
+        redis_url = await self._redis(stack, state)
+        await self._migrate(database_url)
+        environment = self._environment(database_url, redis_url, port)
+        server = self._child("server", self._options.server, environment, SERVER_STOP_SECONDS)
+        worker_seconds = self._settings.drain_seconds + WORKER_STOP_EXTRA_SECONDS
+        worker = self._child("worker", self._options.worker, environment, worker_seconds)
+        await self._start(stack, server)
+        await self._start(stack, worker)
+        await self._until_server_answers(server, port)
+        self._keep(server)
+        self._keep(worker)
+
+    async def _database(self, stack: AsyncExitStack, state: Path) -> str:
+        if given := os.environ.get("DATABASE_URL"):
+            self._console.say("PostgreSQL", "not started, for DATABASE_URL is set")
+            return given
+        postgres = EmbeddedPostgres(state / "postgres", durable=True)
+        await self._start(stack, postgres)
+        self._keep(postgres)
+        self._console.say("PostgreSQL", f"process {postgres.pid}, {postgres.url}")
+        return postgres.url
+
+    async def _redis(self, stack: AsyncExitStack, state: Path) -> str:
+        if given := os.environ.get("REDIS_URL"):
+            self._console.say("Valkey", "not started, for REDIS_URL is set")
+            return given
+        valkey = EmbeddedValkey(state / "valkey", durable=True)
+        await self._start(stack, valkey)
+        self._keep(valkey)
+        self._console.say("Valkey", f"process {valkey.pid}, {valkey.url}")
+        return valkey.url
+
+    async def _migrate(self, database_url: str) -> None:
+        try:
+            version = await self._options.migrate(database_url)
+        except Exception as error:
+            raise DevError(f"The migrations failed: {error}") from error
+        self._console.say("migrations", f"the database is at version {version}")
+
+    def _environment(self, database_url: str, redis_url: str, port: int) -> dict[str, str]:
+        # On the developer's own machine nobody signs in; what others can reach is opened by its owner only.
+        private = self._settings.host in ("127.0.0.1", "localhost", "::1")
+        return {
+            **({"TASKLOOM_ALLOW_ANONYMOUS": "1"} if private else {}),
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "TASKLOOM_HOST": self._settings.host,
+            "PORT": str(port),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _child(self, name: str, command: tuple[str, ...], environment: dict[str, str], seconds: float) -> ChildService:
+        child = ChildService(name, command, environment=environment, say=self._console.say, stop_seconds=seconds)
+        self._children.append(child)
+        return child
+
+    async def _start(self, stack: AsyncExitStack, service: Service) -> None:
+        # Pushed first: a start that is broken off may have left a process to stop.
+        stack.push_async_callback(service.stop)
+        await service.start()
+
+    async def _until_server_answers(self, server: Service, port: int) -> None:
+        healthy = asyncio.create_task(until_healthy(self._settings.host, port, SERVER_START_SECONDS))
+        ended = asyncio.create_task(server.wait())
+        await asyncio.wait((healthy, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not healthy.done():
+            healthy.cancel()
+            raise DevError("The server ended before it answered: its lines above say why.")
+        healthy.result()
+        self._console.say("server", "answers on /healthz")
+
+    def _keep(self, service: Service) -> None:
+        self._keepers.append(asyncio.create_task(self._keep_running(service)))
+
+    async def _keep_running(self, service: Service) -> None:
+        pause = _FIRST_RESTART_SECONDS
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            code = await service.wait()
+            pause = _FIRST_RESTART_SECONDS if clock() - began > _WELL_SECONDS else pause
+            self._console.say("taskloom", f"{service.name} ended ({how(code)}); it is started again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LAST_RESTART_SECONDS)
+            await self._restart(service)
+
+    async def _restart(self, service: Service) -> None:
+        try:
+            await service.start()
+        except DevError as error:
+            self._console.problem(str(error))
+        else:
+            self._console.say("taskloom", f"{service.name} runs again")
+
+    async def _stop_keeping(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    async def _unless_stopped(self, starting: Coroutine[object, object, None]) -> bool:
+        """Run the coroutine to its end and return True, or break it off and return False when a stop is asked."""
+        work = asyncio.create_task(starting)
+        stop = asyncio.create_task(self._stop_asked.wait())
+        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if work.done():
+            work.result()
+            return True
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        return False
+
+    def _listen_to_signals(self) -> None:
+        for ask in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Under nohup the hang-up is ignored, and stays so.
+            if signal.getsignal(ask) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(ask, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop_asked.is_set():
+            for child in self._children:
+                child.kill()
+        self._stop_asked.set()
+
+
+def how(code: int) -> str:
+    """How a process ended, in words: ``exit code 1`` or ``SIGKILL``."""
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
