@@ -1,0 +1,72 @@
+"""Batches at the edges: what arrives while one flush is under way goes out together with the next.
+
+There is no timer: an item that arrives alone is flushed at once, and under load the batches grow by themselves to what
+arrives during one flush. (PostgreSQL's own group commit works alike: see ``commit_delay`` in its manual.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar, cast
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items for ``flush``, which takes up to ``limit`` of them and answers each, in order.
+
+    An answer that is an exception is raised for the one who submitted that item; an exception raised by ``flush``
+    itself is raised for all of its items.
+    """
+
+    def __init__(
+        self, flush: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]], limit: int = 500
+    ) -> None:
+        self._flush = flush
+        self._limit = limit
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._loop_task: asyncio.Task[None] | None = None
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """Put an item into the next batch; await the returned future for its answer."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._loop_task is None:
+            self._loop_task = asyncio.create_task(self._run())
+        return future
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def _run(self) -> None:
+        """Flush until nothing waits any more."""
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+                await self._answer(batch)
+        finally:
+            self._loop_task = None
+
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+                    # A caller that was cancelled meanwhile never looks: that is no unhandled error.
+                    future.exception()
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+                future.exception()
+            else:
+                future.set_result(cast(Result, answer))

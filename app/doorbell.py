@@ -1,0 +1,131 @@
+"""The doorbell: an arq message that says "this run is due". Never the truth; losing or doubling one is harmless.
+
+The queue keeps arq's own format (arq 0.28, ``arq/connections.py``): a sorted set of job ids and one key with the job
+for each, so that arq's stock worker and tools read it. A job's id is ``run_id:claim_no``, so that the ring for an
+earlier claim can never be mistaken for the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from arq.constants import default_queue_name, job_key_prefix
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.registry import PRIORITY_LIMIT
+
+logger = logging.getLogger("taskloom.doorbell")
+
+JOB_FUNCTION = "execute_run"
+JOB_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# One priority step outweighs any time: 2**42 ms after 1970 is the year 2109. arq's stock worker takes jobs whose score
+# is at most now, hence the shift to negative scores; 2,000 steps of 2**42 stay below 2**53, exact in a double.
+PRIORITY_STEP = 2**42
+AWAY = (RedisError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One run that is due: ``claim_no`` is the number of claims it had so far."""
+
+    run_id: UUID
+    claim_no: int
+    queue: str
+    priority: int
+    due_at: datetime
+
+    @property
+    def job_id(self) -> str:
+        """The id of the arq job."""
+        return f"{self.run_id}:{self.claim_no}"
+
+
+def score(priority: int, due_at: datetime) -> int:
+    """Priority and due time in one number: lower is earlier. Higher priority first, then the earlier due time."""
+    return int(due_at.timestamp() * 1000) - (priority + PRIORITY_LIMIT) * PRIORITY_STEP
+
+
+def queue_key(queue: str) -> str:
+    """The Redis key of a queue; the queue ``default`` is arq's own default queue."""
+    return default_queue_name if queue == "default" else f"{default_queue_name}:{queue}"
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """An arq job as JSON; arq's own default would be pickle, which nobody should load from a network."""
+    return orjson.dumps(job)
+
+
+def deserialize(data: bytes) -> dict[str, Any]:
+    """The inverse of ``serialize``."""
+    return orjson.loads(data)
+
+
+def connect(url: str) -> Redis:
+    """A client for a ``redis://``, ``rediss://`` or ``unix://`` URL; connects at the first command."""
+    from_url = cast(Any, Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
+    return from_url(url, socket_connect_timeout=5, health_check_interval=30)
+
+
+class Doorbell:
+    """Rings for due runs. All methods work without Redis: a ring that fails is made up for by the dispatcher."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis: Any = connect(redis_url)
+        self._away = False
+
+    async def ring(self, rings: Sequence[Ring]) -> bool:
+        """Ring for runs, in one pipeline. Returns False, after one log line, when Redis is away."""
+        if not rings:
+            return True
+        try:
+            await self._ring(rings)
+        except AWAY as error:
+            if not self._away:
+                logger.warning("Redis is away (%s); workers find due runs in PostgreSQL meanwhile.", error)
+            self._away = True
+            return False
+        self._away = False
+        return True
+
+    async def missing(self, rings: Sequence[Ring]) -> list[Ring]:
+        """Those of the rings that their queue does not hold. Raises Redis' errors."""
+        found: list[Ring] = []
+        for key, members in _by_queue(rings).items():
+            scores = await self._redis.execute_command("ZMSCORE", key, *(ring.job_id for ring in members))
+            found += [ring for ring, value in zip(members, scores, strict=True) if value is None]
+        return found
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _ring(self, rings: Sequence[Ring]) -> None:
+        now_ms = int(time.time() * 1000)
+        pipe = self._redis.pipeline(transaction=False)
+        for ring in rings:
+            # The job comes before its id, so that no worker finds an id without its job.
+            pipe.set(job_key_prefix + ring.job_id, _job(ring, now_ms), px=JOB_LIFETIME_MS)
+        for key, members in _by_queue(rings).items():
+            pipe.zadd(key, {ring.job_id: score(ring.priority, ring.due_at) for ring in members})
+        await pipe.execute()
+
+
+def _by_queue(rings: Iterable[Ring]) -> dict[str, list[Ring]]:
+    grouped: dict[str, list[Ring]] = {}
+    for ring in rings:
+        grouped.setdefault(queue_key(ring.queue), []).append(ring)
+    return grouped
+
+
+def _job(ring: Ring, now_ms: int) -> bytes:
+    """The job as arq writes it (``arq/jobs.py``): try, function, arguments, keyword arguments, time of enqueueing."""
+    arguments = (str(ring.run_id), ring.claim_no)
+    return serialize({"t": None, "f": JOB_FUNCTION, "a": arguments, "k": {}, "et": now_ms})

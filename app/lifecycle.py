@@ -1,0 +1,312 @@
+"""What a worker may do and report: claim, record, dispatch, reap. Each method is one use case with its own transaction.
+
+Whatever becomes due here is rung after the commit, and whatever changes is told to those who watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from app import states
+from app.batching import Batcher
+from app.db import Database, Row, is_disconnect
+from app.doorbell import AWAY, Doorbell, Ring
+from app.events import Events
+from app.leases import Claimant, Leases, Write, is_final
+from app.settings import Settings
+from app.states import Reason, RunError, TaskRunStatus
+
+logger = logging.getLogger("taskloom.lifecycle")
+
+BATCH = 1000
+RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+LOST_RING_SECONDS = 2.0
+OVERRUN_MARGIN_SECONDS = 5.0
+FORGET_WORKERS_SECONDS = 24 * 3600.0
+
+TIMED_OUT = RunError("Timeout", "The attempt ran longer than its timeout and its worker did not end it in time.")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a write: whether it was accepted, and if so, how the run stands now."""
+
+    accepted: bool
+    status: TaskRunStatus | None = None
+    abort_forced: bool = False
+
+
+REFUSED = Recorded(accepted=False)
+
+
+class Lifecycle:
+    """The worker's use cases. One per process; safe for concurrent use."""
+
+    def __init__(
+        self, db: Database, doorbell: Doorbell, events: Events, settings: Settings, claimant: Claimant
+    ) -> None:
+        self._db = db
+        self._doorbell = doorbell
+        self._events = events
+        self._settings = settings
+        self._claimant = claimant
+        # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
+        self._rings: Batcher[Ring, None] = Batcher(self._ring, BATCH)
+        self._changes: Batcher[UUID, None] = Batcher(self._publish, BATCH)
+
+    # Claiming.
+
+    async def claim_rung(self, job_ids: Sequence[str]) -> list[Row]:
+        """Claim the runs named by doorbell jobs (``run_id:claim_no``); those that are not due any more are left out."""
+        pairs = [pair for pair in map(parse_job_id, job_ids) if pair]
+        run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        try:
+            async with self._db.autocommit() as pipe:
+                rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
+        except Exception as error:
+            if not is_disconnect(error):
+                raise
+            rows = await self._claimed_all_the_same(run_ids, claim_nos)
+        self._tell(rows)
+        return rows
+
+    async def claim_next(self, limit: int) -> list[Row]:
+        """Claim up to ``limit`` due runs of this worker's queues without having been rung for them."""
+        rows: list[Row] = []
+        async with self._db.autocommit() as pipe:
+            for queue in self._claimant.queues:
+                if limit > len(rows):
+                    rows += await Leases(pipe).claim_next(self._claimant, queue, limit - len(rows))
+        self._tell(rows)
+        return rows
+
+    async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
+        """What a claim brought whose reply was lost with the connection."""
+        await self.until_database_answers()
+        async with self._db.autocommit() as pipe:
+            rows = await Leases(pipe).claimed_under(self._claimant.owner, run_ids)
+        expected = {run_id: claim_no + 1 for run_id, claim_no in zip(run_ids, claim_nos, strict=True)}
+        return [row for row in rows if row["claim_no"] == expected[row["id"]]]
+
+    # Recording.
+
+    async def record(self, writes: list[Write]) -> list[Recorded | Exception]:
+        """Apply a batch of fenced writes in one transaction; tries again until the database has answered.
+
+        The answer of a write that PostgreSQL refuses for what is in it is that exception; the others are not hurt.
+        """
+        answers: dict[UUID, Recorded | Exception] = {}
+        pending = writes
+        while pending:
+            try:
+                answers |= await self._record_once(pending)
+                break
+            except Exception as error:
+                if is_disconnect(error):
+                    pending = await self._recognise(pending, answers)
+                elif isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
+                    await asyncio.sleep(0)
+                elif len(pending) == 1:
+                    answers[pending[0].run_id] = error
+                    break
+                else:
+                    for write in pending:
+                        answers[write.run_id] = (await self.record([write]))[0]
+                    break
+        return [answers[write.run_id] for write in writes]
+
+    async def _record_once(self, writes: list[Write]) -> dict[UUID, Recorded | Exception]:
+        owner = self._claimant.owner
+        async with self._db.pipe() as pipe:
+            leases = Leases(pipe)
+            saved = await leases.save(owner, [write for write in writes if write.move is None])
+            moves = [write for write in writes if write.move]
+            settled = await leases.settle(owner, moves, self._settings.max_interruptions)
+            accepted = {row["id"] for row in (*saved, *settled)}
+            await leases.append_logs([line for write in writes if write.run_id in accepted for line in write.logs])
+        self._tell((*saved, *settled))
+        await self._after_settling(settled)
+        return self._answers(writes, (*saved, *settled))
+
+    @staticmethod
+    def _answers(writes: list[Write], rows: Sequence[Row]) -> dict[UUID, Recorded | Exception]:
+        standing = {row["id"]: row for row in rows}
+        answers: dict[UUID, Recorded | Exception] = {}
+        for write in writes:
+            row = standing.get(write.run_id)
+            answers[write.run_id] = (
+                Recorded(True, TaskRunStatus(row["status"]), row["abort_forced"]) if row else REFUSED
+            )
+        return answers
+
+    async def _recognise(self, writes: list[Write], answers: dict[UUID, Recorded | Exception]) -> list[Write]:
+        """After a lost connection: note the writes that were committed or overtaken, return those still to be made.
+
+        ``write_no`` moves only with this worker's writes, so that one more than expected means "it was this one".
+        """
+        await self.until_database_answers()
+        async with self._db.autocommit() as pipe:
+            standing = {row["id"]: row for row in await Leases(pipe).standing([write.run_id for write in writes])}
+        committed: list[Row] = []
+        missing: list[Write] = []
+        for write in writes:
+            row = standing.get(write.run_id)
+            if row is None or row["claim_no"] != write.claim_no:
+                answers[write.run_id] = REFUSED
+            elif row["write_no"] == write.write_no + 1:
+                committed.append(row)
+                answers |= self._answers([write], [row])
+            elif row["lease_owner"] == self._claimant.owner:
+                missing.append(write)
+            else:
+                answers[write.run_id] = REFUSED
+        await self._after_settling([row for row in committed if row["lease_owner"] is None])
+        return missing
+
+    async def _after_settling(self, rows: Sequence[Row]) -> None:
+        self._ring_queued(rows)
+        parents = {row["parent_id"] for row in rows if row["parent_id"] and is_final(row["status"])}
+        if parents:
+            async with self._db.autocommit() as pipe:
+                due = await Leases(pipe).make_parents_due(states.become_due(), BATCH, list(parents))
+            self._ring_queued(due)
+            self._tell(due)
+
+    async def aborting(self) -> dict[UUID, bool]:
+        """The runs held by this worker that were asked to abort, and whether by force."""
+        async with self._db.autocommit() as pipe:
+            rows = await Leases(pipe).aborting(self._claimant.owner)
+        return {row["id"]: row["abort_forced"] for row in rows}
+
+    # Dispatching and reaping: any worker may, at any time; rows are locked and re-checked by the statements.
+
+    async def dispatch(self) -> int:
+        """Queue and ring what has become due, end what outlived its time to live. Returns how many runs moved."""
+        due = states.become_due()
+        async with self._db.autocommit() as pipe:
+            leases = Leases(pipe)
+            expired = await leases.expire_unstarted(states.expire(), BATCH)
+            rows = await leases.make_due(due, BATCH)
+            rows += await leases.make_parents_due(due, BATCH)
+        await self._doorbell.ring([_ring_of(row) for row in rows])
+        self._tell((*rows, *expired))
+        return len(rows) + len(expired)
+
+    async def ring_lost(self) -> int:
+        """Ring again for the heads of the queues where Redis has lost the ring. Returns how many it was."""
+        lost = 0
+        async with self._db.autocommit() as pipe:
+            for queue in self._claimant.queues:
+                rows = await Leases(pipe).longest_due(self._claimant, queue, LOST_RING_SECONDS, BATCH)
+                try:
+                    missing = await self._doorbell.missing([_ring_of(row) for row in rows])
+                except AWAY:
+                    return lost
+                await self._doorbell.ring(missing)
+                lost += len(missing)
+        return lost
+
+    async def reap(self) -> int:
+        """End or requeue what its worker can no longer settle. Returns how many runs moved."""
+        rows = await self._reap_leases()
+        rows += await self._reap_overruns()
+        rows += await self._reap_aborts()
+        for row in rows:
+            logger.warning("Run %s was taken from worker %s and is %s now.", row["id"], row["worker"], row["status"])
+        self._tell(rows)
+        await self._after_settling(rows)
+        return len(rows)
+
+    async def _reap_leases(self) -> list[Row]:
+        async with self._db.autocommit() as pipe:
+            leases = Leases(pipe)
+            await leases.forget_workers(FORGET_WORKERS_SECONDS)
+            return await leases.reap_expired_leases(
+                self._claimant, states.expire_lease(), self._settings.max_interruptions
+            )
+
+    async def _reap_overruns(self) -> list[Row]:
+        again, end = states.retry(TIMED_OUT, 0.0), states.fail(TIMED_OUT, Reason.TIMEOUT)
+        async with self._db.autocommit() as pipe:
+            rows: list[Row] = []
+            for move, attempts_left in ((again, True), (end, False)):
+                rows += await Leases(pipe).reap_overruns(
+                    self._claimant, move, attempts_left=attempts_left, margin=OVERRUN_MARGIN_SECONDS
+                )
+            return rows
+
+    async def _reap_aborts(self) -> list[Row]:
+        grace = self._settings.abort_grace_seconds + OVERRUN_MARGIN_SECONDS
+        async with self._db.autocommit() as pipe:
+            return await Leases(pipe).reap_aborts(
+                self._claimant, states.force_abort(), grace=grace, forced_grace=OVERRUN_MARGIN_SECONDS
+            )
+
+    # The worker's own row.
+
+    async def beat(self, host: str, pid: int, capacity: int, running: int, *, draining: bool) -> datetime:
+        """Register this worker, or renew its lease. Returns the database's time."""
+        async with self._db.autocommit() as pipe:
+            return await Leases(pipe).beat(
+                self._claimant, host, pid, capacity, running, draining, self._settings.lease_seconds
+            )
+
+    async def leave(self) -> None:
+        """Give up the lease at a clean shutdown."""
+        async with self._db.autocommit() as pipe:
+            await Leases(pipe).leave(self._claimant.owner)
+
+    async def until_database_answers(self) -> None:
+        """Return as soon as the database answers; says once that it is away."""
+        attempt = 0
+        while True:
+            try:
+                async with self._db.autocommit() as pipe:
+                    await pipe.fetchval("SELECT 1")
+                return
+            except Exception as error:
+                if not is_disconnect(error):
+                    raise
+                if attempt == 3:
+                    logger.warning("PostgreSQL is away (%s); waiting for it.", error)
+                await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+                attempt += 1
+
+    # Telling others, after the commit.
+
+    def _ring_queued(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row["status"] == TaskRunStatus.QUEUED:
+                self._rings.submit(_ring_of(row))
+
+    def _tell(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._changes.submit(row["id"])
+
+    async def _ring(self, rings: list[Ring]) -> list[None]:
+        await self._doorbell.ring(rings)
+        return [None] * len(rings)
+
+    async def _publish(self, run_ids: list[UUID]) -> list[None]:
+        await self._events.publish(dict.fromkeys(run_ids))
+        return [None] * len(run_ids)
+
+
+def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
+    """The run and the claim number in a doorbell job's id, or None when somebody else put the job there."""
+    run_id, _, claim_no = job_id.partition(":")
+    try:
+        return UUID(run_id), int(claim_no)
+    except ValueError:
+        return None
+
+
+def _ring_of(row: Row) -> Ring:
+    return Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"])
