@@ -242,7 +242,8 @@ _SAVE = f"""
         log_count = r.log_count + g.debug + g.info + g.warning + g.error,
         log_debug = r.log_debug + g.debug, log_info = r.log_info + g.info,
         log_warning = r.log_warning + g.warning, log_error = r.log_error + g.error
-    FROM unnest({_parameters(2, _SAVE_TYPES, "[]")}) AS g(id, claim_no, write_no, state, progress, debug, info, warning, error)
+    FROM unnest({_parameters(2, _SAVE_TYPES, "[]")})
+        AS g(id, claim_no, write_no, state, progress, debug, info, warning, error)
     WHERE r.id = g.id AND r.claim_no = g.claim_no AND r.write_no = g.write_no AND r.lease_owner = $1
         AND r.status IN {_HELD}
     RETURNING r.id, r.status, r.abort_forced"""
