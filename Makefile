@@ -6,12 +6,19 @@ UV := .tools/bin/uv
 READY := .venv/.ready
 BIN := .venv/bin
 
+# A moved checkout, or one whose Python has gone, needs its environment again.
+ifneq ($(shell test -x .venv/bin/python && cat $(READY) 2>/dev/null),$(shell pwd -P))
+.PHONY: $(READY)
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format types schema schema-check check lock clean
+.PHONY: help environment run test lint format types schema schema-check check lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+environment: $(READY) ## install what the other targets need, and nothing else
 
 run: $(READY) ## start PostgreSQL, Valkey, the server and a worker (PORT=8000, DATABASE_URL, REDIS_URL)
 	@exec $(BIN)/taskloom dev
@@ -42,7 +49,7 @@ lock: $(UV) ## pin every dependency of pyproject.toml in requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-annotate --extra dev pyproject.toml -o requirements.lock
 
-clean: ## remove the environment and the caches (the data in .taskloom stay)
+clean: ## remove the environment and the caches (the data of make run stay)
 	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis
 
 $(UV):

@@ -1,4 +1,7 @@
-"""Servers that outlived the process that started them, and the pid files of servers that did not."""
+"""Servers that outlived the process that started them, and the pid files of servers that did not.
+
+Whoever calls this holds the directory's lock, so that any server still at work in it is a leftover.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +9,69 @@ import asyncio
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+END_SECONDS = 15.0
+_PROC = Path("/proc")
 
-async def end_leftover(pid_file: Path, program_name: str, mark: str) -> None:
-    """End the server that ``pid_file`` names, if it still runs; else remove the file when its pid is another program's.
+
+async def end_leftovers(directory: Path, program_name: str, pid_file: Path) -> None:
+    """End every server that still works in the directory, then remove its pid file.
+
+    PostgreSQL refuses to start while the pid in the file exists, even as a zombie that nobody reaps or as another
+    program that was given the number since.
 
     Args:
-        pid_file: a file whose first line is a process id.
-        program_name: what the server's command line must contain.
-        mark: a second text the command line must contain, such as the server's directory.
+        directory: the working directory of the server's processes.
+        program_name: what the name of their program contains.
+        pid_file: a file in it whose first line is the process id of the server.
     """
-    pid = _read_pid(pid_file)
-    if pid is None:
-        return
-    command = _command_line(pid)
-    if program_name in command and mark in command:
-        await _end(pid)
-    elif command:
-        # The number was given to somebody else since: PostgreSQL would take that for itself still running.
-        os.unlink(pid_file)
+    # Only the server itself is asked: to PostgreSQL's other processes SIGINT means other things.
+    _send(signal.SIGINT, _number_in(pid_file) & _pids(directory, program_name, pid_file))
+    if not await _all_end(directory, program_name, pid_file):
+        _send(signal.SIGKILL, _pids(directory, program_name, pid_file))
+        await _all_end(directory, program_name, pid_file)
+    pid_file.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call)
 
 
-def _read_pid(pid_file: Path) -> int | None:
+def _send(ask: signal.Signals, pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, ask)
+
+
+async def _all_end(directory: Path, program_name: str, pid_file: Path) -> bool:
+    deadline = asyncio.get_running_loop().time() + END_SECONDS
+    while _pids(directory, program_name, pid_file):
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+def _number_in(pid_file: Path) -> set[int]:
     try:
-        return int(pid_file.read_text().split("\n", 1)[0])
+        return {int(pid_file.read_text().split("\n", 1)[0])}
     except (OSError, ValueError):
-        return None
+        return set()
 
 
-def _command_line(pid: int) -> str:
-    """The command line of a process, empty when there is no such process."""
+def _pids(directory: Path, program_name: str, pid_file: Path) -> set[int]:
+    if (_PROC / "self").exists():
+        return {int(process.name) for process in _PROC.glob("[0-9]*") if _is_at(process, directory, program_name)}
+    return {pid for pid in _number_in(pid_file) if _is_shown_with(pid, directory, program_name)}
+
+
+def _is_at(process: Path, directory: Path, program_name: str) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+        return program_name in (process / "comm").read_text() and (process / "cwd").readlink() == directory
     except OSError:
-        if Path("/proc/self").exists():
-            return ""
+        # It ended meanwhile, is a zombie, or somebody else's.
+        return False
+
+
+def _is_shown_with(pid: int, directory: Path, program_name: str) -> bool:
+    """The same for systems without ``/proc``, where only the server itself can be told, by its command line."""
     answer = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
-
-
-async def _end(pid: int) -> None:
-    for ask, seconds in ((signal.SIGINT, 10.0), (signal.SIGKILL, 10.0)):
-        os.kill(pid, ask)
-        deadline = asyncio.get_running_loop().time() + seconds
-        while _command_line(pid):
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(0.05)
-        else:
-            return
+    return program_name in answer.stdout and str(directory) in answer.stdout

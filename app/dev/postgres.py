@@ -13,7 +13,7 @@ import asyncpg
 from app.dev.account import Account, server_account
 from app.dev.daemon import Daemon, server_environment
 from app.dev.errors import DevError
-from app.dev.leftover import end_leftover
+from app.dev.leftover import end_leftovers
 from app.dev.lifeline import tied_to_parent
 from app.dev.places import make_private, socket_directory
 from app.dev.programs import Program, find_postgres, postgres_major
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
             raise DevError(f"PostgreSQL could not create its files in {target}:\n{output.decode(errors='replace')}")
 
     async def _clear_leftovers(self) -> None:
-        await end_leftover(self._data / "postmaster.pid", "postgres", str(self._data))
+        await end_leftovers(self._data.resolve(), "postgres", self._data / "postmaster.pid")
         for path in self._sockets.glob(".s.PGSQL.*"):
             path.unlink(missing_ok=True)
 
@@ -161,19 +161,15 @@ class EmbeddedPostgres:
         return [str(program.path), "-D", str(self._data), "-p", "5432", *options]
 
     async def _start_until_ready(self, program: Program, account: Account | None) -> None:
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            await self._daemon.spawn(self._command(program), account)
-            if await self._becomes_ready(deadline):
-                return
-            if "pre-existing shared memory block" not in self._daemon.last_words():
-                break
-            # After a kill the old server's last connections may take a moment to notice.
-            await asyncio.sleep(0.1)
-        await self.stop()
-        raise DevError(f"PostgreSQL did not start; the end of {self._daemon.log} says:\n{self._daemon.last_words()}")
+        await self._daemon.spawn(self._command(program), account)
+        if not await self._becomes_ready():
+            await self.stop()
+            raise DevError(
+                f"PostgreSQL did not start; the end of {self._daemon.log} says:\n{self._daemon.last_words()}"
+            )
 
-    async def _becomes_ready(self, deadline: float) -> bool:
+    async def _becomes_ready(self) -> bool:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
         while self.running and asyncio.get_running_loop().time() < deadline:
             try:
                 await self._ensure_database()

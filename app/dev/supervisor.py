@@ -23,7 +23,6 @@ from app.dev.places import state_directory
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.service import ChildService, Service
 from app.dev.valkey import EmbeddedValkey
-from app.migrations import upgrade
 from app.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -41,6 +40,13 @@ def _taskloom(command: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "app.cli", command)
 
 
+async def _upgrade(database_url: str) -> str | None:
+    # Imported here: Alembic takes a second, which a taken port or a second run need not wait for.
+    from app.migrations import upgrade
+
+    return await upgrade(database_url)
+
+
 @dataclass(frozen=True, slots=True)
 class DevOptions:
     """What the supervisor runs and where; the defaults are those of ``taskloom dev``."""
@@ -52,7 +58,7 @@ class DevOptions:
     # The command of the worker.
     worker: tuple[str, ...] = _taskloom("worker")
     # Brings the database with the given URL up to date.
-    migrate: Callable[[str], Awaitable[object]] = upgrade
+    migrate: Callable[[str], Awaitable[object]] = _upgrade
 
 
 def run_dev(settings: Settings, options: DevOptions | None = None) -> int:

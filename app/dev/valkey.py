@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.dev.account import server_account
 from app.dev.daemon import Daemon
 from app.dev.errors import DevError
-from app.dev.leftover import end_leftover
+from app.dev.leftover import end_leftovers
 from app.dev.places import make_private, socket_directory
 from app.dev.programs import find_valkey
 
@@ -70,8 +70,7 @@ class EmbeddedValkey:
         make_private(self.home, account)
         program = find_valkey().for_account(account, self.home.parent / "programs")
         self._sockets = socket_directory(self.home, "valkey.sock", account)
-        # Valkey shows its socket in its command line; the data it loads are found by its working directory.
-        await end_leftover(self.home / "pid", "-server", str(self.socket))
+        await end_leftovers(self.home.resolve(), "-server", self.home / "pid")
         await self._daemon.spawn([str(program.path), *self._options()], account)
         if not await self._becomes_ready():
             await self.stop()

@@ -76,3 +76,14 @@ async def test_valkey_for_tests_is_empty_after_a_restart(embedded_valkey: Embedd
     await embedded_valkey.start()
     async with Redis.from_url(embedded_valkey.url) as redis:
         assert await redis.get("key") is None
+
+
+async def test_a_server_that_outlived_its_starter_is_ended_by_the_next_start(
+    embedded_postgres: EmbeddedPostgres, embedded_valkey: EmbeddedValkey
+) -> None:
+    for server in (embedded_postgres, embedded_valkey):
+        successor = type(server)(server.home, durable=False)
+        await successor.start()
+        await server.wait()
+        await successor.stop()
+        await server.start()

@@ -24,13 +24,22 @@ from tests.dev.dev_process import DevProcess, is_alive, until
 RUNNING = "Taskloom is running"
 
 
-@pytest.fixture
-def checkout() -> Iterator[Path]:
-    """A directory that stands for a checkout."""
-    path = Path(tempfile.mkdtemp(prefix="taskloom-checkout-", dir=temporary_root(server_account(Path("/nonexistent")))))
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A directory for checkouts, with a short path that the servers may enter."""
+    root = temporary_root(server_account(Path("/nonexistent")))
+    path = Path(tempfile.mkdtemp(prefix="taskloom-checkouts-", dir=root))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def checkout(folder: Path) -> Path:
+    """A directory that stands for a checkout; the tests run in it one after the other, on the same data."""
+    path = folder / "checkout"
+    path.mkdir()
+    return path
 
 
 def _ask_database(dev: DevProcess, statement: str) -> Any:
@@ -105,8 +114,8 @@ def test_a_second_run_in_the_same_checkout_is_refused_with_a_clear_sentence(chec
         assert first.process.poll() is None
 
 
-def test_two_checkouts_run_side_by_side(checkout: Path) -> None:
-    other = checkout / "other"
+def test_two_checkouts_run_side_by_side(checkout: Path, folder: Path) -> None:
+    other = folder / "other"
     other.mkdir()
     with DevProcess(checkout) as one, DevProcess(other) as two:
         one.until_said(RUNNING)
@@ -130,17 +139,19 @@ def test_a_server_that_does_not_come_up_ends_the_run_with_a_sentence(checkout: P
     assert not is_alive(dev.pid_of("PostgreSQL"))
 
 
-def test_given_servers_are_used_and_none_are_started(checkout: Path) -> None:
-    with DevProcess(checkout, DATABASE_URL="postgresql://there/db", REDIS_URL="redis://there") as dev:
+def test_given_servers_are_used_and_none_are_started(folder: Path) -> None:
+    fresh = folder / "fresh"
+    fresh.mkdir()
+    with DevProcess(fresh, DATABASE_URL="postgresql://there/db", REDIS_URL="redis://there") as dev:
         dev.until_said(RUNNING)
         assert "PostgreSQL  | not started, for DATABASE_URL is set" in dev.said
         assert "Valkey      | not started, for REDIS_URL is set" in dev.said
         assert "with postgresql://there/db" in dev.said
-    assert not (checkout / ".taskloom" / "postgres").exists()
+    assert not (fresh / ".taskloom" / "postgres").exists()
 
 
-def test_a_path_too_long_for_a_socket_gets_a_short_one(checkout: Path) -> None:
-    deep = checkout / ("a directory with a long name, and spaces " * 3).strip()
+def test_a_path_too_long_for_a_socket_gets_a_short_one(folder: Path) -> None:
+    deep = folder / ("a directory with a long name, and spaces " * 3).strip()
     deep.mkdir()
     with DevProcess(deep) as dev:
         dev.until_said(RUNNING)
