@@ -179,8 +179,21 @@ class Leases:
         condition = f"r.status = 'ABORTING' AND r.abort_requested_at < now() - make_interval(secs => {seconds})"
         return await self._reap(claimant, move, 0, condition)
 
-    async def _reap(self, claimant: Claimant, move: Move, max_interruptions: int, condition: str) -> list[Row]:
-        arguments = (claimant.queues, claimant.definition_ids, max_interruptions, *_move_row(move))
+    async def reap_disowned(
+        self, claimant: Claimant, move: Move, max_interruptions: int, running: Sequence[UUID], age: float
+    ) -> list[Row]:
+        """Give back the runs that the claimant holds by its rows, claimed ``age`` seconds ago, and does not execute."""
+        first = _FIRST_CONDITION_PARAMETER
+        condition = (
+            f"r.lease_owner = ${first} AND r.id <> ALL(${first + 1}::uuid[]) "
+            f"AND r.claimed_at < now() - make_interval(secs => ${first + 2})"
+        )
+        return await self._reap(claimant, move, max_interruptions, condition, claimant.owner, list(running), age)
+
+    async def _reap(
+        self, claimant: Claimant, move: Move, max_interruptions: int, condition: str, *extra: Any
+    ) -> list[Row]:
+        arguments = (claimant.queues, claimant.definition_ids, max_interruptions, *_move_row(move), *extra)
         return await self._pipe.fetch(_reap(condition), *arguments)
 
     # The workers' rows.
@@ -228,6 +241,8 @@ def _queue(chosen: str) -> str:
 
 _SAVE_TYPES = ("uuid", "int", "int", "text", "text", "int", "int", "int", "int")
 _MOVE_TYPES = ("text",) * 9 + ("float8", "text", "text", "bool", "bool", "text")
+
+_FIRST_CONDITION_PARAMETER = 4 + len(_MOVE_TYPES)
 
 
 def _parameters(first: int, types: Sequence[str], suffix: str = "") -> str:

@@ -29,6 +29,7 @@ BATCH = 1000
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 LOST_RING_SECONDS = 2.0
 OVERRUN_MARGIN_SECONDS = 5.0
+DISOWNED_SECONDS = 60.0
 FORGET_WORKERS_SECONDS = 24 * 3600.0
 
 TIMED_OUT = RunError("Timeout", "The attempt ran longer than its timeout and its worker did not end it in time.")
@@ -220,6 +221,19 @@ class Lifecycle:
         rows += await self._reap_aborts()
         for row in rows:
             logger.warning("Run %s was taken from worker %s and is %s now.", row["id"], row["worker"], row["status"])
+        self._tell(rows)
+        await self._after_settling(rows)
+        return len(rows)
+
+    async def disown(self, running: Sequence[UUID]) -> int:
+        """Give back what this worker holds by its rows and does not execute: what a lost reply left behind.
+
+        ``running`` are the runs it executes. Runs claimed within the last minute are left alone.
+        """
+        async with self._db.autocommit() as pipe:
+            rows = await Leases(pipe).reap_disowned(
+                self._claimant, states.expire_lease(), self._settings.max_interruptions, running, DISOWNED_SECONDS
+            )
         self._tell(rows)
         await self._after_settling(rows)
         return len(rows)

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     max_log_message_bytes: int = Field(default=16 * 1024, ge=64)
     max_log_data_bytes: int = Field(default=16 * 1024, ge=64)
     max_log_lines: int = Field(default=1_000_000, ge=1)
+    max_log_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     max_bulk_items: int = Field(default=10_000, ge=1)
     max_page_size: int = Field(default=200, ge=1)
     default_page_size: int = Field(default=50, ge=1)
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=1.0, gt=0)
     abort_grace_seconds: float = Field(default=30.0, ge=0)
     drain_seconds: float = Field(default=20.0, ge=0)
+    hook_seconds: float = Field(default=30.0, gt=0)
     stall_seconds: float = Field(default=600.0, gt=0)
     max_interruptions: int = Field(default=20, ge=0)
 

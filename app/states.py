@@ -120,6 +120,11 @@ class Move:
     wait_for: tuple[UUID, ...] = ()
 
     @property
+    def is_final(self) -> bool:
+        """Whether the run is over after this move (from ABORTING it may be even when it is not from RUNNING)."""
+        return self.landing.status in FINAL
+
+    @property
     def is_interruption(self) -> bool:
         """Whether the move is nobody's failure, and so counts as an interruption instead of an attempt."""
         return self.when_exhausted is not None

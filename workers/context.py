@@ -1,0 +1,293 @@
+"""``TaskContext``: what task code sees of its run and does with it.
+
+The same context serves ``async def`` and plain ``def`` tasks. In a plain one, which runs in a thread, the methods that
+are awaited elsewhere block instead and return their result, so that ``await`` is simply left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import orjson
+
+from app.auth import Principal, PrincipalKind
+from app.models import TaskLogLevel, TaskRun
+from app.registry import Continue
+from app.settings import Settings
+from workers import json_values
+from workers.held import HeldRun, Stop, StopReason
+
+if TYPE_CHECKING:
+    from app.service import TaskService
+    from workers.clockwork import Clockwork
+    from workers.recorder import Recorder
+    from workers.threads import Bridge
+
+LONGEST_DELAY = 366 * 86400.0
+
+
+class LogLimitExceeded(Exception):
+    """The run wrote more log lines or bytes than the settings allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. ``percent`` (0 to 100) follows from ``current`` and ``total`` where it is not given."""
+
+    current: float | None = None
+    total: float | None = None
+    message: str | None = None
+    percent: float | None = None
+
+    def share(self) -> float | None:
+        """The percentage, bounded to 0 to 100, or None when it is not known."""
+        percent = self.percent
+        if percent is None and self.total and self.current is not None:
+            percent = 100.0 * self.current / self.total
+        return None if percent is None else min(100.0, max(0.0, percent))
+
+
+class _Unset:
+    pass
+
+
+UNSET: Final = _Unset()
+
+
+class TaskLogger:
+    """Writes log lines of a run: ``ctx.log.info("Hashed", path=str(path), bytes=size)``.
+
+    A line is never refused for what is in it: NUL characters are made visible, long messages are cut, and data that is
+    not JSON is stored as text. Raises ``LogLimitExceeded`` past the limits of the settings.
+    """
+
+    def __init__(self, context: TaskContext) -> None:
+        self._write = context.write_line
+
+    def debug(self, message: object, **data: Any) -> None:
+        """A line for whoever looks for a fault."""
+        self._write(TaskLogLevel.DEBUG, message, data)
+
+    def info(self, message: object, **data: Any) -> None:
+        """A line that tells what happens."""
+        self._write(TaskLogLevel.INFO, message, data)
+
+    def warning(self, message: object, **data: Any) -> None:
+        """A line about something that is not as it should be, though the run goes on."""
+        self._write(TaskLogLevel.WARNING, message, data)
+
+    def error(self, message: object, **data: Any) -> None:
+        """A line about something that went wrong."""
+        self._write(TaskLogLevel.ERROR, message, data)
+
+
+class TaskContext:
+    """One attempt at one iteration of a run, as its code sees it."""
+
+    def __init__(
+        self,
+        held: HeldRun,
+        recorder: Recorder,
+        service: TaskService,
+        settings: Settings,
+        bridge: Bridge,
+        clockwork: Clockwork,
+    ) -> None:
+        self._held = held
+        self._recorder = recorder
+        self._service = service
+        self._settings = settings
+        self._bridge = bridge
+        self._clockwork = clockwork
+        self._deadline = clockwork.deadline(held.row["timeout_seconds"])
+        self.log = TaskLogger(self)
+        self.state: Any = orjson.loads(held.row["state"]) if held.row["state"] is not None else None
+
+    # Which run this is.
+
+    @property
+    def run_id(self) -> UUID:
+        """The run's id."""
+        return self._held.run_id
+
+    @property
+    def definition_id(self) -> str:
+        """The id of the run's definition."""
+        return self._held.row["definition_id"]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._held.row["name"]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The run's tags."""
+        return tuple(self._held.row["tags"])
+
+    @property
+    def parent_id(self) -> UUID | None:
+        """The run that triggered this one, if one did."""
+        return self._held.row["parent_id"]
+
+    @property
+    def iteration(self) -> int:
+        """The number of the current iteration, from 1."""
+        return self._held.iteration
+
+    @property
+    def max_iterations(self) -> int:
+        """How many iterations the run may have."""
+        return self._held.row["max_iterations"]
+
+    @property
+    def attempt(self) -> int:
+        """The number of the current try at this iteration, from 1."""
+        return self._held.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many tries each iteration may have."""
+        return self._held.row["max_attempts"]
+
+    def now(self) -> datetime:
+        """The current time by the database's clock, which all workers share."""
+        return self._clockwork.now()
+
+    # Time and aborts.
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether an abort was asked; the next checkpoint stops the run."""
+        return self._held.abort_asked
+
+    def is_close_to_timeout(self, margin: timedelta | float) -> bool:
+        """Whether less than ``margin`` (seconds, or a timedelta) is left until the timeout: time to continue later."""
+        seconds = margin.total_seconds() if isinstance(margin, timedelta) else margin
+        return self._deadline is not None and self._clockwork.monotonic() >= self._deadline - seconds
+
+    def checkpoint(
+        self, *, state: Any = UNSET, progress: Progress | tuple[Any, ...] | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Save state and progress durably; here an abort, a lost lease or a shutdown takes effect.
+
+        Args:
+            state: what a later attempt finds in ``ctx.state``: any JSON value, up to TASKLOOM_MAX_STATE_BYTES.
+            progress: a ``Progress``, or a tuple ``(current, total)`` or ``(current, total, message)``.
+
+        Raises ``Stop`` where the run has to stop, and ``NotStorable`` when the state cannot be stored. Without
+        arguments nothing is written, and the call costs next to nothing.
+        """
+        return self._bridge.run(self._checkpoint(state, progress))
+
+    async def _checkpoint(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
+        self.raise_if_stopped()
+        if isinstance(state, _Unset) and progress is None:
+            await self._clockwork.breathe()
+        else:
+            await self._save(state, progress)
+        self.raise_if_stopped()
+
+    async def _save(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
+        text = None
+        if not isinstance(state, _Unset):
+            text = json_values.encode(state, "state", self._settings.max_state_bytes)
+        self._held.save(text, self._progress_text(progress) if progress is not None else None)
+        recorded = await self._recorder.submit(self._held)
+        if not recorded.accepted:
+            raise Stop(StopReason.LOST)
+        if text is not None:
+            self.state = state
+
+    def _progress_text(self, progress: Progress | tuple[Any, ...]) -> str:
+        known = progress if isinstance(progress, Progress) else Progress(*progress)
+        value = {
+            "current": known.current,
+            "total": known.total,
+            "percent": known.share(),
+            "message": None if known.message is None else json_values.plain(known.message, 1000),
+            "updated_at": self.now().astimezone(UTC).isoformat(),
+        }
+        return json_values.encode(value, "progress", 4096)
+
+    def raise_if_stopped(self) -> None:
+        """Raise ``Stop`` when the run has to stop; what a checkpoint does, without a moment for anybody else."""
+        if self._held.is_closed:
+            raise Stop(self._held.stop or StopReason.LOST)
+        if self._held.stop is not None:
+            raise Stop(self._held.stop)
+
+    # Going on later.
+
+    def continue_(self, state: Any = None, *, delay: timedelta | float = 0.0) -> Continue:
+        """Return this to end the iteration and go on later, from ``state``, on any worker.
+
+        ``delay`` is in seconds, or a timedelta. Without a state the saved one stays as it is.
+        """
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        if not 0 <= seconds <= LONGEST_DELAY:
+            raise ValueError(f"delay is {seconds} seconds, but must be between 0 and 366 days")
+        return Continue(state, seconds)
+
+    def wait_for(self, children: Iterable[TaskRun | UUID], *, state: Any = None) -> Continue:
+        """Return this to go on, in the next iteration, when all these runs are final; meanwhile no slot is held."""
+        ids = tuple(child if isinstance(child, UUID) else child.id for child in children)
+        return Continue(state, 0.0, ids)
+
+    # Children.
+
+    def trigger(self, definition_id: str, *, input: Any = None, **options: Any) -> Coroutine[Any, Any, TaskRun]:
+        """Trigger a run whose parent is this one; private definitions too. ``options`` are those of
+        ``TaskService.trigger``; give an ``idempotency_key`` where a second attempt must not trigger a second child.
+        """
+        return self._bridge.run(self._trigger(definition_id, input, options))
+
+    async def _trigger(self, definition_id: str, input: Any, options: dict[str, Any]) -> TaskRun:
+        self.raise_if_stopped()
+        principal = Principal(PrincipalKind.RUN, str(self.run_id))
+        return await self._service.trigger(
+            definition_id, input=input, parent=self.run_id, principal=principal, **options
+        )
+
+    def children(self) -> Coroutine[Any, Any, list[TaskRun]]:
+        """The runs that this one triggered, oldest first, with their status and output."""
+        return self._bridge.run(self._service.children(self.run_id))
+
+    # Logs.
+
+    def write_line(self, level: TaskLogLevel, message: object, data: dict[str, Any]) -> None:
+        """Write a log line; ``ctx.log`` and the standard library's ``logging`` come in here."""
+        if self._held.is_closed:
+            raise Stop(StopReason.LOST)
+        text = json_values.plain(_text(message), self._settings.max_log_message_bytes)
+        line = (level, text, json_values.encode_data(data, self._settings.max_log_data_bytes), self.now())
+        self._charge(len(text) + len(line[2] or ""))
+        self._bridge.call(self._append, line)
+
+    def _append(self, line: tuple[TaskLogLevel, str, str | None, datetime]) -> None:
+        if not self._held.is_closed:
+            self._held.add_line(line)
+            self._recorder.submit(self._held)
+
+    def _charge(self, size: int) -> None:
+        held, settings = self._held, self._settings
+        held.logged_bytes += size
+        if held.logged_bytes > settings.max_log_bytes:
+            raise LogLimitExceeded(
+                f"The attempt logged more than {settings.max_log_bytes:,} bytes (TASKLOOM_MAX_LOG_BYTES)."
+            )
+        if held.log_count >= settings.max_log_lines:
+            raise LogLimitExceeded(
+                f"The run logged more than {settings.max_log_lines:,} lines (TASKLOOM_MAX_LOG_LINES)."
+            )
+
+
+def _text(message: object) -> str:
+    try:
+        return str(message)
+    except Exception as error:
+        return f"(a message that cannot be read: {type(error).__name__})"

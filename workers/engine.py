@@ -1,0 +1,96 @@
+"""One worker process put together: its connections, its identity, and the parts that execute, listen and keep house."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+
+from app import definitions
+from app.ids import new_id
+from app.leases import Claimant
+from app.registry import Registry, registry
+from app.service import TaskService
+from app.settings import Settings
+from workers import capture
+from workers.clockwork import Clockwork
+from workers.connections import Connections
+from workers.lease import LeaseKeeper
+from workers.recorder import Recorder
+from workers.runner import Runner
+
+logger = logging.getLogger("taskloom.worker")
+
+ABORT_POLL_SECONDS = 1.0
+"""How late an abort is noticed at the most when its message was lost."""
+
+
+class Engine:
+    """Everything of a worker but how it hears that a run is due. ``start`` it, hand it rows, ``stop`` it."""
+
+    def __init__(self, settings: Settings, registry: Registry = registry) -> None:
+        self.settings = settings
+        self.claimant = Claimant(
+            owner=new_id(),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            queues=tuple(settings.queues),
+            definition_ids=tuple(sorted(definition.id for definition in registry)),
+        )
+        self._registry = registry
+        self._connections = Connections.open(settings, pool_size=settings.database_pool_size)
+        self.clockwork = Clockwork()
+        self.lifecycle = self._connections.lifecycle(settings, self.claimant)
+        recorder = Recorder(self.lifecycle)
+        service = TaskService(
+            self._connections.db, self._connections.doorbell, self._connections.events, settings, registry
+        )
+        self.runner = Runner(registry, recorder, service, settings, self.clockwork)
+        self.keeper = LeaseKeeper(settings, self.claimant, self.runner, self.clockwork)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wait for the database, publish the definitions, take the lease, and begin to listen for aborts."""
+        await self.lifecycle.until_database_answers()
+        await definitions.publish(self._connections.db, self._registry)
+        capture.install()
+        await self.keeper.begin()
+        self._listening = asyncio.create_task(self._listen_for_aborts())
+
+    async def drain(self) -> None:
+        """Let runs reach a checkpoint for the drain time of the settings, then give the rest back."""
+        self.keeper.is_draining = True
+        self.runner.ask_release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self.runner.until_idle()
+        self.runner.release()
+        await self.runner.until_idle()
+
+    async def stop(self) -> None:
+        """Give up the lease and close the connections; call it after ``drain``."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self.keeper.end()
+        await self._connections.close()
+
+    async def _listen_for_aborts(self) -> None:
+        """Notice aborts: at once when told, within a second when the message was lost."""
+        listener = self._connections.events.worker_listener(self.claimant.owner)
+        try:
+            async with listener.subscribe() as subscription:
+                while True:
+                    await subscription.changed(ABORT_POLL_SECONDS)
+                    self.keeper.pulse()
+                    if self.runner.running:
+                        await self._look_for_aborts()
+        finally:
+            await listener.close()
+
+    async def _look_for_aborts(self) -> None:
+        try:
+            self.runner.ask_aborts(await self.lifecycle.aborting())
+        except Exception as error:
+            logger.warning("Aborts cannot be looked up (%s); trying again.", error)

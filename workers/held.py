@@ -1,0 +1,163 @@
+"""A run as the worker that holds it sees it: what was claimed, what waits to be written, and why it has to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from app.db import Row
+from app.leases import LogRow, Write
+from app.lifecycle import Recorded
+from app.models import TaskLogLevel
+from app.states import Move, TaskRunStatus
+
+LEVELS = {TaskLogLevel.DEBUG: 0, TaskLogLevel.INFO: 1, TaskLogLevel.WARNING: 2, TaskLogLevel.ERROR: 3}
+LogLine = tuple[TaskLogLevel, str, str | None, datetime]
+
+
+class StopReason(StrEnum):
+    """Why a run has to stop before its code has returned."""
+
+    ABORT = "an abort was asked"
+    FORCED = "an abort was asked by force, or its grace time is over"
+    LOST = "another worker decided about the run"
+    SHUTDOWN = "the worker shuts down"
+    TIMEOUT = "the attempt ran longer than its timeout"
+
+
+class Stop(BaseException):
+    """Raised in task code by a checkpoint where the run has to stop.
+
+    Not an ``Exception``, so that code which handles errors does not swallow it; clean up in ``finally``.
+    """
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class HeldRun:
+    """One held run. Lives on the event loop's thread; other threads come in over the context's bridge."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.run_id: UUID = row["id"]
+        self.claim_no: int = row["claim_no"]
+        self.iteration: int = row["iteration"]
+        self.attempt: int = row["attempt"]
+        self.stop: StopReason | None = None
+        self.is_closed = False
+        self.grace: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.flush: asyncio.Future[Recorded] | None = None
+        self.logged_bytes = 0
+        self._in_code = False
+        self._write_no: int = row["write_no"]
+        self._log_count: int = row["log_count"]
+        self._lines: list[LogLine] = []
+        self._state: str | None = None
+        self._progress: str | None = None
+        self._move: Move | None = None
+
+    @property
+    def log_count(self) -> int:
+        """How many lines the run has written, those that are still on their way included."""
+        return self._log_count + len(self._lines)
+
+    # What waits to be written.
+
+    def add_line(self, line: LogLine) -> None:
+        """Add a log line to the next write."""
+        self._lines.append(line)
+
+    def save(self, state: str | None, progress: str | None) -> None:
+        """Put state and progress (JSON text; None leaves them) into the next write."""
+        self._state = state if state is not None else self._state
+        self._progress = progress if progress is not None else self._progress
+
+    def settle(self, move: Move) -> None:
+        """Put the move that ends the attempt into the next write, which is the last one."""
+        self._move = move
+        self.is_closed = True
+
+    def drop_writes(self) -> None:
+        """Forget what waits, because the database refuses something in it."""
+        self._lines, self._state, self._progress = [], None, None
+
+    def take(self) -> Write:
+        """The next write. Until it is answered by ``written``, no other may be taken."""
+        lines, self._lines = self._lines, []
+        write = Write(
+            self.run_id, self.claim_no, self._write_no, self._state, self._progress, self._move,
+            self._number(lines), _count(lines),
+        )  # fmt: skip
+        self._state = self._progress = None
+        return write
+
+    def written(self, write: Write, answer: Recorded | Exception) -> None:
+        """Learn what became of a write."""
+        if isinstance(answer, Exception):
+            return
+        if not answer.accepted:
+            self.cancel(StopReason.LOST)
+            return
+        self._write_no += 1
+        self._log_count += len(write.logs)
+        if answer.status is TaskRunStatus.ABORTING:
+            self.ask_abort(forced=answer.abort_forced)
+
+    def _number(self, lines: list[LogLine]) -> list[LogRow]:
+        first = self._log_count + 1
+        return [
+            (self.run_id, first + n, self.iteration, self.attempt, level.value, message, data, at)
+            for n, (level, message, data, at) in enumerate(lines)
+        ]
+
+    # Stopping.
+
+    @property
+    def abort_asked(self) -> bool:
+        """Whether somebody asked to abort the run."""
+        return self.stop in (StopReason.ABORT, StopReason.FORCED)
+
+    def ask_abort(self, *, forced: bool) -> None:
+        """Stop at the next checkpoint, or at once when forced."""
+        if forced:
+            self.cancel(StopReason.FORCED)
+        elif self.stop in (None, StopReason.SHUTDOWN):
+            self.stop = StopReason.ABORT
+
+    def ask_release(self) -> None:
+        """Give the run back at its next checkpoint, because the worker shuts down."""
+        self.stop = self.stop or StopReason.SHUTDOWN
+
+    def cancel(self, reason: StopReason) -> None:
+        """Stop now, wherever the code is; once it has returned, this comes too late and does nothing."""
+        if self.is_closed:
+            return
+        self.stop = reason
+        if self._in_code and self.task is not None:
+            self.task.cancel()
+
+    def enter_code(self) -> None:
+        """From here on until ``leave_code`` the task may be cancelled."""
+        self._in_code = True
+
+    async def leave_code(self) -> None:
+        """Swallow a cancellation that was asked in the last moment, so that it does not hit the settlement."""
+        self._in_code = False
+        while self.task is not None and self.task.cancelling():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            self.task.uncancel()
+
+
+def _count(lines: list[LogLine]) -> tuple[int, int, int, int]:
+    counts: list[Any] = [0, 0, 0, 0]
+    for line in lines:
+        counts[LEVELS[line[0]]] += 1
+    return (counts[0], counts[1], counts[2], counts[3])

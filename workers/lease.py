@@ -1,0 +1,140 @@
+"""The lease, and the housekeeping of all runs, in a thread of their own: task code that blocks the event loop does not
+stop the heartbeat, and does not keep due runs from being rung or lost ones from being found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from app.leases import Claimant
+from app.lifecycle import Lifecycle
+from app.settings import Settings
+from workers.clockwork import Clockwork
+from workers.connections import Connections
+from workers.dispatcher import Dispatcher
+from workers.reaper import Reaper
+
+if TYPE_CHECKING:
+    from workers.runner import Runner
+
+logger = logging.getLogger("taskloom.lease")
+
+RETRY_SECONDS = 1.0
+
+
+class LeaseKeeper:
+    """Holds this process's lease by a heartbeat, and runs the dispatcher and the reaper beside it."""
+
+    def __init__(self, settings: Settings, claimant: Claimant, runner: Runner, clockwork: Clockwork) -> None:
+        self._settings = settings
+        self._claimant = claimant
+        self._runner = runner
+        self._clockwork = clockwork
+        self.is_draining = False
+        self._pulse = time.monotonic()
+        self._renewed = time.monotonic()
+        self._main_loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def pulse(self) -> None:
+        """The event loop tells that it is not stuck."""
+        self._pulse = time.monotonic()
+
+    async def begin(self) -> None:
+        """Start the thread; returns when the lease is held."""
+        self._main_loop = asyncio.get_running_loop()
+        held: asyncio.Future[None] = self._main_loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(held,), name="taskloom-lease", daemon=True)
+        self._thread.start()
+        await held
+
+    async def end(self) -> None:
+        """Give up the lease and end the thread."""
+        if self._loop is not None and self._stopped is not None and self._thread is not None:
+            with contextlib.suppress(RuntimeError):  # The thread's loop has ended already.
+                self._loop.call_soon_threadsafe(self._stopped.set)
+            await asyncio.to_thread(self._thread.join, 5.0)
+
+    def _run(self, held: asyncio.Future[None]) -> None:
+        asyncio.run(self._keep(held))
+
+    async def _keep(self, held: asyncio.Future[None]) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        connections = Connections.open(self._settings, pool_size=3)
+        lifecycle = connections.lifecycle(self._settings, self._claimant)
+        await self._first_beat(lifecycle, held)
+        chores = (
+            (self._settings.heartbeat_seconds, lambda: self._beat(lifecycle)),
+            (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
+            (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
+        )
+        tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
+        await self._stopped.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await lifecycle.leave()
+        await connections.close()
+
+    async def _first_beat(self, lifecycle: Lifecycle, held: asyncio.Future[None]) -> None:
+        assert self._main_loop is not None
+        try:
+            await lifecycle.until_database_answers()
+            await self._beat(lifecycle)
+        except Exception as error:
+            self._main_loop.call_soon_threadsafe(held.set_exception, error)
+            raise
+        self._main_loop.call_soon_threadsafe(held.set_result, None)
+
+    async def _beat(self, lifecycle: Lifecycle) -> None:
+        """Renew the lease, unless the event loop has been stuck for so long that others should take its runs."""
+        if time.monotonic() - self._pulse > self._settings.stall_seconds:
+            logger.error("The event loop has been stuck for %.0f s; the lease is not renewed.", self._stuck_for())
+            return
+        try:
+            now = await lifecycle.beat(
+                socket.gethostname(), os.getpid(), self._settings.concurrency, len(self._runner.running),
+                draining=self.is_draining,
+            )  # fmt: skip
+        except Exception:
+            self._give_back_when_over()
+            raise
+        self._renewed = time.monotonic()
+        self._clockwork.set_by(now)
+
+    def _stuck_for(self) -> float:
+        return time.monotonic() - self._pulse
+
+    def _give_back_when_over(self) -> None:
+        """Once the lease must be over, others may execute our runs: stop them here."""
+        if time.monotonic() - self._renewed < self._settings.lease_seconds or self._main_loop is None:
+            return
+        if self._runner.running:
+            logger.error("The lease could not be renewed in time; its runs are given back.")
+            self._main_loop.call_soon_threadsafe(self._runner.release)
+
+
+async def _repeat(interval: float, chore: Callable[[], Awaitable[object]]) -> None:
+    """Do a chore every ``interval`` seconds; at once again when there was more to do, sooner after a failure."""
+    failing = False
+    while True:
+        try:
+            again = await chore()
+            failing = False
+            await asyncio.sleep(0 if again else interval)
+        except Exception as error:
+            if not failing:
+                logger.warning("%s; trying again every second.", error)
+            failing = True
+            await asyncio.sleep(min(interval, RETRY_SECONDS))

@@ -1,0 +1,112 @@
+"""Worker processes: Taskloom's own, and what arq's stock command needs (``arq workers.main.WorkerSettings``)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Any
+from uuid import UUID
+
+from arq.connections import RedisSettings
+from arq.worker import func
+
+from app.doorbell import JOB_FUNCTION, deserialize, queue_key, serialize
+from app.registry import registry
+from app.settings import Settings, get_settings
+from workers.engine import Engine
+from workers.worker import TaskloomWorker
+
+logger = logging.getLogger("taskloom.worker")
+
+LONGEST_JOB_SECONDS = 366 * 86400
+
+
+def run_worker(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT has drained it; a second signal gives its runs back at once."""
+    import uvloop
+
+    uvloop.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Load the definitions, then execute runs until a signal asks to stop."""
+    registry.load(settings.task_modules)
+    engine = Engine(settings)
+    worker = TaskloomWorker(engine)
+    _stop_on_signals(worker)
+    try:
+        await worker.async_run()
+    finally:
+        await worker.close()
+
+
+def _stop_on_signals(worker: TaskloomWorker) -> None:
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        if asked:
+            worker.engine.runner.release()
+        asked = True
+        worker.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+# arq's stock worker: one poll and four round trips a job, but the same runs, claims and leases.
+
+
+async def execute_run(ctx: dict[Any, Any], run_id: str, claim_no: int) -> None:
+    """Execute one run for arq's stock worker. A run that is not due any more is left alone."""
+    engine: Engine = ctx["engine"]
+    for row in await engine.lifecycle.claim_rung([f"{UUID(run_id)}:{claim_no}"]):
+        task = engine.runner.start(row)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # arq cancels its jobs at SIGTERM; the run is given back and uses up no attempt.
+            engine.runner.release()
+            await task
+
+
+async def _on_startup(context: dict[Any, Any]) -> None:
+    settings = get_settings()
+    registry.load(settings.task_modules)
+    context["engine"] = Engine(settings)
+    await context["engine"].start()
+
+
+async def _on_shutdown(context: dict[Any, Any]) -> None:
+    await context["engine"].drain()
+    await context["engine"].stop()
+
+
+def _worker_settings() -> type:
+    settings = get_settings()
+    return type(
+        "WorkerSettings",
+        (),
+        {
+            "functions": [func(execute_run, name=JOB_FUNCTION, max_tries=1, keep_result=0)],
+            "queue_name": queue_key(settings.queues[0]),
+            "redis_settings": RedisSettings.from_dsn(settings.redis_url),
+            "on_startup": _on_startup,
+            "on_shutdown": _on_shutdown,
+            "max_jobs": settings.concurrency,
+            "job_timeout": LONGEST_JOB_SECONDS,
+            "keep_result": 0,
+            "max_tries": 1,
+            "allow_abort_jobs": False,
+            "job_serializer": serialize,
+            "job_deserializer": deserialize,
+        },
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """``WorkerSettings`` is made when arq asks for it, so that importing this module reads no settings."""
+    if name == "WorkerSettings":
+        return _worker_settings()
+    raise AttributeError(name)

@@ -1,0 +1,247 @@
+"""The run pipeline: prepare, call, decide, settle. Claimed runs come in; each leaves settled, or taken by another.
+
+Read ``Runner.run`` first; the functions follow in the order in which they are called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import states
+from app.db import Row
+from app.errors import InvalidTaskInput
+from app.lifecycle import Recorded
+from app.registry import Continue, Definition, Registry
+from app.retry import decide_retry
+from app.settings import Settings
+from app.states import Move, Reason, RunError
+from workers import capture, json_values
+from workers.clockwork import Clockwork
+from workers.context import TaskContext
+from workers.faults import error_of
+from workers.held import HeldRun, Stop, StopReason
+from workers.recorder import Recorder
+from workers.threads import Bridge, call_in_thread
+
+logger = logging.getLogger("taskloom.runner")
+
+
+class Attempt(NamedTuple):
+    """What the pipeline hands from step to step."""
+
+    held: HeldRun
+    definition: Definition
+    context: TaskContext
+
+
+class Runner:
+    """Executes claimed runs on the event loop; one for each worker process."""
+
+    def __init__(
+        self, registry: Registry, recorder: Recorder, service: Any, settings: Settings, clockwork: Clockwork
+    ) -> None:
+        self._registry = registry
+        self._recorder = recorder
+        self._service = service
+        self._settings = settings
+        self._clockwork = clockwork
+        self._bridge = Bridge()
+        self.running: dict[UUID, HeldRun] = {}
+
+    def start(self, row: Row) -> asyncio.Task[None]:
+        """Execute a claimed run in a task of its own."""
+        held = HeldRun(row)
+        self.running[held.run_id] = held
+        held.task = asyncio.create_task(self.run(held))
+        return held.task
+
+    async def run(self, held: HeldRun) -> None:
+        """One attempt at one iteration, from the claim to the settlement."""
+        try:
+            attempt = self._prepare(held)
+            move = await self._execute(attempt)
+            if move is not None:
+                await self._settle(attempt, move)
+        except Exception:
+            # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
+            logger.exception("Run %s could not be settled.", held.run_id)
+        finally:
+            held.is_closed = True
+            if self.running.get(held.run_id) is held:
+                del self.running[held.run_id]
+
+    def _prepare(self, held: HeldRun) -> Attempt:
+        definition = self._registry.get(held.row["definition_id"])
+        if definition is None:
+            raise LookupError(f"'{held.row['definition_id']}' was claimed without its code")
+        context = TaskContext(held, self._recorder, self._service, self._settings, self._bridge, self._clockwork)
+        return Attempt(held, definition, context)
+
+    async def _execute(self, attempt: Attempt) -> Move | None:
+        """The move that follows from executing the code; None when the run is not ours any more."""
+        try:
+            input = attempt.definition.parse_input(attempt.held.row["input"] or "null")
+        except InvalidTaskInput as error:
+            return await self._failed(attempt, error, Reason.INVALID_INPUT)
+        try:
+            result = await self._call_code(attempt, input)
+        except Stop as stop:
+            return await self._stopped(attempt, stop.reason)
+        except asyncio.CancelledError as error:
+            if attempt.held.stop is None:
+                return await self._failed(attempt, error, Reason.ERROR)
+            return await self._stopped(attempt, attempt.held.stop)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            return await self._failed(attempt, error, Reason.ERROR)
+        return await self._returned(attempt, result)
+
+    async def _call_code(self, attempt: Attempt, input: Any) -> Any:
+        """Call the task function, bounded by its timeout; the only part of the pipeline that may be cancelled."""
+        held, definition, context = attempt
+        arguments = (context,) if definition.input_type is None else (context, input)
+        timer = self._start_timer(held)
+        capture.current.set(context)
+        held.enter_code()
+        try:
+            context.raise_if_stopped()
+            if definition.is_async:
+                return await definition.function(*arguments)
+            return await call_in_thread(definition.function, *arguments)
+        finally:
+            await held.leave_code()
+            if timer is not None:
+                timer.cancel()
+
+    def _start_timer(self, held: HeldRun) -> asyncio.TimerHandle | None:
+        timeout: float | None = held.row["timeout_seconds"]
+        if timeout is None:
+            return None
+        return asyncio.get_running_loop().call_later(timeout, held.cancel, StopReason.TIMEOUT)
+
+    # What follows from how the code ended.
+
+    async def _returned(self, attempt: Attempt, result: Any) -> Move | None:
+        if isinstance(result, Continue):
+            return await self._continued(attempt, result)
+        definition = attempt.definition
+        try:
+            output = json_values.encode(result, "output", self._settings.max_output_bytes, definition.output_adapter)
+        except json_values.NotStorable as error:
+            return await self._failed(attempt, error, Reason.INVALID_OUTPUT)
+        await self._call_hook(attempt, "on_done", definition.on_done, result)
+        return states.succeed(output)
+
+    async def _continued(self, attempt: Attempt, result: Continue) -> Move | None:
+        held, definition, context = attempt
+        if held.stop is not None and held.stop is not StopReason.SHUTDOWN:
+            return await self._stopped(attempt, held.stop)
+        if context.iteration >= context.max_iterations:
+            await self._call_hook(attempt, "on_max_iterations", definition.on_max_iterations)
+            return states.fail(_too_many_iterations(context.max_iterations), Reason.MAX_ITERATIONS)
+        if result.state is not None:
+            try:
+                held.save(json_values.encode(result.state, "state", self._settings.max_state_bytes), None)
+            except json_values.NotStorable as error:
+                return await self._failed(attempt, error, Reason.ERROR)
+        return states.wait(result.wait_for) if result.wait_for else states.continue_(result.delay)
+
+    async def _stopped(self, attempt: Attempt, reason: StopReason) -> Move | None:
+        if reason is StopReason.LOST:
+            return None
+        if reason is StopReason.SHUTDOWN:
+            return states.interrupt()
+        if reason is StopReason.TIMEOUT:
+            seconds = attempt.held.row["timeout_seconds"]
+            error = TimeoutError(f"The attempt ran longer than its timeout of {seconds:g} seconds.")
+            return await self._failed(attempt, error, Reason.TIMEOUT)
+        await self._call_hook(attempt, "on_abort", attempt.definition.on_abort)
+        return states.force_abort() if reason is StopReason.FORCED else states.acknowledge_abort()
+
+    async def _failed(self, attempt: Attempt, error: BaseException, reason: Reason) -> Move:
+        held, definition, context = attempt
+        stored = error_of(error)
+        if reason in (Reason.INVALID_INPUT, Reason.INVALID_OUTPUT):
+            move = states.fail(stored, reason)
+        else:
+            move = decide_retry(definition.retry, held.attempt, context.max_attempts, error, stored, reason)
+        if move.is_final:
+            await self._call_hook(attempt, "on_error", definition.on_error, error)
+        return move
+
+    async def _call_hook(self, attempt: Attempt, name: str, hook: Callable[..., Any] | None, *args: Any) -> None:
+        """Call a hook of the definition. What goes wrong in it is logged in the run, and changes nothing else."""
+        if hook is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.hook_seconds):
+                if inspect.iscoroutinefunction(hook):
+                    await hook(attempt.context, *args)
+                else:
+                    await call_in_thread(hook, attempt.context, *args)
+        except Exception as error:
+            stored = error_of(error)
+            attempt.context.log.error(f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
+        except Stop:
+            attempt.context.log.warning(f"{name} stopped at a checkpoint, because the run has to stop.")
+
+    # The settlement.
+
+    async def _settle(self, attempt: Attempt, move: Move) -> None:
+        held = attempt.held
+        held.settle(move)
+        try:
+            recorded = await self._recorder.submit(held)
+        except Exception as error:
+            recorded = await self._settle_without_contents(held, error)
+        if not recorded.accepted:
+            logger.info("Run %s: somebody else decided about it meanwhile (%s).", held.run_id, move.name)
+
+    async def _settle_without_contents(self, held: HeldRun, error: Exception) -> Recorded:
+        """PostgreSQL refuses something that the run wrote: it fails with that, so that it is not tried for ever."""
+        logger.warning("Run %s: PostgreSQL refuses what it wrote: %s", held.run_id, error)
+        held.drop_writes()
+        held.settle(states.fail(RunError(type(error).__name__, str(error)), Reason.ERROR))
+        return await self._recorder.submit(held)
+
+    # From outside.
+
+    def ask_aborts(self, asked: dict[UUID, bool]) -> None:
+        """Tell runs that an abort was asked (by force or not); a grace time later it is enforced."""
+        loop = asyncio.get_running_loop()
+        for run_id, forced in asked.items():
+            held = self.running.get(run_id)
+            if held is None:
+                continue
+            held.ask_abort(forced=forced)
+            if held.grace is None:
+                held.grace = loop.call_later(self._settings.abort_grace_seconds, held.cancel, StopReason.FORCED)
+
+    def ask_release(self) -> None:
+        """Ask all runs to stop at their next checkpoint, because the worker shuts down."""
+        for held in tuple(self.running.values()):
+            held.ask_release()
+
+    def release(self) -> None:
+        """Stop all runs now and give them back."""
+        for held in tuple(self.running.values()):
+            held.cancel(StopReason.SHUTDOWN)
+
+    async def until_idle(self) -> None:
+        """Return when no run is executed any more."""
+        while self.running:
+            tasks = [held.task for held in self.running.values() if held.task is not None]
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _too_many_iterations(limit: int) -> RunError:
+    return RunError(
+        "MaxIterations",
+        f"The run asked to continue after {limit} iterations, its limit. Raise max_iterations, or do more in each.",
+    )

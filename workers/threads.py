@@ -1,0 +1,66 @@
+"""The one bridge between plain ``def`` tasks, which run in threads, and the event loop.
+
+Each call gets a daemon thread of its own: a thread that never returns then neither blocks a pool nor the exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def call_in_thread(function: Callable[..., Result], *args: Any) -> Result:
+    """Call a plain function in a thread. A cancelled caller stops waiting; the thread itself cannot be stopped."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def answer(setter: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            setter(value)
+
+    def work() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], Any] = (future.set_result, context.run(function, *args))
+        except StopIteration as error:
+            # A future cannot carry StopIteration, which would end the coroutine that awaits it.
+            outcome = (future.set_exception, RuntimeError(f"the task raised StopIteration({error.value!r})"))
+        except BaseException as error:
+            outcome = (future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            loop.call_soon_threadsafe(answer, *outcome)
+
+    threading.Thread(target=work, name=f"task-{getattr(function, '__name__', 'code')}", daemon=True).start()
+    return await future
+
+
+class Bridge:
+    """Lets the same call be awaited on the event loop and block in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller is on the event loop's own thread."""
+        return threading.get_ident() == self._thread
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Any:
+        """On the loop's thread the coroutine itself, to be awaited; elsewhere its result, after waiting for it."""
+        if self.is_here:
+            return coroutine
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function on the loop's thread: at once when there, else in the order of the calls."""
+        if self.is_here:
+            function(*args)
+        else:
+            self._loop.call_soon_threadsafe(function, *args)

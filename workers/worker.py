@@ -1,0 +1,160 @@
+"""The arq ``Worker`` of Taskloom: hears the doorbell without a poll delay and claims in batches.
+
+The queue is arq's own, so that arq's stock worker may serve it beside this one (``workers.main.WorkerSettings``). What
+differs is how jobs are taken: all that fit, at once, as soon as they are there; and what happens to them: they are
+claimed in PostgreSQL by one statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, cast
+
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.worker import Worker, func
+
+from app.db import Row, is_disconnect
+from app.doorbell import AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
+from workers.engine import Engine
+
+logger = logging.getLogger("taskloom.worker")
+
+CLAIM_LIMIT = 500
+LISTEN_SECONDS = 1.0
+
+
+class TaskloomWorker(Worker):
+    """Takes rings from the queues of its settings and executes the runs behind them, until it is asked to drain."""
+
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.settings
+        super().__init__(
+            functions=[func(engine_runs_them, name=JOB_FUNCTION)],
+            queue_name=queue_key(settings.queues[0]),
+            redis_pool=_arq_redis(settings.redis_url),
+            handle_signals=False,
+            max_jobs=settings.concurrency,
+            keep_result=0,
+            max_tries=1,
+            health_check_interval=10,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+        )
+        self.engine = engine
+        self._queue_keys = [queue_key(queue) for queue in settings.queues]
+        self._draining = asyncio.Event()
+        self._room = asyncio.Event()
+        self._redis_away = False
+
+    def drain(self) -> None:
+        """Take no more runs; ``main`` returns once those under way have ended or been given back."""
+        self._draining.set()
+        self._room.set()
+
+    async def main(self) -> None:
+        """Start the engine, execute runs until asked to drain, then drain."""
+        await self.engine.start()
+        logger.info(
+            "Worker %s is ready: %d definitions, queues %s, %d runs at once.", self.engine.claimant.name,
+            len(self.engine.claimant.definition_ids), ", ".join(self.engine.claimant.queues), self.max_jobs,
+        )  # fmt: skip
+        taking = asyncio.create_task(self._take_runs())
+        await asyncio.wait([taking, asyncio.create_task(self._draining.wait())], return_when=asyncio.FIRST_COMPLETED)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        logger.info(
+            "Worker %s drains: %d runs are under way.", self.engine.claimant.name, len(self.engine.runner.running)
+        )
+        await self.engine.drain()
+
+    async def close(self) -> None:
+        """Give up the lease and close all connections."""
+        with contextlib.suppress(*AWAY):
+            await self.pool.delete(self.health_check_key)
+        await self.engine.stop()
+        await self.pool.aclose()
+
+    # Taking runs.
+
+    async def _take_runs(self) -> None:
+        while not self._draining.is_set():
+            try:
+                free = await self._until_room()
+                for row in await self._claim(min(free, CLAIM_LIMIT)):
+                    self._start(row)
+            except Exception as error:
+                if not is_disconnect(error):
+                    logger.exception("Runs could not be claimed.")
+                await asyncio.sleep(0.2)
+                await self.engine.lifecycle.until_database_answers()
+
+    async def _until_room(self) -> int:
+        """The number of free slots, as soon as there is one."""
+        while (free := self.max_jobs - len(self.engine.runner.running)) <= 0:
+            self._room.clear()
+            await self._room.wait()
+        return free
+
+    def _start(self, row: Row) -> None:
+        self.engine.runner.start(row).add_done_callback(self._ended)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self.jobs_complete += 1
+        self._room.set()
+
+    async def _claim(self, limit: int) -> list[Row]:
+        """Runs that are due: rung ones, or while Redis is away those found in PostgreSQL."""
+        try:
+            job_ids = await self._rung(limit)
+        except AWAY as error:
+            return await self._claim_without_redis(limit, error)
+        if self._redis_away:
+            logger.info("Redis is back.")
+            self._redis_away = False
+        return await self.engine.lifecycle.claim_rung(job_ids) if job_ids else []
+
+    async def _claim_without_redis(self, limit: int, error: Exception) -> list[Row]:
+        if not self._redis_away:
+            logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
+            self._redis_away = True
+        rows = await self.engine.lifecycle.claim_next(limit)
+        if not rows:
+            await asyncio.sleep(self.engine.settings.poll_seconds / 5)
+        return rows
+
+    async def _rung(self, limit: int) -> list[str]:
+        """Up to ``limit`` job ids, taken off the queues; waits for the first one up to ``LISTEN_SECONDS``."""
+        with contextlib.suppress(*AWAY):
+            await self.record_health()
+        taken = await self._pop(limit)
+        if not taken:
+            first = await self.pool.bzpopmin(self._queue_keys, timeout=LISTEN_SECONDS)
+            taken = [first[1], *(await self._pop(limit - 1))] if first else []
+        if taken:
+            await self.pool.unlink(*(job_key_prefix.encode() + job_id for job_id in taken))
+        # The queue that was first is last next time, so that a full one does not starve the others.
+        self._queue_keys.append(self._queue_keys.pop(0))
+        return [job_id.decode() for job_id in taken]
+
+    async def _pop(self, limit: int) -> list[bytes]:
+        if limit <= 0:
+            return []
+        share = -(-limit // len(self._queue_keys))
+        pipe: Any = cast(Any, self.pool).pipeline(transaction=False)
+        for key in self._queue_keys:
+            pipe.zpopmin(key, share)
+        popped: list[list[tuple[bytes, float]]] = await pipe.execute()
+        return [job_id for jobs in popped for job_id, _ in jobs]
+
+
+def _arq_redis(url: str) -> ArqRedis:
+    pool: Any = connect(url).connection_pool
+    return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+
+
+async def engine_runs_them(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:
+    """Stands for the function in arq's registry; this worker never calls it, because the engine executes runs."""
+    raise NotImplementedError
