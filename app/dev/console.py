@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.console import Console as RichConsole
 from rich.text import Text
 
@@ -16,12 +18,18 @@ _FIRST_QUERY = """\
   }"""
 
 
+class _Terminal(RichConsole):
+    def on_broken_pipe(self) -> None:
+        """Go on in silence: whoever read along has gone, which is no reason to end the servers."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 class Console:
     """The terminal, or whatever stdout is; colours only where they can be seen."""
 
     def __init__(self) -> None:
         """Write to standard output."""
-        self._console = RichConsole(highlight=False, soft_wrap=True)
+        self._console = _Terminal(highlight=False, soft_wrap=True)
 
     def say(self, who: str, line: str) -> None:
         """Print one line, as in ``server      | started``."""

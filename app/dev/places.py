@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -37,8 +38,7 @@ def state_directory(checkout: Path) -> Path:
     if account is None:
         return make_private(local, None)
     place = local if may_enter(local.parent, account) else _system_state(local.parent)
-    place.mkdir(mode=0o755, parents=True, exist_ok=True)
-    return place
+    return make_public(place)
 
 
 def _system_state(checkout: Path) -> Path:
@@ -60,6 +60,23 @@ def _may_pass(found: os.stat_result, account: Account) -> bool:
     if found.st_gid == account.gid:
         return bool(found.st_mode & stat.S_IXGRP)
     return bool(found.st_mode & stat.S_IXOTH)
+
+
+def make_public(path: Path) -> Path:
+    """Create ``path`` and what is missing above it as directories that everybody may enter, and return it.
+
+    Raises:
+        DevError: it cannot be created.
+    """
+    missing = [step for step in (path, *path.parents) if not step.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for step in missing:
+            # Not left to mkdir, whose mode the umask narrows.
+            step.chmod(0o755)
+    except OSError as error:
+        raise DevError(f"The directory {path} cannot be made: {error.strerror}. Make its parent writable.") from error
+    return path
 
 
 def make_private(path: Path, account: Account | None) -> Path:
@@ -94,6 +111,12 @@ def socket_directory(home: Path, socket_name: str, account: Account | None) -> P
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(path):
         return home
     return make_private(temporary_root(account) / f"taskloom-{os.geteuid()}-{_short_hash(home)}", account)
+
+
+def remove_socket_directory(sockets: Path, home: Path) -> None:
+    """Remove a short socket directory when its server has stopped; does nothing to ``home`` itself."""
+    if sockets != home:
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def temporary_root(account: Account | None) -> Path:

