@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -69,21 +70,27 @@ def postgres_server_url(request: pytest.FixtureRequest) -> str:
     return os.environ.get("TASKLOOM_TEST_DATABASE_URL") or request.getfixturevalue("embedded_postgres").url
 
 
-@pytest.fixture(scope="session")
-async def empty_database_url(postgres_server_url: str) -> AsyncIterator[str]:
-    """The URL of a database made for this session, without any tables."""
+@asynccontextmanager
+async def _new_database(server_url: str) -> AsyncGenerator[str]:
     name = f"taskloom_test_{secrets.token_hex(6)}"
-    await _execute(postgres_server_url, f'CREATE DATABASE "{name}"')
-    yield urlunsplit(urlsplit(postgres_server_url)._replace(path=f"/{name}"))
-    await _execute(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    await _execute(server_url, f'CREATE DATABASE "{name}"')
+    yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+    await _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def fresh_database_url(postgres_server_url: str) -> AsyncIterator[str]:
+    """The URL of a database of the test's own, without any tables."""
+    async with _new_database(postgres_server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-async def migrated_database_url(empty_database_url: str) -> str:
-    """The URL of the session's database with all migrations applied."""
-    assert app.migrations.head(), "there are no migrations in app/migrations/versions yet"
-    await app.migrations.upgrade(empty_database_url)
-    return empty_database_url
+async def migrated_database_url(postgres_server_url: str) -> AsyncIterator[str]:
+    """The URL of a database made for this session, with all migrations applied."""
+    async with _new_database(postgres_server_url) as url:
+        await app.migrations.upgrade(url)
+        yield url
 
 
 @pytest.fixture
