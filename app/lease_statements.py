@@ -1,0 +1,204 @@
+"""The SQL statements of ``app.leases``: one for each thing a worker does, each for a whole batch.
+
+``Move.land`` in ``app.states`` is the rule that the ``CASE`` expressions here follow; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app import states
+from app.db import json_text
+from app.models import statuses
+from app.states import Landing, Move, RunError
+
+HELD = statuses(states.HELD)
+FINAL = statuses(states.FINAL)
+ASLEEP = statuses(states.ASLEEP)
+
+CLAIMED = """
+    id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
+    iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by
+"""
+RING = "id, claim_no, queue, priority, due_at"
+CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
+
+
+def claim(chosen: str, *, owner: str, worker: str) -> str:
+    """The claim of the runs that ``chosen`` selects and locks."""
+    return f"""
+        WITH chosen AS ({chosen}), claimed AS (
+            UPDATE task_runs r SET status = 'RUNNING', status_reason = NULL, status_changed_at = now(),
+                claim_no = r.claim_no + 1, lease_owner = {owner}, worker = {worker}, claimed_at = now(),
+                started_at = COALESCE(r.started_at, now()), due_at = NULL,
+                deadline_at = now() + make_interval(secs => r.timeout_seconds)
+            FROM chosen WHERE r.id = chosen.id
+            RETURNING r.*)
+        SELECT {CLAIMED} FROM claimed ORDER BY priority DESC, start_at, id"""
+
+
+def queue_up(chosen: str) -> str:
+    """The queueing of the runs that ``chosen`` selects and locks."""
+    return f"""
+        WITH chosen AS ({chosen}), due AS (
+            UPDATE task_runs r SET status = $1, status_changed_at = now(), due_at = COALESCE(r.due_at, now()),
+                wait_for = NULL
+            FROM chosen WHERE r.id = chosen.id RETURNING r.*)
+        SELECT status, {RING} FROM due"""
+
+
+SAVE_TYPES = ("uuid", "int", "int", "text", "text", "int", "int", "int", "int")
+MOVE_TYPES = ("text",) * 9 + ("float8", "text", "text", "bool", "bool", "text")
+
+FIRST_CONDITION_PARAMETER = 4 + len(MOVE_TYPES)
+
+
+def _parameters(first: int, types: Sequence[str], suffix: str = "") -> str:
+    """Numbered and typed parameters: ``$2::uuid[], $3::int[] …``."""
+    return ", ".join(f"${first + n}::{kind}{suffix}" for n, kind in enumerate(types))
+
+
+SAVE = f"""
+    UPDATE task_runs r SET write_no = r.write_no + 1,
+        state = CASE WHEN g.state IS NULL THEN r.state ELSE g.state::jsonb END,
+        progress = CASE WHEN g.progress IS NULL THEN r.progress ELSE g.progress::jsonb END,
+        log_count = r.log_count + g.debug + g.info + g.warning + g.error,
+        log_debug = r.log_debug + g.debug, log_info = r.log_info + g.info,
+        log_warning = r.log_warning + g.warning, log_error = r.log_error + g.error
+    FROM unnest({_parameters(2, SAVE_TYPES, "[]")})
+        AS g(id, claim_no, write_no, state, progress, debug, info, warning, error)
+    WHERE r.id = g.id AND r.claim_no = g.claim_no AND r.write_no = g.write_no AND r.lease_owner = $1
+        AND r.status IN {HELD}
+    RETURNING r.id, r.status, r.abort_forced"""
+
+_LANDING = """
+    CASE WHEN h.was = 'ABORTING' AND g.aborting_status IS NOT NULL THEN {aborting}
+         WHEN g.exhausted_status IS NOT NULL AND h.interruptions >= {max_interruptions} THEN {exhausted}
+         ELSE {normal} END"""
+
+
+def _landing(column: str, max_interruptions: str) -> str:
+    """The rule of ``Move.land`` in SQL, for one of the columns status, reason and outcome."""
+    return _LANDING.format(
+        aborting=f"g.aborting_{column}",
+        exhausted=f"g.exhausted_{column}",
+        normal=f"g.{column}",
+        max_interruptions=max_interruptions,
+    )
+
+
+def _landed(max_interruptions: str) -> str:
+    columns = ("status", "reason", "outcome")
+    return ", ".join(f"{_landing(column, max_interruptions)} AS to_{column}" for column in columns)
+
+
+# What a settlement changes beside the status; ``l`` is the landed row.
+_SETTLED = f"""
+    status = l.to_status, status_reason = l.to_reason, status_changed_at = now(), lease_owner = NULL,
+    deadline_at = NULL, write_no = r.write_no + l.writes,
+    finished_at = CASE WHEN l.to_status IN {FINAL} THEN now() END,
+    due_at = CASE WHEN l.to_status IN ('QUEUED', 'WAITING') AND l.wait_for IS NULL
+             THEN now() + make_interval(secs => l.delay) END,
+    wait_for = CASE WHEN l.to_status = 'WAITING' THEN l.wait_for END,
+    error = l.error::jsonb,
+    iteration = r.iteration + CASE WHEN l.next_iteration AND l.to_status NOT IN {FINAL} THEN 1 ELSE 0 END,
+    attempt = CASE WHEN l.to_status IN {FINAL} THEN r.attempt WHEN l.next_iteration THEN 1
+              WHEN l.next_attempt THEN r.attempt + 1 ELSE r.attempt END,
+    interruptions = CASE WHEN l.next_iteration THEN 0
+                    WHEN l.exhausted_status IS NOT NULL THEN r.interruptions + 1 ELSE r.interruptions END"""
+_CLOSE = """
+    INSERT INTO task_iterations (run_id, claim_no, number, attempt, worker, started_at, finished_at, outcome, error)
+    SELECT id, claim_no, was_iteration, was_attempt, worker, claimed_at, status_changed_at, to_outcome, to_error::jsonb
+    FROM moved"""
+_MOVE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
+    exhausted_reason, exhausted_outcome, delay, output, error, next_iteration, next_attempt, wait_for"""
+_WAS = "r.status AS was, r.iteration AS was_iteration, r.attempt AS was_attempt, r.interruptions"
+
+SETTLE = f"""
+    WITH given AS (
+        SELECT * FROM unnest(
+            {_parameters(3, (*SAVE_TYPES, *MOVE_TYPES), "[]")}
+        ) AS g(id, claim_no, write_no, state, progress, debug, info, warning, log_error, {_MOVE_NAMES})
+    ), held AS (
+        SELECT r.id, {_WAS} FROM task_runs r JOIN given g ON r.id = g.id
+        WHERE r.claim_no = g.claim_no AND r.write_no = g.write_no AND r.lease_owner = $1 AND r.status IN {HELD}
+        ORDER BY r.id FOR UPDATE OF r
+    ), landed AS (
+        SELECT g.id, g.state, g.progress, g.debug, g.info, g.warning, g.log_error, g.delay, g.output, g.error,
+            g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for, g.exhausted_status, 1 AS writes,
+            h.was_iteration, h.was_attempt, {_landed("$2")}
+        FROM given g JOIN held h ON h.id = g.id
+    ), moved AS (
+        UPDATE task_runs r SET {_SETTLED}, output = l.output::jsonb,
+            state = CASE WHEN l.state IS NULL THEN r.state ELSE l.state::jsonb END,
+            progress = CASE WHEN l.progress IS NULL THEN r.progress ELSE l.progress::jsonb END,
+            log_count = r.log_count + l.debug + l.info + l.warning + l.log_error,
+            log_debug = r.log_debug + l.debug, log_info = r.log_info + l.info,
+            log_warning = r.log_warning + l.warning, log_error = r.log_error + l.log_error
+        FROM landed l WHERE r.id = l.id
+        RETURNING r.*, l.to_outcome, l.error AS to_error, l.was_iteration, l.was_attempt
+    ), closed AS ({_CLOSE})
+    SELECT status, abort_forced, parent_id, {RING} FROM moved"""
+
+
+def reap(condition: str) -> str:
+    """The move, without their worker's doing, of the held runs that meet a condition; its parameters come last."""
+    return f"""
+        WITH given({_MOVE_NAMES}) AS (VALUES ({_parameters(4, MOVE_TYPES)})
+        ), held AS (
+            SELECT r.id, {_WAS} FROM task_runs r
+            WHERE r.status IN {HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
+            AND {condition} ORDER BY r.id LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
+        ), landed AS (
+            SELECT h.id, g.delay, g.error, g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for,
+                g.exhausted_status, 0 AS writes, h.was_iteration, h.was_attempt, {_landed("$3")}
+            FROM given g CROSS JOIN held h
+        ), moved AS (
+            UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id
+            RETURNING r.*, l.to_outcome, l.error AS to_error, l.was_iteration, l.was_attempt
+        ), closed AS ({_CLOSE})
+        SELECT status, worker, parent_id, {RING} FROM moved"""
+
+
+BEAT = """
+    INSERT INTO workers (id, host, pid, queues, definition_ids, capacity, running, is_draining, lease_expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9))
+    ON CONFLICT (id) DO UPDATE SET running = EXCLUDED.running, is_draining = EXCLUDED.is_draining,
+        lease_expires_at = EXCLUDED.lease_expires_at, last_seen_at = now()
+    RETURNING now()"""
+
+
+def move_row(move: Move) -> tuple[Any, ...]:
+    """A move as the parameters of ``MOVE_TYPES``."""
+    # PostgreSQL has no arrays of arrays of different lengths, so the children travel as the text of an array.
+    wait_for = "{" + ",".join(str(child) for child in move.wait_for) + "}" if move.wait_for else None
+    return (
+        *_landing_row(move.landing),
+        *_landing_row(move.when_aborting),
+        *_landing_row(move.when_exhausted),
+        move.delay,
+        move.output,
+        error_text(move.error),
+        move.next_iteration,
+        move.next_attempt,
+        wait_for,
+    )
+
+
+def _landing_row(landing: Landing | None) -> tuple[str | None, str | None, str | None]:
+    if landing is None:
+        return (None, None, None)
+    return (landing.status.value, value(landing.reason), value(landing.outcome))
+
+
+def value(member: Any) -> str | None:
+    """An enum member's value, or None."""
+    return None if member is None else member.value
+
+
+def error_text(error: RunError | None) -> str | None:
+    """An error as the JSON that rows keep."""
+    if error is None:
+        return None
+    return json_text({"type": error.type, "message": error.message, "traceback": error.traceback})

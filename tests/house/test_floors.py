@@ -1,0 +1,107 @@
+"""Imports go down only: the floors of the house, kept by reading the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FLOORS: dict[str, int] = {
+    # 0 words
+    "app.states": 0, "app.errors": 0, "app.settings": 0, "app.clock": 0, "app.ids": 0, "app.batching": 0,
+    # 1 shapes
+    "app.models": 1, "app.db": 1, "app.registry": 1, "app.retry": 1, "app.auth": 1,
+    "app.paging": 1, "app.rows": 1,
+    # 2 the outside world
+    "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
+    "app.doorbell": 2, "app.events": 2,
+    "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
+    # 3 use cases
+    "app.service": 3, "app.lifecycle": 3,
+    # 4 edges
+    "app.schema": 4, "app.dashboard": 4, "workers": 4,
+    # 5 composition
+    "app.main": 5, "app.cli": 5, "app.dev": 5, "app.migrations": 5, "workers.main": 5, "app": 5,
+}  # fmt: skip
+EDGES = ("app.schema", "app.dashboard", "workers")
+NEVER_IN_SERVICE = {"strawberry", "starlette", "arq", "uvicorn"}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("workers/**/*.py")]):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if "node_modules" not in path.parts and ".migrations.versions" not in name:
+            found[name] = ast.parse(path.read_text())
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """The modules that a module imports, as full names; ``from app import states`` counts as ``app.states``."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            present = {name for name in submodules if name in MODULES}
+            found |= present or {node.module}
+    return found
+
+
+def home(module: str) -> str | None:
+    """The entry of ``FLOORS`` that a module belongs to: the longest one that it is or lies in."""
+    candidates = [name for name in FLOORS if module == name or module.startswith(name + ".")]
+    return max(candidates, key=len, default=None)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_floor_and_imports_only_from_its_own_or_lower_ones(module: str) -> None:
+    place = home(module)
+    assert place not in (None, "app" if module != "app" else None), f"{module} has no floor in FLOORS"
+    for imported in imports(MODULES[module]):
+        target = home(imported)
+        if target is None or not imported.startswith(("app", "workers")) or module == "app":
+            continue
+        assert FLOORS[target] <= FLOORS[place], f"{module} (floor {FLOORS[place]}) imports {imported}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("app")])
+def test_app_never_imports_workers(module: str) -> None:
+    assert not [name for name in imports(MODULES[module]) if name.split(".")[0] == "workers"]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if (home(name) or "").startswith(EDGES)])
+def test_the_edges_never_import_each_other(module: str) -> None:
+    own = next(edge for edge in EDGES if module.startswith(edge))
+    others = tuple(edge for edge in EDGES if edge != own and {edge, own} & {"workers"})
+    assert not [name for name in imports(MODULES[module]) if name.startswith(others)]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("app.service")])
+def test_the_service_never_sees_the_web_or_the_queue(module: str) -> None:
+    assert not {name.split(".")[0] for name in imports(MODULES[module])} & NEVER_IN_SERVICE
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("workers.tasks.")])
+def test_shipped_tasks_use_what_task_code_may_use_and_nothing_else(module: str) -> None:
+    ours = {name for name in imports(MODULES[module]) if name.split(".")[0] in ("app", "workers")}
+    allowed = ("workers", "app.service", "app.settings", "app.registry")
+    assert all(name in allowed or name.startswith("workers.tasks") for name in ours), ours
+
+
+def test_only_the_database_module_commits() -> None:
+    committing = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
+    }
+    # Migrations run by Alembic on a connection of their own.
+    assert committing - {"app.migrations", "app.migrations.env"} == {"app.db"}

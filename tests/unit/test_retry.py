@@ -1,0 +1,75 @@
+"""Retry: delays and the decision about one failure."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.retry import Retry, RetryLater, decide_retry
+from app.states import Reason, RunError, Status
+
+ERROR = RunError("ValueError", "no")
+
+
+def test_delays_grow_by_the_factor_up_to_the_cap() -> None:
+    policy = Retry(max_attempts=9, first_delay=1, factor=3, cap=20, jitter=False)
+    assert [policy.delay_after(attempt) for attempt in (1, 2, 3, 4, 5)] == [1, 3, 9, 20, 20]
+
+
+@given(attempt=st.integers(1, 10_000), first=st.floats(0, 1e6), factor=st.floats(0, 1e3), cap=st.floats(0, 1e6))
+def test_jitter_never_leaves_the_upper_half_of_the_delay(attempt: int, first: float, factor: float, cap: float) -> None:
+    plain = Retry(first_delay=first, factor=factor, cap=cap, jitter=False).delay_after(attempt)
+    assert plain / 2 <= Retry(first_delay=first, factor=factor, cap=cap).delay_after(attempt) <= plain <= cap
+
+
+def test_a_failure_is_final_unless_the_definition_asks_for_retries() -> None:
+    move = decide_retry(Retry(), 1, 1, ValueError("no"), ERROR)
+    assert (move.landing.status, move.landing.reason) == (Status.FAILED, Reason.ERROR)
+
+
+def test_a_failed_attempt_is_retried_while_attempts_are_left() -> None:
+    policy = Retry(max_attempts=3, first_delay=2, jitter=False)
+    move = decide_retry(policy, 2, 3, ValueError("no"), ERROR)
+    assert (move.landing.status, move.landing.reason, move.delay) == (Status.WAITING, Reason.RETRY, 4)
+
+
+def test_the_last_attempt_ends_the_run_and_says_that_it_was_the_last() -> None:
+    move = decide_retry(Retry(max_attempts=3), 3, 3, ValueError("no"), ERROR)
+    assert (move.landing.status, move.landing.reason) == (Status.FAILED, Reason.MAX_ATTEMPTS)
+
+
+def test_the_run_may_have_another_limit_than_its_definition() -> None:
+    assert decide_retry(Retry(max_attempts=1), 1, 2, ValueError("no"), ERROR).next_attempt
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(1)])
+def test_errors_outside_the_policy_end_the_run_at_once(error: BaseException) -> None:
+    policy = Retry(max_attempts=3, on=(ValueError, LookupError), never=(KeyError,))
+    assert decide_retry(policy, 1, 3, error, ERROR).landing.status is Status.FAILED
+
+
+def test_an_attempt_that_asks_for_later_is_retried_after_its_own_delay_whatever_the_policy_covers() -> None:
+    move = decide_retry(Retry(on=()), 1, 2, RetryLater(7), ERROR)
+    assert (move.landing.reason, move.delay) == (Reason.RETRY_LATER, 7)
+
+
+def test_asking_for_later_at_the_last_attempt_fails() -> None:
+    assert decide_retry(Retry(), 1, 1, RetryLater(7), ERROR).landing.reason is Reason.MAX_ATTEMPTS
+
+
+def test_a_timeout_keeps_its_own_reason_at_the_end() -> None:
+    move = decide_retry(Retry(max_attempts=2), 2, 2, TimeoutError(), ERROR, Reason.TIMEOUT)
+    assert move.landing.reason is Reason.TIMEOUT
+
+
+@pytest.mark.parametrize("values", [{"max_attempts": 0}, {"first_delay": -1}, {"cap": -1}, {"factor": -0.1}])
+def test_a_policy_that_makes_no_sense_is_refused_where_it_is_written(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="or more"):
+        Retry(**values)
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
+def test_asking_for_a_delay_that_makes_no_sense_is_refused(delay: float) -> None:
+    with pytest.raises(ValueError, match="between 0 seconds"):
+        RetryLater(delay)
