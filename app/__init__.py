@@ -1,0 +1,95 @@
+"""Taskloom: trigger, watch and abort background tasks written in Python.
+
+``TaskService`` is the whole product without HTTP; the names below are loaded at their first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.auth import Principal, PrincipalKind
+    from app.conditions import DateTimeRange, StringFilter, TagFilter
+    from app.definitions import DefinitionFilter
+    from app.errors import (
+        CodeNotLoaded,
+        IdempotencyConflict,
+        InvalidArgument,
+        InvalidTaskInput,
+        ServiceUnavailable,
+        TaskDefinitionNotFound,
+        TaskError,
+        TaskRunNotAbortable,
+        TaskRunNotFinal,
+        TaskRunNotFound,
+        TriggerRefused,
+        UniqueConflict,
+    )
+    from app.logs import LogFilter
+    from app.models import TaskLogLevel, TaskRun
+    from app.paging import Page, PageArgs
+    from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
+    from app.service import RerunFrom, TaskService, Triggered, TriggerRequest
+    from app.settings import Settings
+    from app.states import TaskRunStatus, TaskRunStatusReason
+
+__all__ = [
+    "CodeNotLoaded",
+    "DateTimeRange",
+    "DefinitionFilter",
+    "IdempotencyConflict",
+    "InvalidArgument",
+    "InvalidTaskInput",
+    "LogFilter",
+    "OrderDirection",
+    "Page",
+    "PageArgs",
+    "Principal",
+    "PrincipalKind",
+    "RerunFrom",
+    "RunFilter",
+    "RunOrder",
+    "RunOrderField",
+    "ServiceUnavailable",
+    "Settings",
+    "StringFilter",
+    "TagFilter",
+    "TaskDefinitionNotFound",
+    "TaskError",
+    "TaskLogLevel",
+    "TaskRun",
+    "TaskRunNotAbortable",
+    "TaskRunNotFinal",
+    "TaskRunNotFound",
+    "TaskRunStatus",
+    "TaskRunStatusReason",
+    "TaskService",
+    "TriggerRefused",
+    "TriggerRequest",
+    "Triggered",
+    "UniqueConflict",
+]
+
+_HOMES = {
+    "app.auth": ("Principal", "PrincipalKind"),
+    "app.conditions": ("DateTimeRange", "StringFilter", "TagFilter"),
+    "app.definitions": ("DefinitionFilter",),
+    "app.logs": ("LogFilter",),
+    "app.models": ("TaskLogLevel", "TaskRun"),
+    "app.paging": ("Page", "PageArgs"),
+    "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
+    "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "Triggered"),
+    "app.settings": ("Settings",),
+    "app.states": ("TaskRunStatus", "TaskRunStatusReason"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name at its first use, so that ``import app`` by itself stays cheap."""
+    if name not in __all__:
+        raise AttributeError(f"module 'app' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME_OF.get(name, "app.errors")), name)
+    globals()[name] = value
+    return value

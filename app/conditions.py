@@ -1,0 +1,122 @@
+"""Conditions that several lists share: on strings, tags and points in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, any_, cast, literal
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.errors import InvalidArgument
+
+MAX_LIST = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StringFilter:
+    """A text that is equal to, contains (upper and lower case alike) or starts with another; all given must hold."""
+
+    eq: str | None = None
+    contains: str | None = None
+    starts_with: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagFilter:
+    """Tags of which a row has any, has all, or has none; all given must hold."""
+
+    any: Sequence[str] | None = None
+    all: Sequence[str] | None = None
+    none: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DateTimeRange:
+    """A time from ``gte`` (included) until ``lt`` (not included); both carry a timezone."""
+
+    gte: datetime | None = None
+    lt: datetime | None = None
+
+
+def any_of(column: ColumnElement[Any], values: Sequence[Any], field: str) -> ColumnElement[bool]:
+    """The column holds one of the values; none of them never holds. Raises ``InvalidArgument`` for too many."""
+    if len(values) > MAX_LIST:
+        raise InvalidArgument(
+            f"'{field}' lists {len(values)} values, but at most {MAX_LIST} are allowed.", path=("filter", field)
+        )
+    if len(values) == 1:
+        return column == values[0]
+    return column == any_(literal(list(values), ARRAY(column.type)))
+
+
+def string_condition(column: ColumnElement[Any], filter: StringFilter) -> list[ColumnElement[bool]]:
+    """The conditions of a string filter; the wildcards of LIKE mean themselves."""
+    conditions: list[ColumnElement[bool]] = []
+    if filter.eq is not None:
+        conditions.append(column == storable(filter.eq))
+    if filter.contains is not None:
+        conditions.append(column.ilike(f"%{_escaped(filter.contains)}%", escape="\\"))
+    if filter.starts_with is not None:
+        conditions.append(column.like(f"{_escaped(filter.starts_with)}%", escape="\\"))
+    return conditions
+
+
+def tag_condition(column: ColumnElement[Any], filter: TagFilter) -> list[ColumnElement[bool]]:
+    """The conditions of a tag filter on a ``text[]`` column."""
+    conditions: list[ColumnElement[bool]] = []
+    # The index holds only rows with tags, which the planner has to be told.
+    has_tags = column != cast(literal("{}"), ARRAY(Text))
+    if filter.any is not None:
+        conditions += [column.op("&&")(_texts(filter.any)), has_tags]
+    if filter.all:
+        conditions += [column.op("@>")(_texts(filter.all)), has_tags]
+    if filter.none:
+        conditions.append(~column.op("&&")(_texts(filter.none)))
+    return conditions
+
+
+def time_condition(column: ColumnElement[Any], range: DateTimeRange, field: str) -> list[ColumnElement[bool]]:
+    """The conditions of a range of time. Raises ``InvalidArgument`` for a time without a timezone."""
+    conditions: list[ColumnElement[bool]] = []
+    if range.gte is not None:
+        conditions.append(column >= aware(range.gte, field))
+    if range.lt is not None:
+        conditions.append(column < aware(range.lt, field))
+    return conditions
+
+
+def aware(moment: datetime, field: str) -> datetime:
+    """The time, when it has a timezone. Raises ``InvalidArgument`` otherwise."""
+    if moment.tzinfo is None:
+        raise InvalidArgument(
+            f"'{field}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("filter", field)
+        )
+    return moment
+
+
+def storable(text: str) -> str:
+    """The text, when PostgreSQL could hold it. Raises ``InvalidArgument`` for NUL and for halves of surrogate pairs."""
+    if "\0" in text or not _is_unicode(text):
+        raise InvalidArgument(
+            "A text holds a NUL character or half of a surrogate pair, which no stored text does.", path=("filter",)
+        )
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _texts(values: Sequence[str]) -> ColumnElement[Any]:
+    return cast(literal([storable(value) for value in values], ARRAY(Text)), ARRAY(Text))
+
+
+def _escaped(text: str) -> str:
+    return storable(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,238 @@
+"""Filters and orders of lists of runs: what clients may ask, and the SQL conditions that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, and_, literal, or_, tuple_
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.conditions import (
+    DateTimeRange,
+    StringFilter,
+    TagFilter,
+    any_of,
+    aware,
+    storable,
+    string_condition,
+    tag_condition,
+    time_condition,
+)
+from app.errors import InvalidArgument
+from app.models import TaskRun
+from app.paging import Key, Keyset, Window
+from app.states import TaskRunStatus
+
+TABLE = TaskRun.metadata.tables["task_runs"]
+MAX_DEPTH = 5
+MAX_PARTS = 50
+# Clocks of processes differ a little, and a bulk trigger's ids are made a moment after its creation time is read.
+ID_SLACK = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs a list shows; everything given must hold, a list means "any of", an empty one matches nothing.
+
+    ``input_contains`` and ``output_contains`` are JSON values that the run's contain, as PostgreSQL's ``@>`` has it.
+    """
+
+    ids: Sequence[UUID] | None = None
+    definition_ids: Sequence[str] | None = None
+    statuses: Sequence[TaskRunStatus] | None = None
+    queues: Sequence[str] | None = None
+    parent_id: UUID | None = None
+    tags: TagFilter | None = None
+    name: StringFilter | None = None
+    created_at: DateTimeRange | None = None
+    started_at: DateTimeRange | None = None
+    finished_at: DateTimeRange | None = None
+    input_contains: Any = None
+    output_contains: Any = None
+    has_errors: bool | None = None
+    and_: Sequence[RunFilter] | None = None
+    or_: Sequence[RunFilter] | None = None
+    not_: RunFilter | None = None
+
+
+class OrderDirection(StrEnum):
+    """Which way an order goes."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+class RunOrderField(StrEnum):
+    """What runs can be ordered by; each has an index."""
+
+    CREATED_AT = "CREATED_AT"
+    STARTED_AT = "STARTED_AT"
+    FINISHED_AT = "FINISHED_AT"
+    PRIORITY = "PRIORITY"
+
+
+_KEYS: dict[RunOrderField, tuple[str, ...]] = {
+    RunOrderField.CREATED_AT: ("id",),
+    RunOrderField.STARTED_AT: ("started_at", "id"),
+    RunOrderField.FINISHED_AT: ("finished_at", "id"),
+    RunOrderField.PRIORITY: ("priority", "id"),
+}
+_TYPES: dict[str, Any] = {"id": UUID, "started_at": datetime, "finished_at": datetime, "priority": int}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """An order of runs, the newest first by default.
+
+    By creation is by id, because ids are UUIDv7. By start (by finish) shows only the runs that have started (have
+    finished): the others have no place in that order, and so need no rule about where NULL goes.
+    """
+
+    field: RunOrderField = RunOrderField.CREATED_AT
+    direction: OrderDirection = OrderDirection.DESC
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that the order sorts by, the id last."""
+        return _KEYS[self.field]
+
+    @property
+    def keyset(self) -> Keyset:
+        """What a cursor in this order holds."""
+        return Keyset(f"runs.{self.field}", tuple(_TYPES[key] for key in self.keys))
+
+    def key(self, row: Any) -> Key:
+        """A row's place in the order."""
+        return tuple(getattr(row, key) for key in self.keys)
+
+    def conditions(self, window: Window) -> list[ColumnElement[bool]]:
+        """What bounds the window, and leaves out what has no place in the order."""
+        columns = [TABLE.c[key] for key in self.keys]
+        conditions: list[ColumnElement[bool]] = []
+        if columns[0].nullable:
+            conditions.append(columns[0].is_not(None))
+        place = tuple_(*columns) if len(columns) > 1 else columns[0]
+        ascending = self.direction is OrderDirection.ASC
+        for bound, above in ((window.after, ascending), (window.before, not ascending)):
+            if bound is not None:
+                value = _place(columns, bound)
+                conditions.append(place > value if above else place < value)
+        return conditions
+
+    def order_by(self, window: Window, columns_of: Any = TABLE.c) -> list[ColumnElement[Any]]:
+        """The columns to sort by; reversed for a window that reads backward."""
+        ascending = (self.direction is OrderDirection.ASC) != window.backward
+        columns = [columns_of[key] for key in self.keys]
+        return [column.asc() if ascending else column.desc() for column in columns]
+
+
+def _place(columns: Sequence[ColumnElement[Any]], bound: Key) -> ColumnElement[Any]:
+    values = [literal(value, column.type) for value, column in zip(bound, columns, strict=True)]
+    return tuple_(*values) if len(values) > 1 else values[0]
+
+
+def conditions(filter: RunFilter | None, depth: int = 1) -> list[ColumnElement[bool]]:
+    """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold."""
+    if filter is None:
+        return []
+    if depth > MAX_DEPTH:
+        raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
+    return [*_plain(filter), *_ranges(filter), *_json(filter), *_combined(filter, depth)]
+
+
+def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    lists = (
+        ("id", filter.ids, "ids"),
+        ("definition_id", filter.definition_ids, "definitionIds"),
+        ("status", filter.statuses, "statuses"),
+        ("queue", filter.queues, "queues"),
+    )
+    for column, values, field in lists:
+        if values is not None:
+            found.append(any_of(TABLE.c[column], [_stored(value) for value in values], field))
+    if filter.parent_id is not None:
+        found.append(TABLE.c.parent_id == filter.parent_id)
+    if filter.tags is not None:
+        found += tag_condition(TABLE.c.tags, filter.tags)
+    if filter.name is not None:
+        found += string_condition(TABLE.c.name, filter.name)
+    if filter.has_errors is not None:
+        found.append(TABLE.c.error.is_not(None) if filter.has_errors else TABLE.c.error.is_(None))
+    return found
+
+
+def _stored(value: UUID | str) -> UUID | str:
+    """A value as its column holds it: a member of an enum is its plain text there."""
+    return value if isinstance(value, UUID) else storable(str(value))
+
+
+def _ranges(filter: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if filter.created_at is not None:
+        found += time_condition(TABLE.c.created_at, filter.created_at, "createdAt")
+        found += _by_id(filter.created_at)
+    if filter.started_at is not None:
+        found += time_condition(TABLE.c.started_at, filter.started_at, "startedAt")
+    if filter.finished_at is not None:
+        found += time_condition(TABLE.c.finished_at, filter.finished_at, "finishedAt")
+    return found
+
+
+def _by_id(range: DateTimeRange) -> list[ColumnElement[bool]]:
+    """What a range of creation times says about ids, which have an index."""
+    found: list[ColumnElement[bool]] = []
+    if range.gte is not None:
+        found.append(TABLE.c.id >= first_id(aware(range.gte, "createdAt"), -ID_SLACK))
+    if range.lt is not None:
+        found.append(TABLE.c.id < first_id(aware(range.lt, "createdAt"), ID_SLACK))
+    return found
+
+
+def first_id(moment: datetime, slack: timedelta = timedelta(0)) -> UUID:
+    """The lowest UUIDv7 that could be made at a time."""
+    milliseconds = int(((moment - datetime(1970, 1, 1, tzinfo=UTC)) + slack) / timedelta(milliseconds=1))
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+
+
+def _json(filter: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for column, value in ((TABLE.c.input, filter.input_contains), (TABLE.c.output, filter.output_contains)):
+        if value is not None:
+            _check_json(value)
+            found.append(column.op("@>")(literal(value, JSONB)))
+    return found
+
+
+def _check_json(value: Any) -> None:
+    try:
+        text = orjson.dumps(value)
+    except TypeError as error:
+        raise InvalidArgument(f"The filter holds a value that is not JSON: {error}.", path=("filter",)) from None
+    if b"\\u0000" in text:
+        raise InvalidArgument("The filter holds a NUL character, which no stored value does.", path=("filter",))
+
+
+def _combined(filter: RunFilter, depth: int) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for parts in (filter.and_, filter.or_):
+        if parts is not None and len(parts) > MAX_PARTS:
+            raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
+    if filter.and_:
+        found += [_all(part, depth) for part in filter.and_]
+    if filter.or_ is not None:
+        found.append(or_(literal(False), *(_all(part, depth) for part in filter.or_)))
+    if filter.not_ is not None:
+        # NULL is "does not match" inside a filter, so its opposite must be "matches".
+        found.append(_all(filter.not_, depth).is_not(True))
+    return found
+
+
+def _all(filter: RunFilter, depth: int) -> ColumnElement[bool]:
+    return and_(literal(True), *conditions(filter, depth + 1))

@@ -1,0 +1,202 @@
+"""The client's side of the SQL on runs: insert, look up, list, count and abort. The worker's side is ``app.leases``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, any_, func, literal, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.db import Pipe, ReadSession, Row
+from app.models import TaskRun, statuses
+from app.paging import Window
+from app.rows import run_from
+from app.run_filters import TABLE, RunOrder, first_id
+from app.states import FINAL, HELD, LIVE, Move
+
+INSERTED: dict[str, str] = {
+    "id": "uuid", "definition_id": "text", "name": "text", "status": "text", "status_changed_at": "timestamptz",
+    "input": "text", "state": "text", "queue": "text", "priority": "int2", "tags": "text", "timeout_seconds": "float8",
+    "iteration": "int", "attempt": "int", "max_iterations": "int", "max_attempts": "int", "created_at": "timestamptz",
+    "start_at": "timestamptz", "due_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text",
+    "idempotency_key": "text", "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid",
+}  # fmt: skip
+"""The columns that a trigger fills, with the type in which each travels; JSON and arrays travel as text."""
+
+_CASTS = {"input": "::jsonb", "state": "::jsonb", "tags": "::text[]"}
+_NAMES = ", ".join(INSERTED)
+_ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(INSERTED.values(), 1))
+_INSERT = f"""
+    INSERT INTO task_runs ({_NAMES})
+    SELECT {", ".join(name + _CASTS.get(name, "") for name in INSERTED)} FROM unnest({_ARRAYS}) AS new({_NAMES})
+    ON CONFLICT DO NOTHING RETURNING id"""
+
+_SAME_IDEMPOTENCY_KEY = """
+    SELECT k.n, r.id, r.input_digest FROM unnest($1::int[], $2::text[], $3::text[]) AS k(n, definition_id, key)
+    JOIN task_runs r ON r.definition_id = k.definition_id AND r.idempotency_key = k.key"""
+_SAME_UNIQUE_KEY = f"""
+    SELECT k.n, r.id FROM unnest($1::int[], $2::text[], $3::text[]) AS k(n, definition_id, key)
+    JOIN task_runs r ON r.definition_id = k.definition_id AND r.unique_key = k.key
+        AND r.status NOT IN {statuses(FINAL)}"""
+
+_LOCK_RUN = "SELECT id, status FROM task_runs WHERE id = $1 FOR UPDATE"
+# Locked in the order of ids, as everywhere, so that two aborts of overlapping families cannot deadlock.
+_LOCK_LIVE_FAMILY = f"""
+    WITH RECURSIVE family(id) AS (
+        SELECT $1::uuid UNION SELECT r.id FROM family f JOIN task_runs r ON r.parent_id = f.id)
+    SELECT r.id FROM task_runs r JOIN family f ON f.id = r.id
+    WHERE r.status IN {statuses(LIVE)} ORDER BY r.id FOR UPDATE OF r"""
+_ABORT = """
+    UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(),
+        finished_at = CASE WHEN $4 THEN now() END, error = CASE WHEN $4 THEN NULL ELSE error END,
+        due_at = CASE WHEN $4 THEN NULL ELSE due_at END, wait_for = CASE WHEN $4 THEN NULL ELSE wait_for END,
+        abort_requested_at = now(), abort_requested_by = $6, abort_message = $7, abort_forced = $8
+    WHERE id = ANY($1::uuid[]) AND status = ANY($5::text[])
+    RETURNING id, lease_owner"""
+_FORCE = """
+    UPDATE task_runs SET abort_requested_at = now(), abort_requested_by = $2, abort_forced = true,
+        abort_message = COALESCE($3, abort_message)
+    WHERE id = ANY($1::uuid[]) AND status = 'ABORTING' AND NOT abort_forced
+    RETURNING id, lease_owner"""
+
+
+async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+    """Insert runs, given as the values of ``INSERTED``'s columns; returns the ids of those that met no conflict."""
+    inserted = await pipe.fetch(_INSERT, *zip(*rows, strict=True))
+    return {row["id"] for row in inserted}
+
+
+async def same_idempotency_key(pipe: Pipe, keys: Sequence[tuple[int, str, str]]) -> list[Row]:
+    """The runs ``(n, id, input_digest)`` that hold these keys, given as ``(n, definition id, key)``."""
+    return await pipe.fetch(_SAME_IDEMPOTENCY_KEY, *zip(*keys, strict=True)) if keys else []
+
+
+async def same_unique_key(pipe: Pipe, keys: Sequence[tuple[int, str, str]]) -> list[Row]:
+    """The live runs ``(n, id)`` that hold these keys, given as ``(n, definition id, key)``."""
+    return await pipe.fetch(_SAME_UNIQUE_KEY, *zip(*keys, strict=True)) if keys else []
+
+
+async def lock(pipe: Pipe, run_id: UUID) -> Row | None:
+    """Lock a run until the transaction ends; returns its id and its status as of now."""
+    return await pipe.fetchrow(_LOCK_RUN, run_id)
+
+
+async def lock_live_family(pipe: Pipe, run_id: UUID) -> list[UUID]:
+    """Lock a run and all its descendants that are not final, until the transaction ends; returns their ids."""
+    return [row["id"] for row in await pipe.fetch(_LOCK_LIVE_FAMILY, run_id)]
+
+
+async def abort(
+    pipe: Pipe, run_ids: Sequence[UUID], move: Move, by: str, message: str | None, force: bool
+) -> list[Row]:
+    """Apply ``states.abort()`` or ``states.ask_abort()`` to those of the runs that stand in one of its sources."""
+    landing = move.landing
+    reason = landing.reason.value if landing.reason else None
+    sources = [status.value for status in move.sources]
+    ends = landing.status in FINAL
+    return await pipe.fetch(_ABORT, run_ids, landing.status.value, reason, ends, sources, by, message, force)
+
+
+async def force_abort(pipe: Pipe, run_ids: Sequence[UUID], by: str, message: str | None) -> list[Row]:
+    """Mark aborts that are under way as forced; the worker or the reaper ends them."""
+    return await pipe.fetch(_FORCE, run_ids, by, message)
+
+
+class Runs:
+    """Reads runs in one session."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = cast(Any, session)
+
+    async def get(self, run_id: UUID) -> TaskRun | None:
+        """One run, or None."""
+        return (await self.get_many([run_id])).get(run_id)
+
+    async def get_many(self, run_ids: Collection[UUID]) -> dict[UUID, TaskRun]:
+        """Those of the runs that exist."""
+        rows = await self._session.exec(select(TABLE).where(_among(run_ids)))
+        return {row.id: run_from(row._mapping) for row in rows}
+
+    async def find(self, run_ids: Collection[UUID], columns: Collection[str]) -> dict[UUID, Any]:
+        """Those of the runs that exist, as rows of just these columns and the id."""
+        rows = await self._session.exec(select(*_columns({"id", *columns})).where(_among(run_ids)))
+        return {row.id: row for row in rows}
+
+    async def matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
+        """Those of the runs that meet the conditions, in order of creation."""
+        statement = select(TABLE).where(_among(run_ids), *conditions).order_by(TABLE.c.id)
+        return [run_from(row._mapping) for row in await self._session.exec(statement)]
+
+    async def existing(self, run_ids: Collection[UUID]) -> set[UUID]:
+        """Which of the runs exist."""
+        return {row[0] for row in await self._session.exec(select(TABLE.c.id).where(_among(run_ids)))}
+
+    async def read(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        order: RunOrder,
+        window: Window,
+        columns: Collection[str] | None = None,
+    ) -> list[Any]:
+        """Up to one row more than the window, in order: runs, or rows of just these columns and those of the order."""
+        chosen = [TABLE] if columns is None else _columns({*columns, *order.keys})
+        statement = (
+            select(*chosen)
+            .where(*conditions, *order.conditions(window))
+            .order_by(*order.order_by(window))
+            .limit(window.size + 1)
+        )
+        rows = await self._session.exec(statement)
+        return [run_from(row._mapping) for row in rows] if columns is None else list(rows)
+
+    async def read_each(
+        self,
+        column: str,
+        values: Collection[Any],
+        conditions: Sequence[ColumnElement[bool]],
+        order: RunOrder,
+        window: Window,
+        columns: Collection[str] | None = None,
+    ) -> dict[Any, list[Any]]:
+        """What ``read`` gives, for each value of a column (``parent_id``, ``definition_id``), by one statement."""
+        kind = TABLE.c[column].type
+        wanted = select(func.unnest(literal(list(values), ARRAY(kind))).label("value")).subquery()
+        chosen = list(TABLE.c) if columns is None else _columns({column, *columns, *order.keys})
+        bounds = [TABLE.c[column] == wanted.c.value, *conditions, *order.conditions(window)]
+        part = select(*chosen).where(*bounds).order_by(*order.order_by(window)).limit(window.size + 1).lateral()
+        rows = await self._session.exec(
+            select(part).select_from(wanted.join(part, true())).order_by(*order.order_by(window, part.c))
+        )
+        grouped: dict[Any, list[Any]] = {value: [] for value in values}
+        for row in rows:
+            grouped[getattr(row, column)].append(run_from(row._mapping) if columns is None else row)
+        return grouped
+
+    async def changed_since(self, moment: datetime, limit: int) -> list[UUID]:
+        """Runs that may have changed since a time, found by indexes; rather a few too many than too few."""
+        held = TABLE.c.status.in_(sorted(status.value for status in HELD))
+        waiting = (TABLE.c.status == "WAITING") & (TABLE.c.status_changed_at >= moment)
+        found: set[UUID] = set()
+        for condition in (TABLE.c.id >= first_id(moment), TABLE.c.finished_at >= moment, held, waiting):
+            rows = await self._session.exec(
+                select(TABLE.c.id).where(condition).order_by(TABLE.c.id.desc()).limit(limit)
+            )
+            found |= {row[0] for row in rows}
+        return sorted(found)
+
+    async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
+        """How many runs there are, counted no further than ``limit`` + 1."""
+        found = select(literal(1)).select_from(TABLE).where(*conditions).limit(limit + 1)
+        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+
+
+def _among(run_ids: Collection[UUID]) -> ColumnElement[bool]:
+    # One array parameter, so that the statement is the same for any number of ids.
+    return TABLE.c.id == any_(literal(list(run_ids), ARRAY(TABLE.c.id.type)))
+
+
+def _columns(names: set[str]) -> list[Any]:
+    return [column for column in TABLE.c if column.name in names]

@@ -1,0 +1,94 @@
+"""Aborts: what nobody holds ends at once, what a worker holds ends at its next checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from app import runs, states
+from app.auth import Principal
+from app.db import Database, Pipe, Row, is_disconnect
+from app.errors import ServiceUnavailable, TaskRunNotAbortable, TaskRunNotFound
+from app.events import Events
+from app.service import arguments
+from app.service.storing import REPEATABLE, RETRY_SECONDS
+from app.states import FINAL, TaskRunStatus
+
+logger = logging.getLogger("taskloom.service")
+
+MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequest:
+    """Who asks to abort which run, with all below it or without, by force or at the next checkpoint."""
+
+    run_id: UUID
+    by: str
+    message: str | None
+    cascade: bool
+    force: bool
+
+
+class Aborting:
+    """Aborts runs and tells the workers that hold them."""
+
+    def __init__(self, db: Database, events: Events) -> None:
+        self._db = db
+        self._events = events
+
+    async def abort(
+        self, run_id: UUID | str, principal: Principal, message: str | None, *, cascade: bool, force: bool
+    ) -> UUID:
+        """Abort a run, and its descendants when ``cascade``; returns its id once that is committed.
+
+        Raises ``TaskRunNotFound``, ``TaskRunNotAbortable``, ``InvalidArgument``, ``ServiceUnavailable``.
+        """
+        if message is not None:
+            arguments.text(message, "message", MAX_MESSAGE)
+        request = AbortRequest(arguments.run_id(run_id), str(principal), message, cascade, force)
+        changed = await self._commit(request)
+        await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
+        await self._events.publish([row["id"] for row in changed])
+        return request.run_id
+
+    async def _commit(self, request: AbortRequest) -> list[Row]:
+        """Repeats after a lost connection: aborting twice is aborting once."""
+        repeated = False
+        for seconds in (*RETRY_SECONDS, None):
+            try:
+                async with self._db.pipe() as pipe:
+                    return await _abort(pipe, request, repeated=repeated)
+            except Exception as error:
+                if not is_disconnect(error) and not isinstance(error, REPEATABLE):
+                    raise
+                if seconds is None:
+                    raise ServiceUnavailable(
+                        "The database does not answer, so it is not known whether the run was aborted. Try again."
+                    ) from error
+                logger.info("Aborting again, because: %s", error)
+                repeated = True
+                await asyncio.sleep(seconds)
+        raise AssertionError("the last round returns or raises")
+
+
+async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[Row]:
+    row = await runs.lock(pipe, request.run_id)
+    if row is None:
+        raise TaskRunNotFound(request.run_id)
+    status = TaskRunStatus(row["status"])
+    if status in FINAL:
+        if repeated and status is TaskRunStatus.ABORTED:
+            # Our own abort whose reply was lost has most likely done it.
+            return []
+        raise TaskRunNotAbortable(request.run_id, status)
+    family = await runs.lock_live_family(pipe, request.run_id) if request.cascade else [request.run_id]
+    # Locked as they are, none of these moves before the commit: each is in the sources of exactly one of the moves.
+    changed: list[Row] = []
+    for move in (states.abort(), states.ask_abort()):
+        changed += await runs.abort(pipe, family, move, request.by, request.message, request.force)
+    if request.force:
+        changed += await runs.force_abort(pipe, family, request.by, request.message)
+    return changed

@@ -1,0 +1,155 @@
+"""The arguments of a trigger, checked before anything else is looked at; every refusal says what is allowed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.errors import InvalidArgument, TaskRunNotFound
+from app.ids import parse_id
+from app.registry import PRIORITY_LIMIT
+from app.service.requests import Duration, TriggerRequest
+
+YEARS_10 = timedelta(days=3653)
+MAX_TIMEOUT = timedelta(days=366)
+MAX_NAME = 200
+MAX_KEY = 255
+MAX_TAGS = 50
+MAX_TAG = 100
+MAX_ATTEMPTS = 1000
+QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+PARENT = ("input", "parentId")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks work out: when the run starts and expires, its timeout in seconds, and its parent."""
+
+    start_at: datetime
+    expires_at: datetime | None
+    timeout_seconds: float | None
+    parent_id: UUID | None
+
+
+def check(request: TriggerRequest, now: datetime) -> Checked:
+    """Check every argument of a trigger but the input. Raises ``InvalidArgument``, or ``TaskRunNotFound`` (parent)."""
+    _check_numbers(request)
+    _check_texts(request)
+    if request.tags:
+        _check_tags(request.tags)
+    start_at = _start(request, now)
+    ttl = duration(request.ttl, "ttlSeconds", YEARS_10) if request.ttl is not None else None
+    timeout = duration(request.timeout, "timeoutSeconds", MAX_TIMEOUT) if request.timeout is not None else None
+    return Checked(
+        start_at=start_at,
+        expires_at=start_at + ttl if ttl else None,
+        timeout_seconds=timeout.total_seconds() if timeout else None,
+        parent_id=run_id(request.parent_id, PARENT) if request.parent_id is not None else None,
+    )
+
+
+def run_id(value: UUID | str, path: tuple[str, ...] = ("input", "id")) -> UUID:
+    """A run's id from what a caller has. Raises ``TaskRunNotFound`` for what cannot be one."""
+    if isinstance(value, UUID):
+        return value
+    parsed = parse_id(value)
+    if parsed is None:
+        raise TaskRunNotFound(value, path=path)
+    return parsed
+
+
+def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = False) -> timedelta:
+    """A length of time that is positive (or ``zero``) and within a limit. Raises ``InvalidArgument``."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    # Written so that NaN fails it too.
+    if not (0 < seconds <= limit.total_seconds() or (zero and seconds == 0)):
+        shown = seconds if math.isfinite(seconds) else str(seconds)
+        raise _refusal(
+            field,
+            f"'{field}' is {shown}, but must be {'0 or more' if zero else 'above 0'} "
+            f"and at most {limit.total_seconds():.0f} seconds ({limit.days} days).",
+        )
+    return timedelta(seconds=seconds)
+
+
+def text(value: str, field: str, limit: int) -> None:
+    """Check that a text is 1 to ``limit`` characters that PostgreSQL can store. Raises ``InvalidArgument``."""
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _refusal(field, f"'{field}' must be a text, not {type(value).__name__}.")
+    if not 1 <= len(value) <= limit:
+        raise _refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.")
+    if value.isascii():
+        if "\0" not in value:
+            return
+    elif "\0" not in value and _is_unicode(value):
+        return
+    raise _refusal(field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.")
+
+
+def _start(request: TriggerRequest, now: datetime) -> datetime:
+    if request.start_at is None:
+        if request.delay is None:
+            return now
+        return now + duration(request.delay, "delaySeconds", YEARS_10, zero=True)
+    if request.delay is not None:
+        raise _refusal("delaySeconds", "Pass 'delaySeconds' or 'startAt', not both.")
+    if request.start_at.tzinfo is None:
+        raise _refusal("startAt", "'startAt' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.")
+    if abs(request.start_at - now) > YEARS_10:
+        raise _refusal("startAt", f"'startAt' must be less than 10 years ({YEARS_10.days} days) away from now.")
+    return request.start_at
+
+
+def _check_numbers(request: TriggerRequest) -> None:
+    if request.priority is not None:
+        _check_integer(request.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
+    if request.max_attempts is not None:
+        _check_integer(request.max_attempts, "maxAttempts", 1, MAX_ATTEMPTS)
+
+
+def _check_integer(value: Any, field: str, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        shown = value if isinstance(value, (int, float)) else type(value).__name__
+        raise _refusal(field, f"'{field}' is {shown}, but must be a whole number from {low} to {high}.")
+
+
+def _check_texts(request: TriggerRequest) -> None:
+    if request.name is not None:
+        text(request.name, "name", MAX_NAME)
+    if request.idempotency_key is not None:
+        text(request.idempotency_key, "idempotencyKey", MAX_KEY)
+    if request.unique_key is not None:
+        text(request.unique_key, "uniqueKey", MAX_KEY)
+    if request.queue is not None and not QUEUE.fullmatch(request.queue):
+        raise _refusal(
+            "queue",
+            "'queue' must be 1 to 63 lower-case letters, digits, '.', '_' or '-', and begin with a letter or digit.",
+        )
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    if isinstance(tags, str):
+        raise _refusal("tags", "'tags' must be a list of texts, not one text.")
+    if len(tags) > MAX_TAGS:
+        raise _refusal("tags", f"'tags' has {len(tags)} entries, but at most {MAX_TAGS} are allowed.")
+    for tag in tags:
+        text(tag, "tags", MAX_TAG)
+    if len(set(tags)) != len(tags):
+        raise _refusal("tags", "'tags' names a tag twice.")
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refusal(field: str, message: str) -> InvalidArgument:
+    return InvalidArgument(message, path=("input", field))

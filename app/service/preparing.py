@@ -1,0 +1,232 @@
+"""From a request to a run that could be stored: every check, in the order in which refusals are promised.
+
+Arguments, definition, size of the input, its schema, the parent, and last the definition's own ``before_trigger``.
+Nothing is stored here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app import clock, states
+from app.auth import Principal
+from app.batching import Batcher
+from app.db import Database
+from app.errors import (
+    CodeNotLoaded,
+    TaskDefinitionNotFound,
+    TaskError,
+    TaskRunNotFound,
+    TriggerRefused,
+)
+from app.ids import new_id
+from app.models import TaskRun
+from app.registry import Definition
+from app.rows import RUN_DEFAULTS, detached
+from app.runs import INSERTED, Runs
+from app.service import arguments, inputs
+from app.service.arguments import Checked
+from app.service.known import Known, KnownDefinitions
+from app.service.requests import TriggerRequest
+from app.settings import Settings
+
+logger = logging.getLogger("taskloom.service")
+
+_stored_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*INSERTED)
+
+
+@dataclass(slots=True)
+class NewRun:
+    """A run that may be stored: the values of all its columns, its JSON columns as text, and its parsed input."""
+
+    known: Known
+    values: dict[str, Any]
+    input_text: bytes
+    parsed: Any
+    state_text: str | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The run's id."""
+        return self.values["id"]
+
+    @property
+    def key_order(self) -> tuple[str, str, str]:
+        """Where the run stands in the one order in which unique keys are taken."""
+        return (self.known.id, self.values["idempotency_key"] or "", self.values["unique_key"] or "")
+
+    def row(self) -> TaskRun:
+        """The run as it is once stored."""
+        return detached(TaskRun, self.values)
+
+    def stored(self) -> tuple[Any, ...]:
+        """The values as the insert takes them."""
+        values = self.values
+        texts = {
+            "status": values["status"].value,
+            "input": self.input_text.decode(),
+            "state": self.state_text,
+            "tags": _array(values["tags"]) if values["tags"] else "{}",
+        }
+        return _stored_values({**values, **texts})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a rerun takes over from an earlier run besides what a request can say."""
+
+    rerun_of: UUID
+    state: Any = None
+    iteration: int = 1
+
+
+class Preparing:
+    """Checks triggers and makes runs of them."""
+
+    def __init__(self, db: Database, settings: Settings, definitions: KnownDefinitions) -> None:
+        self._db = db
+        self._settings = settings
+        self._definitions = definitions
+        self._existence: Batcher[UUID, bool] = Batcher(self._exist)
+
+    async def prepare(
+        self,
+        requests: Sequence[TriggerRequest],
+        principal: Principal,
+        *,
+        allow_private: bool,
+        origin: Origin | None = None,
+    ) -> list[NewRun | TaskError]:
+        """A run, or the refusal, for each request. Raises ``ServiceUnavailable``."""
+        now = clock.now()
+        known = await self._definitions.find({request.definition_id for request in requests})
+        by = str(principal)
+        made: list[NewRun | TaskError] = []
+        for request in requests:
+            try:
+                checked = arguments.check(request, now)
+                definition = known.get(request.definition_id)
+                if definition is None or (definition.is_private and not allow_private):
+                    raise TaskDefinitionNotFound(request.definition_id)
+                made.append(self._make(request, checked, definition, now, by, origin))
+            except TaskError as refusal:
+                made.append(refusal)
+        made = await self._with_parents(made)
+        return [await self._asked(run, principal) for run in made]
+
+    def _make(
+        self,
+        request: TriggerRequest,
+        checked: Checked,
+        known: Known,
+        now: datetime,
+        by: str,
+        origin: Origin | None,
+    ) -> NewRun:
+        text = inputs.encode(request.input)
+        inputs.check_size(text, self._settings.max_input_bytes)
+        parsed = known.parse(text)
+        values = {
+            **RUN_DEFAULTS,
+            "id": new_id(),
+            "definition_id": known.id,
+            "name": request.name or known.title,
+            "status": states.initial(checked.start_at, now),
+            "status_changed_at": now,
+            "input": orjson.loads(text),
+            "queue": request.queue or known.queue,
+            "priority": known.priority if request.priority is None else request.priority,
+            "tags": list(request.tags),
+            "timeout_seconds": checked.timeout_seconds or known.timeout_seconds,
+            "max_iterations": known.max_iterations,
+            "max_attempts": request.max_attempts or known.max_attempts,
+            "created_at": now,
+            "start_at": checked.start_at,
+            "due_at": checked.start_at,
+            "expires_at": checked.expires_at,
+            "created_by": by,
+            "idempotency_key": request.idempotency_key,
+            "input_digest": inputs.digest(text),
+            "unique_key": request.unique_key,
+            "parent_id": checked.parent_id,
+        }
+        return _continued(NewRun(known, values, text, parsed), origin)
+
+    # The parent.
+
+    async def _with_parents(self, made: list[NewRun | TaskError]) -> list[NewRun | TaskError]:
+        parents = {run.values["parent_id"] for run in made if isinstance(run, NewRun)} - {None}
+        if not parents:
+            return made
+        exist = await asyncio.gather(*(self._existence.submit(parent) for parent in parents))
+        unknown = {parent for parent, exists in zip(parents, exist, strict=True) if not exists}
+        return [
+            TaskRunNotFound(run.values["parent_id"], path=arguments.PARENT)
+            if isinstance(run, NewRun) and run.values["parent_id"] in unknown
+            else run
+            for run in made
+        ]
+
+    async def _exist(self, run_ids: list[UUID]) -> list[bool]:
+        async with self._db.read() as session:
+            existing = await Runs(session).existing(set(run_ids))
+        return [run_id in existing for run_id in run_ids]
+
+    # The definition's own word.
+
+    async def _asked(self, run: NewRun | TaskError, principal: Principal) -> NewRun | TaskError:
+        if isinstance(run, TaskError) or not run.known.checks_trigger:
+            return run
+        if run.known.code is None:
+            return CodeNotLoaded(run.known.id, run.known.module)
+        try:
+            await _before_trigger(run.known.code, run.parsed, principal)
+        except TriggerRefused as refusal:
+            return refusal
+        except Exception as error:
+            logger.exception("before_trigger of '%s' failed", run.known.id)
+            return TriggerRefused(
+                f"The check of '{run.known.id}' before a trigger failed with {type(error).__name__}, so nothing was "
+                "triggered. The server's log has the details."
+            )
+        return run
+
+
+async def _before_trigger(code: Definition, parsed: Any, principal: Principal) -> None:
+    hook = code.before_trigger
+    if hook is None:
+        return
+    if inspect.iscoroutinefunction(hook):
+        await hook(parsed, principal)
+        return
+    # In a thread, because a plain function may block, and the server must not stand still meanwhile.
+    answer = await asyncio.to_thread(hook, parsed, principal)
+    if inspect.isawaitable(answer):
+        await answer
+
+
+def _continued(run: NewRun, origin: Origin | None) -> NewRun:
+    """The run with what it takes over; it gets the definition's whole budget of iterations from there on."""
+    if origin is not None:
+        run.values["rerun_of"] = origin.rerun_of
+        run.values["iteration"] = origin.iteration
+        run.values["max_iterations"] += origin.iteration - 1
+        run.values["state"] = origin.state
+        run.state_text = None if origin.state is None else orjson.dumps(origin.state).decode()
+    return run
+
+
+def _array(texts: Sequence[str]) -> str:
+    """Texts as the literal of a PostgreSQL array, because arrays of arrays cannot travel as such."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return '{"' + '","'.join(quoted) + '"}'

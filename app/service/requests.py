@@ -1,0 +1,80 @@
+"""What callers of the service hand in and get back about triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from app.models import TaskRun
+
+Duration = timedelta | float
+"""A length of time: a ``timedelta``, or seconds."""
+
+
+class Unset(Enum):
+    """The type of ``UNSET``."""
+
+    UNSET = "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""Stands for an argument that was not given, where None is a value of its own."""
+
+
+class RerunFrom(StrEnum):
+    """Where a rerun begins: at the START, or from the LAST_STATE that the final run had saved."""
+
+    START = "START"
+    LAST_STATE = "LAST_STATE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerRequest:
+    """One trigger of a definition. Everything but its id has a default, most of them the definition's own.
+
+    Args:
+        definition_id: which definition, as in ``"checksum-tree"``.
+        input: a JSON value (or a Pydantic model) that fits the definition's input schema; None means ``{}``.
+        name: what people see, 1 to 200 characters; by default the definition's title.
+        delay: how long from now the run may start at the earliest; not together with ``start_at``. Up to 10 years.
+        start_at: when the run may start at the earliest, with a timezone, less than 10 years from now.
+        priority: -1000 to 1000, higher runs earlier.
+        tags: up to 50 different words of 1 to 100 characters.
+        queue: which workers execute it: lower-case letters, digits, ``.``, ``_`` and ``-``, up to 63.
+        parent_id: the run that this one belongs to; aborting the parent aborts it too.
+        timeout: the longest time for one attempt at one iteration, up to 366 days.
+        max_attempts: 1 to 1000, the first try included.
+        ttl: a run that has not started this long after its start time expires. Up to 10 years.
+        idempotency_key: 1 to 255 characters; a second trigger of the definition with this key and the same input
+            gives the first one's run, and is refused with another input.
+        unique_key: 1 to 255 characters; refused while another live run of the definition holds this key.
+
+    Durations are a ``timedelta`` or seconds.
+    """
+
+    definition_id: str
+    input: Any = None
+    name: str | None = None
+    delay: Duration | None = None
+    start_at: datetime | None = None
+    priority: int | None = None
+    tags: Sequence[str] = ()
+    queue: str | None = None
+    parent_id: UUID | str | None = None
+    timeout: Duration | None = None
+    max_attempts: int | None = None
+    ttl: Duration | None = None
+    idempotency_key: str | None = None
+    unique_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """The run that a trigger led to; ``deduplicated`` when an earlier trigger with the same key had made it."""
+
+    run: TaskRun
+    deduplicated: bool = False

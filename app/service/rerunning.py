@@ -1,0 +1,56 @@
+"""Reruns: a new run with what an earlier one was triggered with, from the start or from its last saved state."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from app.auth import Principal
+from app.errors import TaskRunNotFinal
+from app.models import TaskRun
+from app.service.preparing import Origin
+from app.service.reading import Reading
+from app.service.requests import UNSET, RerunFrom, Triggered, TriggerRequest, Unset
+from app.service.triggering import Triggering
+from app.states import FINAL
+
+
+class Rerunning:
+    """Triggers runs again."""
+
+    def __init__(self, reading: Reading, triggering: Triggering) -> None:
+        self._reading = reading
+        self._triggering = triggering
+
+    async def rerun(
+        self, run_id: UUID | str, edited: Any | Unset, start: RerunFrom, principal: Principal, *, allow_private: bool
+    ) -> Triggered:
+        """A new run like the earlier one, which stays as it is."""
+        earlier = await self._reading.run(run_id)
+        if start is RerunFrom.LAST_STATE and earlier.status not in FINAL:
+            raise TaskRunNotFinal(earlier.id, earlier.status)
+        request = _again(earlier, earlier.input if edited is UNSET else edited)
+        origin = _origin(earlier, start)
+        return await self._triggering.submit(request, principal, allow_private=allow_private, origin=origin)
+
+
+def _again(run: TaskRun, value: Any) -> TriggerRequest:
+    """The request that led to a run, without its times and keys, which were for once."""
+    return TriggerRequest(
+        definition_id=run.definition_id,
+        input=value,
+        name=run.name,
+        priority=run.priority,
+        tags=run.tags,
+        queue=run.queue,
+        parent_id=run.parent_id,
+        timeout=timedelta(seconds=run.timeout_seconds) if run.timeout_seconds else None,
+        max_attempts=run.max_attempts,
+    )
+
+
+def _origin(run: TaskRun, start: RerunFrom) -> Origin:
+    if start is RerunFrom.START:
+        return Origin(rerun_of=run.id)
+    return Origin(rerun_of=run.id, state=run.state, iteration=run.iteration)

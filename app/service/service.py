@@ -1,0 +1,504 @@
+"""``TaskService``: everything a client may ask of Taskloom, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.auth import LOCAL_ADMIN, Principal
+from app.db import Database
+from app.definitions import DefinitionFilter
+from app.doorbell import Doorbell
+from app.errors import InputIssue, TaskDefinitionNotFound, TaskError
+from app.events import Events
+from app.logs import IterationRow, LogFilter
+from app.models import TaskDefinition, TaskLog, TaskLogLevel, TaskRun, Worker
+from app.paging import Page, PageArgs
+from app.registry import Registry, registry
+from app.run_filters import RunFilter, RunOrder
+from app.service import arguments
+from app.service.aborting import Aborting
+from app.service.known import KnownDefinitions
+from app.service.preparing import Preparing
+from app.service.reading import Reading
+from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
+from app.service.rerunning import Rerunning
+from app.service.triggering import Triggering
+from app.service.watching import Watching
+from app.settings import Settings, get_settings
+from app.states import FINAL
+
+CLOSE_SECONDS = 2.0
+NEWEST_FIRST = RunOrder()
+DEFAULT_PAGE = PageArgs()
+
+
+class TaskService:
+    """What a client may ask: trigger, watch, abort and read runs. One per process; safe for concurrent use.
+
+    Every method takes its own transaction. What was returned as triggered or aborted is committed. All methods may
+    raise ``ServiceUnavailable`` when the database is away; without Redis they work, and runs start a little later.
+
+    Example:
+        async with TaskService.connect() as tasks:
+            run = await tasks.trigger("checksum-tree", input={"root": "/data"}, delay=timedelta(minutes=5))
+            run = await tasks.wait(run.id, timeout=timedelta(minutes=10))
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        doorbell: Doorbell,
+        events: Events,
+        settings: Settings,
+        registry: Registry = registry,
+        principal: Principal = LOCAL_ADMIN,
+    ) -> None:
+        self._principal = principal
+        known = KnownDefinitions(db, registry)
+        self._reading = Reading(db, settings, known)
+        self._triggering = Triggering(db, doorbell, events, settings, Preparing(db, settings, known))
+        self._rerunning = Rerunning(self._reading, self._triggering)
+        self._aborting = Aborting(db, events)
+        self._watching = Watching(db, events, self._reading)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        principal: Principal = LOCAL_ADMIN,
+    ) -> AsyncGenerator[TaskService, None]:
+        """A service with connections of its own, closed at the end of the block.
+
+        Args:
+            database_url: PostgreSQL; by default ``DATABASE_URL``.
+            redis_url: Redis or Valkey; by default ``REDIS_URL``.
+            settings: by default those of the environment.
+            principal: who is asking, where a method is not told otherwise.
+
+        Example:
+            async with TaskService.connect() as tasks:
+                print(await tasks.workers())
+        """
+        settings = settings or get_settings()
+        db = Database(database_url or settings.database_url, pool_size=settings.database_pool_size)
+        doorbell, events = Doorbell(redis_url or settings.redis_url), Events(redis_url or settings.redis_url)
+        service = cls(db, doorbell, events, settings, principal=principal)
+        try:
+            yield service
+        finally:
+            await service.finish_telling()
+            await events.close()
+            await doorbell.close()
+            await db.close()
+
+    async def finish_telling(self) -> None:
+        """Wait (up to two seconds) until all that was triggered has been rung; call it before closing the doorbell."""
+        await self._triggering.finish_telling(CLOSE_SECONDS)
+
+    # Triggering.
+
+    async def trigger(
+        self,
+        definition_id: str,
+        *,
+        input: Any = None,
+        name: str | None = None,
+        delay: Duration | None = None,
+        start_at: datetime | None = None,
+        priority: int | None = None,
+        tags: Sequence[str] = (),
+        queue: str | None = None,
+        parent: TaskRun | UUID | str | None = None,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        ttl: Duration | None = None,
+        idempotency_key: str | None = None,
+        unique_key: str | None = None,
+    ) -> TaskRun:
+        """Trigger a run of a definition; when this returns, the run is committed.
+
+        Args:
+            definition_id: which definition, as in ``"checksum-tree"``.
+            input: a JSON value or a Pydantic model that fits the definition's input; None means ``{}``.
+            name: what people see, up to 200 characters; by default the definition's title.
+            delay: how long from now it may start at the earliest (``timedelta`` or seconds); not with ``start_at``.
+            start_at: when it may start at the earliest, with a timezone.
+            priority: -1000 to 1000, higher runs earlier; by default the definition's.
+            tags: up to 50 different words.
+            queue: which workers execute it; by default the definition's.
+            parent: the run it belongs to; aborting that one aborts it too.
+            timeout: the longest time for one attempt at one iteration (``timedelta`` or seconds).
+            max_attempts: 1 to 1000, the first try included; by default the definition's.
+            ttl: it expires when it has not started this long after its start time (``timedelta`` or seconds).
+            idempotency_key: triggering again with this key and the same input gives the same run.
+            unique_key: refused while another live run of the definition holds this key.
+
+        Raises:
+            InvalidArgument, TaskDefinitionNotFound, InvalidTaskInput, TaskRunNotFound (the parent), TriggerRefused,
+            CodeNotLoaded, IdempotencyConflict, UniqueConflict, ServiceUnavailable.
+
+        Example:
+            run = await tasks.trigger("checksum-tree", input={"root": "/data"}, name="Nightly", tags=["nightly"])
+        """
+        request = TriggerRequest(
+            definition_id=definition_id,
+            input=input,
+            name=name,
+            delay=delay,
+            start_at=start_at,
+            priority=priority,
+            tags=tags,
+            queue=queue,
+            parent_id=parent.id if isinstance(parent, TaskRun) else parent,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            ttl=ttl,
+            idempotency_key=idempotency_key,
+            unique_key=unique_key,
+        )
+        return (await self.submit(request)).run
+
+    async def trigger_many(self, requests: Sequence[TriggerRequest]) -> builtins.list[Triggered | TaskError]:
+        """Trigger many runs at once: for each request, in order, its run or its refusal.
+
+        One bad request refuses none of the others. Raises ``InvalidArgument`` for more requests than
+        ``TASKLOOM_MAX_BULK_ITEMS``; the errors of ``trigger`` are in the answer instead.
+
+        Example:
+            answers = await tasks.trigger_many([TriggerRequest(definition_id="ping", input={"n": n}) for n in range(9)])
+        """
+        return await self.submit_many(requests)
+
+    async def submit(
+        self, request: TriggerRequest, *, principal: Principal | None = None, allow_private: bool = True
+    ) -> Triggered:
+        """``trigger`` for an edge: takes a request and who asks, and says whether an earlier run was given.
+
+        Raises what ``trigger`` raises; a private definition is not found unless ``allow_private``.
+
+        Example:
+            triggered = await tasks.submit(TriggerRequest(definition_id="ping"), principal=viewer, allow_private=False)
+        """
+        return await self._triggering.submit(request, principal or self._principal, allow_private=allow_private)
+
+    async def submit_many(
+        self,
+        requests: Sequence[TriggerRequest],
+        *,
+        principal: Principal | None = None,
+        allow_private: bool = True,
+    ) -> builtins.list[Triggered | TaskError]:
+        """``trigger_many`` for an edge.
+
+        Example:
+            answers = await tasks.submit_many(requests, principal=viewer, allow_private=False)
+        """
+        return await self._triggering.submit_many(requests, principal or self._principal, allow_private=allow_private)
+
+    async def rerun(
+        self,
+        run_id: UUID | str,
+        *,
+        input: Any | Unset = UNSET,
+        from_: RerunFrom = RerunFrom.START,
+        principal: Principal | None = None,
+        allow_private: bool = True,
+    ) -> TaskRun:
+        """Trigger a new run like an earlier one, which stays as it is.
+
+        It has the same name, queue, priority, tags, timeout, attempts and parent, and is due at once. With
+        ``LAST_STATE`` it goes on in the iteration and from the state that the earlier run had reached, with the
+        definition's whole budget of iterations ahead of it.
+
+        Args:
+            run_id: the earlier run.
+            input: another input; by default the same. None means ``{}``.
+            from_: ``START``, or ``LAST_STATE`` for a final run.
+            principal: who asks.
+
+        Raises:
+            TaskRunNotFound, TaskRunNotFinal, and what ``trigger`` raises.
+
+        Example:
+            again = await tasks.rerun(run.id, from_=RerunFrom.LAST_STATE)
+        """
+        by = principal or self._principal
+        return (await self._rerunning.rerun(run_id, input, from_, by, allow_private=allow_private)).run
+
+    async def abort(
+        self,
+        run_id: UUID | str,
+        *,
+        message: str | None = None,
+        cascade: bool = True,
+        force: bool = False,
+        principal: Principal | None = None,
+    ) -> TaskRun:
+        """Abort a run; returns how it stands afterwards.
+
+        A run that no worker holds is ABORTED at once. One that a worker holds is ABORTING until its next checkpoint.
+        Asking again changes nothing, unless ``force`` is new.
+
+        Args:
+            run_id: the run.
+            message: the reason, up to 1000 characters, shown with the run.
+            cascade: abort its children, and theirs, as well.
+            force: end it now, without waiting for a checkpoint.
+            principal: who asks.
+
+        Raises:
+            TaskRunNotFound, TaskRunNotAbortable (it is final), InvalidArgument, ServiceUnavailable.
+
+        Example:
+            run = await tasks.abort(run.id, message="superseded")
+        """
+        id = await self._aborting.abort(run_id, principal or self._principal, message, cascade=cascade, force=force)
+        return await self._reading.run(id)
+
+    # Reading runs.
+
+    async def get(self, run_id: UUID | str) -> TaskRun:
+        """A run as it stands. Raises ``TaskRunNotFound``.
+
+        Example:
+            run = await tasks.get("0199c0de-0000-7000-8000-000000000000")
+        """
+        return await self._reading.run(run_id)
+
+    async def find(self, run_ids: Collection[UUID], columns: Collection[str] | None = None) -> Mapping[UUID, Any]:
+        """Those of the runs that exist, by id: as runs, or as rows of just these columns.
+
+        Example:
+            names = {id: row.name for id, row in (await tasks.find(ids, {"name"})).items()}
+        """
+        return await self._reading.find(run_ids, columns)
+
+    async def list(
+        self,
+        filter: RunFilter | None = None,
+        order: RunOrder = NEWEST_FIRST,
+        page: PageArgs = DEFAULT_PAGE,
+        columns: Collection[str] | None = None,
+    ) -> Page[TaskRun]:
+        """A page of runs, the newest first by default.
+
+        Ordered by start (by finish), only runs that have started (have finished) are shown. With ``columns``, the
+        items are rows of just these and the order's own columns, not runs.
+
+        Raises:
+            InvalidArgument: a page too large, a broken cursor, or a filter that is too deep.
+
+        Example:
+            page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
+        """
+        return await self._reading.page(filter, order, page, columns)
+
+    async def list_each(
+        self,
+        by: str,
+        values: Collection[Any],
+        filter: RunFilter | None = None,
+        order: RunOrder = NEWEST_FIRST,
+        page: PageArgs = DEFAULT_PAGE,
+        columns: Collection[str] | None = None,
+    ) -> Mapping[Any, Page[TaskRun]]:
+        """``list`` for many at once, by one statement: the page of runs for each value of ``by``.
+
+        Args:
+            by: ``"parent_id"`` for the children of runs, ``"definition_id"`` for the runs of definitions.
+
+        Example:
+            children = await tasks.list_each("parent_id", [run.id for run in runs])
+        """
+        return await self._reading.pages_by(by, values, filter, order, page, columns)
+
+    async def count(self, filter: RunFilter | None = None, limit: int | None = None) -> int:
+        """How many runs match; counting stops at ``limit`` + 1 (by default ``TASKLOOM_COUNT_LIMIT``).
+
+        Example:
+            queued = await tasks.count(RunFilter(statuses=[TaskRunStatus.QUEUED]))
+        """
+        return await self._reading.count(filter, limit)
+
+    # Reading definitions and workers.
+
+    async def definitions(
+        self, filter: DefinitionFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Page[TaskDefinition]:
+        """A page of the published definitions, by id; private ones are hidden. Raises ``InvalidArgument``.
+
+        Example:
+            ids = [definition.id for definition in (await tasks.definitions()).items]
+        """
+        return await self._reading.definitions(filter, page)
+
+    async def count_definitions(self, filter: DefinitionFilter | None = None) -> int:
+        """How many definitions the list has.
+
+        Example:
+            number = await tasks.count_definitions()
+        """
+        return await self._reading.count_definitions(filter)
+
+    async def definition(self, definition_id: str) -> TaskDefinition:
+        """A published definition. Raises ``TaskDefinitionNotFound``.
+
+        Example:
+            schema = (await tasks.definition("checksum-tree")).input_schema
+        """
+        found = (await self._reading.find_definitions([definition_id])).get(definition_id)
+        if found is None:
+            raise TaskDefinitionNotFound(definition_id)
+        return found
+
+    async def find_definitions(self, ids: Collection[str]) -> Mapping[str, TaskDefinition]:
+        """Those of the definitions that are published, by id, private ones included.
+
+        Example:
+            titles = {id: row.title for id, row in (await tasks.find_definitions(ids)).items()}
+        """
+        return await self._reading.find_definitions(ids)
+
+    async def available_definitions(self) -> set[str]:
+        """The ids of the definitions that a live worker serves.
+
+        Example:
+            assert "checksum-tree" in await tasks.available_definitions()
+        """
+        return await self._reading.available()
+
+    async def validate(
+        self, definition_id: str, input: Any, *, allow_private: bool = True
+    ) -> builtins.list[InputIssue]:
+        """What is wrong with an input; nothing is triggered. No issues means that it fits.
+
+        Raises ``TaskDefinitionNotFound``, and ``InvalidArgument`` when it is too large or is not JSON.
+
+        Example:
+            issues = await tasks.validate("checksum-tree", {"root": 7})
+        """
+        return await self._reading.issues(definition_id, input, allow_private=allow_private)
+
+    async def workers(self) -> builtins.list[Worker]:
+        """The worker processes that are alive.
+
+        Example:
+            capacity = sum(worker.capacity for worker in await tasks.workers())
+        """
+        return await self._reading.workers()
+
+    # Logs and iterations.
+
+    async def log_page(
+        self, run_id: UUID | str, filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Page[TaskLog]:
+        """A page of a run's log, in order. Raises ``TaskRunNotFound`` for what is no id, ``InvalidArgument``.
+
+        Example:
+            errors = await tasks.log_page(run.id, LogFilter(levels=[TaskLogLevel.ERROR]))
+        """
+        id = arguments.run_id(run_id)
+        return (await self._reading.log_pages([id], filter, page))[id]
+
+    async def log_pages(
+        self, run_ids: Collection[UUID], filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Mapping[UUID, Page[TaskLog]]:
+        """``log_page`` for many runs, by one statement.
+
+        Example:
+            pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
+        """
+        return await self._reading.log_pages(run_ids, filter, page)
+
+    async def iteration_page(self, run_id: UUID | str, page: PageArgs = DEFAULT_PAGE) -> Page[IterationRow]:
+        """A page of a run's attempts at iterations, in order; the one under way is the last.
+
+        Example:
+            last = (await tasks.iteration_page(run.id, PageArgs(last=1))).items
+        """
+        id = arguments.run_id(run_id)
+        return (await self._reading.iteration_pages([id], page))[id]
+
+    async def iteration_pages(
+        self, run_ids: Collection[UUID], page: PageArgs = DEFAULT_PAGE
+    ) -> Mapping[UUID, Page[IterationRow]]:
+        """``iteration_page`` for many runs, by one statement.
+
+        Example:
+            pages = await tasks.iteration_pages([run.id for run in runs])
+        """
+        return await self._reading.iteration_pages(run_ids, page)
+
+    # Watching.
+
+    def logs(
+        self,
+        run_id: UUID | str,
+        *,
+        after: int = 0,
+        follow: bool = False,
+        levels: Sequence[TaskLogLevel] | None = None,
+    ) -> AsyncGenerator[TaskLog, None]:
+        """The lines of a run's log, without gap or repeat, as an async iterator.
+
+        Args:
+            run_id: the run.
+            after: the number of the last line already seen; 0 begins at the start.
+            follow: go on live until the run is final and its last line was given.
+            levels: only lines of these levels.
+
+        Raises ``TaskRunNotFound``.
+
+        Example:
+            async for line in tasks.logs(run.id, follow=True):
+                print(line.sequence, line.level, line.message)
+        """
+        return self._watching.logs(run_id, after, levels, follow=follow)
+
+    def watch(self, run_id: UUID | str) -> AsyncGenerator[TaskRun, None]:
+        """The run now, then at every change; ends after the final status. Raises ``TaskRunNotFound``.
+
+        Changes that follow each other quickly may be seen as one.
+
+        Example:
+            async for run in tasks.watch(run.id):
+                print(run.status, run.progress)
+        """
+        return self._watching.run(run_id)
+
+    def watch_all(self, filter: RunFilter | None = None) -> AsyncGenerator[TaskRun, None]:
+        """Every run that matches, at every change from now on; does not end by itself.
+
+        Example:
+            async for run in tasks.watch_all(RunFilter(queues=["default"])):
+                print(run.name, run.status)
+        """
+        return self._watching.all(filter)
+
+    async def wait(self, run_id: UUID | str, *, timeout: timedelta | None = None) -> TaskRun:
+        """The run once it is final.
+
+        Args:
+            run_id: the run.
+            timeout: how long to wait; None waits for as long as it takes.
+
+        Raises:
+            TaskRunNotFound, and ``TimeoutError`` when the run is not final by then.
+
+        Example:
+            run = await tasks.wait(run.id, timeout=timedelta(minutes=1))
+        """
+        async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+            async with aclosing(self.watch(run_id)) as changes:
+                states = [run async for run in changes if run.status in FINAL]
+        return states[-1]

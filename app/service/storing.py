@@ -1,0 +1,151 @@
+"""Storing new runs, and the truth about those that met a conflict.
+
+Ids are made before the insert, so that it can be repeated when its reply was lost: a run that is there under its own id
+is the one that was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import asyncpg.exceptions
+
+from app import runs
+from app.db import Database, Row, is_disconnect
+from app.errors import IdempotencyConflict, ServiceUnavailable, UniqueConflict
+from app.models import TaskRun
+from app.runs import Runs
+from app.service.preparing import NewRun
+
+logger = logging.getLogger("taskloom.service")
+
+VANISHED_ROUNDS = 5
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+REPEATABLE = (asyncpg.exceptions.DeadlockDetectedError, asyncpg.exceptions.SerializationError)
+UNKNOWN = (
+    "The database went away while the trigger was stored, so it is not known whether it was. "
+    "Triggering with an idempotencyKey can be repeated safely."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A run of ours that is stored (``created``), or the earlier one that holds the same idempotency key."""
+
+    run: TaskRun
+    created: bool
+
+
+Outcome = Stored | Exception
+
+
+class Storing:
+    """Stores runs in batches."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def store(self, new: Sequence[NewRun]) -> list[Outcome]:
+        """Store runs in one insert; each gets its own outcome, in order. Raises ``ServiceUnavailable``."""
+        outcomes: dict[UUID, Outcome] = {}
+        pending = list(new)
+        for _ in range(VANISHED_ROUNDS):
+            inserted = await self._insert(pending, outcomes)
+            outcomes |= {run.id: Stored(run.row(), created=True) for run in pending if run.id in inserted}
+            pending = [run for run in pending if run.id not in outcomes]
+            if not pending:
+                break
+            # A conflict whose run vanished meanwhile is no conflict any more: such a run is tried again.
+            outcomes |= await self._explain(pending)
+            pending = [run for run in pending if run.id not in outcomes]
+        for run in pending:
+            outcomes[run.id] = UniqueConflict(run.values["unique_key"] or "", "(one that ended just now)")
+        return [outcomes[run.id] for run in new]
+
+    # Inserting.
+
+    async def _insert(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> set[UUID]:
+        """Insert runs. One that PostgreSQL refuses for what is in it gets that as its outcome and hurts no other."""
+        if not new:
+            return set()
+        try:
+            return await self._insert_surely([run.stored() for run in _in_key_order(new)])
+        except asyncpg.exceptions.PostgresError as error:
+            if len(new) == 1:
+                outcomes[new[0].id] = error
+                return set()
+        middle = len(new) // 2
+        return await self._insert(new[:middle], outcomes) | await self._insert(new[middle:], outcomes)
+
+    async def _insert_surely(self, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+        """Insert, again and again for a few seconds while the connection is lost. Raises ``ServiceUnavailable``."""
+        sent = False
+        for seconds in (*RETRY_SECONDS, None):
+            try:
+                async with self._db.autocommit() as pipe:
+                    sent = True
+                    return await runs.insert(pipe, rows)
+            except Exception as error:
+                if not is_disconnect(error) and not isinstance(error, REPEATABLE):
+                    raise
+                if seconds is None:
+                    raise (ServiceUnavailable(UNKNOWN) if sent else ServiceUnavailable()) from error
+                logger.info("Storing triggers again, because: %s", error)
+                await asyncio.sleep(seconds)
+        raise AssertionError("the last round returns or raises")
+
+    # Conflicts.
+
+    async def _explain(self, new: Sequence[NewRun]) -> dict[UUID, Outcome]:
+        """Why runs were not inserted. No answer for one means that the reason is gone."""
+        try:
+            return await self._look_up(new)
+        except Exception as error:
+            if not is_disconnect(error) and not isinstance(error, ServiceUnavailable):
+                raise
+            # Only for these: others of the batch may be stored already, and that is what they are told.
+            return {run.id: ServiceUnavailable(UNKNOWN) for run in new}
+
+    async def _look_up(self, new: Sequence[NewRun]) -> dict[UUID, Outcome]:
+        async with self._db.autocommit() as pipe:
+            first = await runs.same_idempotency_key(pipe, _keys(new, "idempotency_key"))
+            holders = await runs.same_unique_key(pipe, _keys(new, "unique_key"))
+        async with self._db.read() as session:
+            rows = await Runs(session).get_many({run.id for run in new} | {row["id"] for row in first})
+        same_key = {row["n"]: row for row in first}
+        same_unique = {row["n"]: row for row in holders}
+        outcomes: dict[UUID, Outcome] = {}
+        for n, run in enumerate(new):
+            outcome = _outcome(run, rows, same_key.get(n), same_unique.get(n))
+            if outcome is not None:
+                outcomes[run.id] = outcome
+        return outcomes
+
+
+def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:
+    if run.id in rows:
+        return Stored(rows[run.id], created=True)
+    if first is not None and first["input_digest"] != run.values["input_digest"]:
+        return IdempotencyConflict(run.values["idempotency_key"], first["id"])
+    if first is not None and first["id"] in rows:
+        return Stored(rows[first["id"]], created=False)
+    if first is None and holder is not None:
+        return UniqueConflict(run.values["unique_key"], holder["id"])
+    return None
+
+
+def _keys(new: Sequence[NewRun], column: str) -> list[tuple[int, str, str]]:
+    return [(n, run.known.id, run.values[column]) for n, run in enumerate(new) if run.values[column] is not None]
+
+
+def _in_key_order(new: Sequence[NewRun]) -> Sequence[NewRun]:
+    """The one order in which keys are taken, so that batches that share keys wait instead of deadlocking."""
+    if any(run.values["idempotency_key"] or run.values["unique_key"] for run in new):
+        return sorted(new, key=lambda run: run.key_order)
+    return new
