@@ -46,8 +46,8 @@ class Console:
         root = f"http://{f'[{where}]' if ':' in where else where}:{port}"
         self._console.print(
             f"\nTaskloom is running. Ctrl-C stops it.\n\n"
-            f"  GraphiQL and dashboard  {root}/\n"
-            f"  GraphQL                 {root}/graphql\n\n"
+            f"  In the browser     {root}/\n"
+            f"  GraphQL endpoint   {root}/graphql\n\n"
             f"A first query to paste into GraphiQL:\n\n{_FIRST_QUERY}\n",
             markup=False,
         )

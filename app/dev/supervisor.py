@@ -10,55 +10,27 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.dev.checkout_lock import only_one
 from app.dev.console import Console
 from app.dev.errors import DevError
 from app.dev.http_probe import free_port, until_healthy
+from app.dev.keeper import Keeper
+from app.dev.options import DevOptions
 from app.dev.places import state_directory
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.service import ChildService, Service
 from app.dev.valkey import EmbeddedValkey
 from app.settings import Settings
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SERVER_STOP_SECONDS = 15.0
+GRAPHIQL_STOP_SECONDS = 2.0
 SERVER_START_SECONDS = 60.0
 # What a worker may take beyond its drain time to write down what it let go.
 WORKER_STOP_EXTRA_SECONDS = 10.0
-_FIRST_RESTART_SECONDS = 0.5
-_LAST_RESTART_SECONDS = 15.0
-# One that ran this long was well: its next restart is quick again.
-_WELL_SECONDS = 60.0
-
-
-def _taskloom(command: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "app.cli", command)
-
-
-async def _upgrade(database_url: str) -> str | None:
-    # Imported here: Alembic takes a second, which a taken port or a second run need not wait for.
-    from app.migrations import upgrade
-
-    return await upgrade(database_url)
-
-
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """What the supervisor runs and where; the defaults are those of ``taskloom dev``."""
-
-    # The checkout, whose directory .taskloom holds the data.
-    checkout: Path = CHECKOUT
-    # The command of the HTTP server, which is told PORT and TASKLOOM_HOST and must answer GET /healthz.
-    server: tuple[str, ...] = _taskloom("serve")
-    # The command of the worker.
-    worker: tuple[str, ...] = _taskloom("worker")
-    # Brings the database with the given URL up to date.
-    migrate: Callable[[str], Awaitable[object]] = _upgrade
 
 
 def run_dev(settings: Settings, options: DevOptions | None = None) -> int:
@@ -90,7 +62,7 @@ class Supervisor:
         self._console = console
         self._stop_asked = asyncio.Event()
         self._children: list[ChildService] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keeper = Keeper(console)
 
     async def run(self) -> None:
         """Start everything, say where it is, and return when it was stopped.
@@ -103,13 +75,17 @@ class Supervisor:
         state = state_directory(self._options.checkout)
         with only_one(state):
             async with AsyncExitStack() as stack:
-                stack.push_async_callback(self._stop_keeping)
-                if await self._unless_stopped(self._start_all(stack, state, port)):
-                    self._console.welcome(self._settings.host, port)
-                    await self._stop_asked.wait()
-                self._console.say("taskloom", "stopping: worker, server, databases")
-                await self._stop_keeping()
+                try:
+                    await self._serve(stack, state, port)
+                finally:
+                    await self._keeper.stop()
         self._console.say("taskloom", "stopped")
+
+    async def _serve(self, stack: AsyncExitStack, state: Path, port: int) -> None:
+        if await self._unless_stopped(self._start_all(stack, state, port)):
+            self._console.welcome(self._settings.host, port)
+            await self._stop_asked.wait()
+        self._console.say("taskloom", "stopping: worker, server, databases")
 
     async def _start_all(self, stack: AsyncExitStack, state: Path, port: int) -> None:
         self._console.say("environment", f"Python {sys.version.split()[0]}, data in {state}")
@@ -117,14 +93,15 @@ class Supervisor:
         redis_url = await self._redis(stack, state)
         await self._migrate(database_url)
         environment = self._environment(database_url, redis_url, port)
+        await self._start(stack, self._child("graphiql", self._options.graphiql, environment, GRAPHIQL_STOP_SECONDS))
         server = self._child("server", self._options.server, environment, SERVER_STOP_SECONDS)
         worker_seconds = self._settings.drain_seconds + WORKER_STOP_EXTRA_SECONDS
         worker = self._child("worker", self._options.worker, environment, worker_seconds)
         await self._start(stack, server)
         await self._start(stack, worker)
         await self._until_server_answers(server, port)
-        self._keep(server)
-        self._keep(worker)
+        self._keeper.keep(server)
+        self._keeper.keep(worker)
 
     async def _database(self, stack: AsyncExitStack, state: Path) -> str:
         if given := os.environ.get("DATABASE_URL"):
@@ -132,7 +109,7 @@ class Supervisor:
             return given
         postgres = EmbeddedPostgres(state / "postgres", durable=True)
         await self._start(stack, postgres)
-        self._keep(postgres)
+        self._keeper.keep(postgres)
         self._console.say("PostgreSQL", f"process {postgres.pid}, {postgres.url}")
         return postgres.url
 
@@ -142,7 +119,7 @@ class Supervisor:
             return given
         valkey = EmbeddedValkey(state / "valkey", durable=True)
         await self._start(stack, valkey)
-        self._keep(valkey)
+        self._keeper.keep(valkey)
         self._console.say("Valkey", f"process {valkey.pid}, {valkey.url}")
         return valkey.url
 
@@ -154,10 +131,7 @@ class Supervisor:
         self._console.say("migrations", f"the database is at version {version}")
 
     def _environment(self, database_url: str, redis_url: str, port: int) -> dict[str, str]:
-        # On the developer's own machine nobody signs in; what others can reach is opened by its owner only.
-        private = self._settings.host in ("127.0.0.1", "localhost", "::1")
         return {
-            **({"TASKLOOM_ALLOW_ANONYMOUS": "1"} if private else {}),
             **os.environ,
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
@@ -187,34 +161,6 @@ class Supervisor:
         healthy.result()
         self._console.say("server", "answers on /healthz")
 
-    def _keep(self, service: Service) -> None:
-        self._keepers.append(asyncio.create_task(self._keep_running(service)))
-
-    async def _keep_running(self, service: Service) -> None:
-        pause = _FIRST_RESTART_SECONDS
-        clock = asyncio.get_running_loop().time
-        while True:
-            began = clock()
-            code = await service.wait()
-            pause = _FIRST_RESTART_SECONDS if clock() - began > _WELL_SECONDS else pause
-            self._console.say("taskloom", f"{service.name} ended ({how(code)}); it is started again in {pause:g} s")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LAST_RESTART_SECONDS)
-            await self._restart(service)
-
-    async def _restart(self, service: Service) -> None:
-        try:
-            await service.start()
-        except DevError as error:
-            self._console.problem(str(error))
-        else:
-            self._console.say("taskloom", f"{service.name} runs again")
-
-    async def _stop_keeping(self) -> None:
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-
     async def _unless_stopped(self, starting: Coroutine[object, object, None]) -> bool:
         """Run the coroutine to its end and return True, or break it off and return False when a stop is asked."""
         work = asyncio.create_task(starting)
@@ -239,8 +185,3 @@ class Supervisor:
             for child in self._children:
                 child.kill()
         self._stop_asked.set()
-
-
-def how(code: int) -> str:
-    """How a process ended, in words: ``exit code 1`` or ``SIGKILL``."""
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -50,7 +50,8 @@ def worker() -> None:
 
 def dev(checkout: str) -> int:
     """Run the supervisor with the stand-ins."""
-    from app.dev.supervisor import DevOptions, run_dev
+    from app.dev.options import DevOptions
+    from app.dev.supervisor import run_dev
     from app.settings import get_settings
 
     async def migrate(database_url: str) -> str:
@@ -60,6 +61,7 @@ def dev(checkout: str) -> int:
         checkout=Path(checkout),
         server=(sys.executable, HERE, os.environ.get("STAND_IN_SERVER", "server")),
         worker=(sys.executable, HERE, "worker"),
+        graphiql=(sys.executable, "-c", "print('GraphiQL is up to date.')"),
         migrate=migrate,
     )
     return run_dev(get_settings(), options)
