@@ -53,10 +53,11 @@ class Caller:
     a context factory can keep there what it found out.
     """
 
-    headers: Mapping[str, str]
+    # Headers and parameters hold credentials, which must not come into a log by way of a traceback.
+    headers: Mapping[str, str] = field(repr=False)
     request_id: str
-    connection_params: dict[str, Any] = field(default_factory=dict[str, Any])
-    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    connection_params: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    state: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     def for_operation(self) -> Caller:
         """The same caller with a request id of its own, for one of several operations on a WebSocket."""

@@ -1,0 +1,49 @@
+import { GraphiQL } from 'graphiql';
+import { createRoot } from 'react-dom/client';
+import 'graphiql/style.css';
+import './page.css';
+import { fetcher } from './fetcher.js';
+import abort from './tabs/abort.graphql';
+import follow from './tabs/follow.graphql';
+import runs from './tabs/runs.graphql';
+import start from './tabs/start.graphql';
+import trigger from './tabs/trigger.graphql';
+
+globalThis.MonacoEnvironment = {
+  getWorker(_id, label) {
+    const file = { json: JSON_WORKER, graphql: GRAPHQL_WORKER }[label] ?? EDITOR_WORKER;
+    return new Worker(new URL(file, import.meta.url));
+  },
+};
+
+const json = (value) => JSON.stringify(value, null, 2);
+const tabs = [
+  { query: start },
+  { query: trigger, variables: json({ input: { definitionId: 'checksum-tree', input: { path: '.' } } }) },
+  { query: follow, variables: json({ runId: '' }) },
+  { query: runs },
+  { query: abort, variables: json({ id: '' }) },
+];
+
+/** A query in the address, as in /graphql?query={…}, opens in a tab of its own. */
+const asked = new URLSearchParams(location.search);
+const initial = asked.has('query')
+  ? { initialQuery: asked.get('query'), initialVariables: asked.get('variables') ?? '' }
+  : {};
+
+createRoot(document.getElementById('graphiql')).render(
+  <GraphiQL
+    fetcher={fetcher}
+    defaultQuery={start}
+    defaultTabs={tabs}
+    defaultEditorToolsVisibility="variables"
+    inputValueDeprecation
+    schemaDescription
+    shouldPersistHeaders={false}
+    {...initial}
+  >
+    <GraphiQL.Logo>
+      <span className="taskloom-logo">Taskloom</span>
+    </GraphiQL.Logo>
+  </GraphiQL>,
+);
