@@ -1,0 +1,210 @@
+"""The HTTP server: puts the service behind the GraphQL schema, and says whether it is well.
+
+It starts listening at once. While PostgreSQL is away it waits in the background, with one line that says so, and
+answers requests with SERVICE_UNAVAILABLE until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from app import dashboard
+from app.auth import LOCAL_ADMIN
+from app.db import Database
+from app.definitions import publish
+from app.doorbell import AWAY, Doorbell, connect
+from app.errors import ServiceUnavailable
+from app.events import Events
+from app.nested import Counts
+from app.registry import registry
+from app.schema.context import Context
+from app.schema.execution import Caller
+from app.schema.loaders import Loaders
+from app.schema.schema import schema
+from app.schema.view import PATH, graphql_routes
+from app.service import TaskService
+from app.settings import Settings, get_settings
+
+logger = logging.getLogger("taskloom.server")
+
+RETRY_SECONDS = 1.0
+SHUTDOWN_SECONDS = 10
+"""How long requests under way may take to end when the server is told to stop."""
+LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1", "[::1]"]
+
+
+class UnsafeHost(Exception):
+    """The server would let everybody in from other machines, and nobody has said that this is meant."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"Taskloom has no authentication yet, so it listens on loopback (127.0.0.1) only, not on '{host}'. "
+            "Set TASKLOOM_ALLOW_ANONYMOUS=1 to let everybody in who can reach that address."
+        )
+
+
+def check_host(settings: Settings) -> None:
+    """Raise ``UnsafeHost`` when the server would listen beyond loopback without having been told that it may."""
+    if not settings.allow_anonymous and not is_loopback(settings.host):
+        raise UnsafeHost(settings.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own, out of reach for others."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Server:
+    """The parts of one server process, made from its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.db = Database(settings.database_url, pool_size=settings.database_pool_size)
+        self.doorbell = Doorbell(settings.redis_url)
+        self.events = Events(settings.redis_url)
+        self.service = TaskService(self.db, self.doorbell, self.events, settings)
+        self.counts = Counts(self.db, settings.count_limit)
+        self.is_published = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self, _app: Starlette) -> AsyncGenerator[None, None]:
+        """The lifespan: load the task code, publish it as soon as the database answers, close everything in the end."""
+        registry.load(self.settings.task_modules)
+        preparing = asyncio.create_task(self.prepare())
+        try:
+            yield
+        finally:
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
+            await self.close()
+
+    async def prepare(self) -> None:
+        """Publish the loaded definitions; waits for the database, and says once what it waits for."""
+        await tell_if_redis_is_away(self.settings.redis_url)
+        told = ""
+        while not self.is_published.is_set():
+            try:
+                await publish(self.db, registry)
+                self.is_published.set()
+            except (ServiceUnavailable, ProgrammingError) as error:
+                if (waiting := self._waiting_for(error)) != told:
+                    logger.warning(told := waiting)
+                await asyncio.sleep(RETRY_SECONDS)
+        if told:
+            logger.info("The database is ready.")
+
+    def _waiting_for(self, error: Exception) -> str:
+        if isinstance(error, ProgrammingError):
+            return "The database has not the tables of this version: run `taskloom migrate`. Waiting for it."
+        return f"PostgreSQL at {place(self.settings.database_url)} does not answer (DATABASE_URL). Waiting for it."
+
+    async def context(self, _caller: Caller) -> object:
+        """The context of one GraphQL operation, or of one event of a subscription."""
+        return Context(self.service, LOCAL_ADMIN, Loaders(self.service, self.counts))
+
+    async def is_up(self, _request: Request) -> Response:
+        """``/healthz``: the process answers."""
+        return JSONResponse({"status": "up"})
+
+    async def is_ready(self, _request: Request) -> Response:
+        """``/readyz``: the database answers and the definitions are published; 503 until then."""
+        try:
+            async with self.db.read() as session:
+                await (await session.connection()).execute(text("SELECT 1"))
+        except ServiceUnavailable as error:
+            return JSONResponse({"status": "waiting", "reason": error.message}, status_code=503)
+        if not self.is_published.is_set():
+            return JSONResponse({"status": "waiting", "reason": "The definitions are not published yet."}, 503)
+        return JSONResponse({"status": "ready"})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.service.finish_telling()
+        await self.events.close()
+        await self.doorbell.close()
+        await self.db.close()
+
+
+async def tell_if_redis_is_away(url: str) -> None:
+    """Say in one line that Redis does not answer. Nothing waits for it: runs are stored, and start a little later."""
+    redis: Any = connect(url)
+    try:
+        await redis.ping()
+    except AWAY:
+        logger.warning("Redis at %s does not answer (REDIS_URL). Going on; runs start when workers poll.", place(url))
+    finally:
+        await redis.aclose()
+
+
+def place(url: str) -> str:
+    """Host and port of a server's URL, which may hold a password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port}" if parts.port else parts.hostname or "localhost"
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The server as an ASGI application; by default with the settings of the environment."""
+    server = Server(settings or get_settings())
+    routes = [
+        Route("/", _to_graphql),
+        Route("/healthz", server.is_up),
+        Route("/readyz", server.is_ready),
+        *dashboard.routes(),
+        *graphql_routes(schema, server.context, server.settings, dashboard.page),
+    ]
+    app = Starlette(routes=routes, middleware=_guards(server.settings), lifespan=server.running)
+    app.state.server = server
+    return app
+
+
+def _to_graphql(_request: Request) -> Response:
+    return RedirectResponse(PATH)
+
+
+def _guards(settings: Settings) -> list[Middleware]:
+    """On loopback, answer only to loopback's names, so that no web page gets in under a name that it points here."""
+    if settings.allow_anonymous:
+        return []
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)]
+
+
+def serve(settings: Settings | None = None) -> None:
+    """Run the server until SIGINT or SIGTERM, then let requests under way end. Raises ``UnsafeHost``."""
+    settings = settings or get_settings()
+    check_host(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_request_bytes,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

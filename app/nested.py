@@ -1,0 +1,54 @@
+"""Counts of the lists below runs and definitions: for many parents by one statement, each counted up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, literal, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app import run_filters
+from app.db import Database
+from app.logs import (
+    LOGS,
+    LogFilter,
+    _conditions,  # pyright: ignore[reportPrivateUsage]
+    _iterations,  # pyright: ignore[reportPrivateUsage]
+)
+from app.run_filters import RunFilter
+
+
+class Counts:
+    """Counts what lists hold; any number above ``limit`` means that counting stopped there."""
+
+    def __init__(self, db: Database, limit: int) -> None:
+        self._db = db
+        self.limit = limit
+
+    async def runs(self, column: str, values: Collection[Any], filter: RunFilter | None = None) -> dict[Any, int]:
+        """How many runs there are for each value of a column, as in the children of each parent."""
+        return await self._each(run_filters.TABLE.c[column], values, run_filters.conditions(filter))
+
+    async def logs(self, run_ids: Collection[UUID], filter: LogFilter) -> dict[UUID, int]:
+        """How many lines of each run's log fit."""
+        return await self._each(LOGS.c.run_id, run_ids, _conditions(filter))
+
+    async def iterations(self, run_ids: Collection[UUID]) -> dict[UUID, int]:
+        """How many attempts at iterations each run had, the one under way included."""
+        return await self._each(_iterations().subquery().c.run_id, run_ids, [])
+
+    async def _each(
+        self, column: ColumnElement[Any], values: Collection[Any], conditions: Sequence[ColumnElement[bool]]
+    ) -> dict[Any, int]:
+        wanted = select(func.unnest(literal(list(values), ARRAY(column.type))).label("value")).subquery()
+        chosen = select(literal(1).label("one")).where(column == wanted.c.value, *conditions)
+        found = chosen.limit(self.limit + 1).lateral()
+        statement = (
+            select(wanted.c.value, func.count(found.c.one))
+            .select_from(wanted.outerjoin(found, true()))
+            .group_by(wanted.c.value)
+        )
+        async with self._db.read() as session:
+            return dict((await cast(Any, session).execute(statement)).tuples())

@@ -1,0 +1,1 @@
+"""The GraphQL edge: the schema, what it is made of, and how it is served over HTTP and WebSockets."""

@@ -1,0 +1,141 @@
+"""Refusals as data: the error types of the schema, and what turns the application's exceptions into them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+
+from app import errors
+from app.schema.vocabulary import ErrorCode
+
+
+@strawberry.interface(description="A refusal: something that whoever asked can put right.")
+class Error:
+    """What all refusals have in common."""
+
+    message: str = strawberry.field(description="What is wrong and what is allowed, as a sentence for people.")
+    code: ErrorCode = strawberry.field(description="What is wrong, for programs.")
+    path: list[str] | None = strawberry.field(
+        description='The argument that is wrong, as in `["input", "delaySeconds"]`; null when none is to blame.'
+    )
+
+
+@strawberry.type(description="An argument is outside of what is allowed.")
+class InvalidArgument(Error):
+    """A bad argument."""
+
+
+@strawberry.type(description="One thing wrong with a task's input.")
+class InputIssue:
+    """Where an input is wrong, and how."""
+
+    path: list[str] = strawberry.field(description="The place, from the input's root downwards.")
+    message: str = strawberry.field(description="What is wrong, as words for people.")
+    type: str = strawberry.field(description="Which rule was broken, as a word for programs.")
+
+
+@strawberry.type(description="The input does not fit the schema of the definition.")
+class InvalidTaskInput(Error):
+    """Input that the definition does not take."""
+
+    issues: list[InputIssue] = strawberry.field(description="Everything that is wrong, up to 20 issues.")
+
+
+@strawberry.type(description="There is no task definition of that id.")
+class TaskDefinitionNotFound(Error):
+    """An unknown definition."""
+
+
+@strawberry.type(description="There is no run of that id.")
+class TaskRunNotFound(Error):
+    """An unknown run."""
+
+
+@strawberry.type(description="The run is final, so there is nothing to abort.")
+class TaskRunNotAbortable(Error):
+    """A final run."""
+
+
+@strawberry.type(description="The run is not final yet, so it cannot go on from its last state.")
+class TaskRunNotFinal(Error):
+    """A live run."""
+
+
+@strawberry.type(description="The idempotency key was used before, with another input.")
+class IdempotencyConflict(Error):
+    """A key used for something else."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the run that the key belongs to.")
+
+
+@strawberry.type(description="A run that is not final holds the same unique key.")
+class UniqueConflict(Error):
+    """A key in use."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the run that holds the key.")
+
+
+@strawberry.type(description="The definition's own check refused the trigger.")
+class TriggerRefused(Error):
+    """A ``before_trigger`` that said no."""
+
+
+@strawberry.type(description="The definition checks triggers with its own code, which this server has not loaded.")
+class CodeNotLoaded(Error):
+    """A ``before_trigger`` that cannot be asked."""
+
+
+DATA: dict[type[errors.TaskError], type[Error]] = {
+    errors.InvalidArgument: InvalidArgument,
+    errors.InvalidTaskInput: InvalidTaskInput,
+    errors.TaskDefinitionNotFound: TaskDefinitionNotFound,
+    errors.TaskRunNotFound: TaskRunNotFound,
+    errors.TaskRunNotAbortable: TaskRunNotAbortable,
+    errors.TaskRunNotFinal: TaskRunNotFinal,
+    errors.IdempotencyConflict: IdempotencyConflict,
+    errors.UniqueConflict: UniqueConflict,
+    errors.TriggerRefused: TriggerRefused,
+    errors.CodeNotLoaded: CodeNotLoaded,
+}
+"""The refusals that mutations return as data. All others, an unreachable database first, are top-level errors."""
+
+
+def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> Error:
+    """A refusal as an object of the schema; raises it when it is none of those that are data.
+
+    ``below`` replaces the first segment of its path, for one item among many.
+    """
+    kind = next((data for cause, data in DATA.items() if isinstance(error, cause)), None)
+    if kind is None:
+        raise error
+    path = [*below, *error.path[1:]] if error.path else None
+    return kind(message=error.message, code=error.code, path=path, **_details(error))
+
+
+def _details(error: errors.TaskError) -> dict[str, Any]:
+    if isinstance(error, errors.InvalidTaskInput):
+        return {"issues": issues(error.issues)}
+    if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict):
+        return {"run_id": strawberry.ID(error.run_id)}
+    return {}
+
+
+def issues(found: tuple[errors.InputIssue, ...] | list[errors.InputIssue]) -> list[InputIssue]:
+    """Issues as objects of the schema."""
+    return [InputIssue(path=list(issue.path), message=issue.message, type=issue.type) for issue in found]
+
+
+class AsData:
+    """Strawberry's exception handler for one refusal: applies to fields whose result has its type as a member."""
+
+    def __init__(self, cause: type[errors.TaskError], data: type[Error]) -> None:
+        self.exception_type = cause
+        self.error_type = data
+
+    def handle(self, exception: errors.TaskError, **_: Any) -> Error:
+        """The refusal as data."""
+        return as_data(exception)
+
+
+HANDLERS = [AsData(cause, data) for cause, data in DATA.items()]

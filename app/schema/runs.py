@@ -1,0 +1,203 @@
+"""A run as clients see it. Everything that a row holds is made into plain attributes once, when the object is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.clock import now
+from app.schema.children import OLDEST_FIRST, iterations_of, logs_of, runs_below
+from app.schema.connections import After, Before, Connection, First, Last, page_args
+from app.schema.context import Info
+from app.schema.filters import TaskRunLogFilter, log_filter
+from app.schema.loaders import Read
+from app.schema.logs import TaskIteration, TaskLog
+from app.schema.principals import Principal, principal_of
+from app.schema.run_parts import AbortRequest, TaskLogCounts, TaskRunError, TaskRunProgress
+from app.schema.selection import ABORT, LOG_COUNTS, selected_columns
+from app.schema.vocabulary import TaskRunStatus, TaskRunStatusReason
+
+if TYPE_CHECKING:
+    from app.schema.definitions import TaskDefinition
+
+
+@strawberry.type(description="One triggered execution of a task definition.")
+class TaskRun:
+    """A run. Attributes whose columns were not read are missing: nobody selected the fields that need them."""
+
+    id: UUID = strawberry.field(
+        graphql_type=strawberry.ID, description="The run's id: a UUID (version 7, so that ids sort by creation)."
+    )
+    definition_id: strawberry.ID = strawberry.field(description="The id of the definition that it executes.")
+    name: str = strawberry.field(description="What people call this run; by default the title of its definition.")
+    status: TaskRunStatus = strawberry.field(description="Where it stands.")
+    status_reason: TaskRunStatusReason | None = strawberry.field(
+        description="Why it stands there; null when the status says it all."
+    )
+    status_changed_at: datetime = strawberry.field(description="When its status last changed.")
+    input: JSON = strawberry.field(description="What it was triggered with.")
+    output: JSON | None = strawberry.field(description="What its code returned; null until it has succeeded.")
+    error: TaskRunError | None = strawberry.field(
+        description="What went wrong last: the end of a failed run, or the attempt that is being retried."
+    )
+    progress: TaskRunProgress | None = strawberry.field(
+        description="How far it has come; null until its code reports progress."
+    )
+    queue: str = strawberry.field(description="The queue whose workers may execute it.")
+    priority: int = strawberry.field(description="Its priority, -1000 to 1000; among due runs the higher goes first.")
+    tags: list[str] = strawberry.field(description="Words to find it by.")
+    iteration: int = strawberry.field(description="The current iteration, from 1; the next one while none is executed.")
+    max_iterations: int = strawberry.field(description="How many iterations it may have.")
+    attempt: int = strawberry.field(description="The current attempt at the iteration, from 1.")
+    max_attempts: int = strawberry.field(description="How many attempts each iteration may have.")
+    interruptions: int = strawberry.field(
+        description="How often a worker lost it or gave it back at a shutdown; that uses up no attempt."
+    )
+    timeout_seconds: float | None = strawberry.field(
+        description="The longest time for one attempt, in seconds; null is no limit."
+    )
+    created_at: datetime = strawberry.field(description="When it was triggered.")
+    start_at: datetime = strawberry.field(description="When it was meant to start.")
+    expires_at: datetime | None = strawberry.field(
+        description="When it expires unless it has started; null when it never does."
+    )
+    started_at: datetime | None = strawberry.field(description="When a worker first started it.")
+    finished_at: datetime | None = strawberry.field(description="When it became final.")
+    duration_ms: float | None = strawberry.field(
+        description="The time from its first start to its end, or to now while it is not final, in milliseconds."
+    )
+    created_by: Principal = strawberry.field(description="Who triggered it.")
+    idempotency_key: str | None = strawberry.field(description="The key that makes a repeated trigger return this run.")
+    unique_key: str | None = strawberry.field(
+        description="The key of which its definition has at most one run that is not final."
+    )
+    worker: str | None = strawberry.field(description="The worker that executes it, or did last, as `host:pid`.")
+    abort: AbortRequest | None = strawberry.field(description="The wish to abort it; null when nobody asked.")
+    log_counts: TaskLogCounts = strawberry.field(description="How many lines it has logged, by level.")
+    parent_id: strawberry.Private[UUID | None]
+    rerun_of_id: strawberry.Private[UUID | None]
+
+    @classmethod
+    def of(cls, row: Any) -> TaskRun:
+        """The run from a row that has all columns, or those that ``selection`` asked for."""
+        run = object.__new__(cls)
+        columns = columns_in(row)
+        vars(run).update(columns)
+        vars(run).update(_derived(columns))
+        return run
+
+    @strawberry.field(description="What it executes; null when the definition is no longer published.")
+    async def definition(
+        self, info: Info
+    ) -> Annotated[TaskDefinition, strawberry.lazy("app.schema.definitions")] | None:
+        """Loaded together for all runs of an answer."""
+        return await load_definition(info, self.definition_id)
+
+    @strawberry.field(description="The run that triggered it, or that it was attached to; null when there is none.")
+    async def parent(self, info: Info) -> TaskRun | None:
+        """Loaded together for all runs of an answer."""
+        return await load_run(info, self.parent_id)
+
+    @strawberry.field(description="The run that this one repeats; null when it repeats none.")
+    async def rerun_of(self, info: Info) -> TaskRun | None:
+        """Loaded together for all runs of an answer."""
+        return await load_run(info, self.rerun_of_id)
+
+    @strawberry.field(description="The runs that have this one as their parent, oldest first.")
+    async def children(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[TaskRun]:
+        """Loaded together for all runs of an answer."""
+        page = page_args(first, after, last, before)
+        return await runs_below(info, "parent_id", self.id, None, OLDEST_FIRST, page)
+
+    @strawberry.field(description="Its attempts at its iterations, in order; the one under way comes last.")
+    async def iterations(
+        self,
+        info: Info,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[TaskIteration]:
+        """Loaded together for all runs of an answer."""
+        return await iterations_of(info, self.id, page_args(first, after, last, before))
+
+    @strawberry.field(description="The lines it has logged, in order.")
+    async def logs(
+        self,
+        info: Info,
+        filter: Annotated[
+            TaskRunLogFilter | None, strawberry.argument(description="Only lines that fit.")
+        ] = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[TaskLog]:
+        """Loaded together for all runs of an answer."""
+        return await logs_of(info, self.id, log_filter(filter), page_args(first, after, last, before))
+
+
+def columns_in(row: Any) -> dict[str, Any]:
+    """The columns of a table object or of a Core row, by name."""
+    mapping = getattr(row, "_mapping", None)
+    return dict(mapping) if mapping is not None else cast("dict[str, Any]", vars(row))
+
+
+def elapsed_ms(started_at: datetime | None, finished_at: datetime | None) -> float | None:
+    """The time from the first start to the end, or to now, in milliseconds; None before the start."""
+    if started_at is None:
+        return None
+    return max(0.0, ((finished_at or now()) - started_at).total_seconds() * 1000)
+
+
+def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The attributes that are not a column as it is, as far as their columns were read."""
+    if "created_by" in row:
+        yield "created_by", principal_of(row["created_by"])
+    if "error" in row:
+        yield "error", TaskRunError.of(row["error"])
+    if "progress" in row and "status_changed_at" in row:
+        yield "progress", TaskRunProgress.of(row["progress"], row["status_changed_at"])
+    if "started_at" in row and "finished_at" in row:
+        yield "duration_ms", elapsed_ms(row["started_at"], row["finished_at"])
+    if ABORT[0] in row:
+        yield "abort", AbortRequest.of(row)
+    if LOG_COUNTS[0] in row:
+        debug, info, warning, error = (row[column] for column in LOG_COUNTS)
+        yield "log_counts", TaskLogCounts(debug=debug, info=info, warning=warning, error=error)
+    if "rerun_of" in row:
+        yield "rerun_of_id", row["rerun_of"]
+
+
+async def load_run(info: Info, id: UUID | None) -> TaskRun | None:
+    """The run of that id with the columns selected here, read together with others at this place; None for no id."""
+    if id is None:
+        return None
+    service = info.context.service
+
+    def prepare() -> Read:
+        columns = selected_columns(info)
+        return lambda ids: service.find(ids, columns)
+
+    row = await info.context.loaders.at(info, id, prepare)
+    return TaskRun.of(row) if row is not None else None
+
+
+async def load_definition(info: Info, id: str) -> TaskDefinition | None:
+    """The definition of that id, read together with others; None when it is not published."""
+    from app.schema.definitions import TaskDefinition
+
+    row = await info.context.loaders.definition(id)
+    return TaskDefinition.of(row) if row is not None else None

@@ -1,0 +1,106 @@
+"""The custom scalars: DateTime and JSON, each strict about what it takes and exact about what it gives."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import orjson
+import strawberry
+from graphql import GraphQLError, ValueNode, value_from_ast_untyped
+from strawberry.scalars import JSON
+from strawberry.types.scalar import ScalarDefinition
+
+MAX_LEVELS = 200
+"""Levels of nesting in a JSON literal; the same as for a whole request, because it has to come out again."""
+
+
+def format_time(value: datetime) -> str:
+    """A point in time as RFC 3339 text in UTC, with microseconds, as in ``2026-03-01T09:30:00.000000Z``."""
+    moment = value.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="microseconds") + "Z"
+
+
+def parse_time(value: object) -> datetime:
+    """The point in time that a client's text names. Raises ``GraphQLError`` for text without an offset."""
+    if not isinstance(value, str) or len(value) < len("2026-03-01T09:30:00Z"):
+        raise GraphQLError(_time_expected(value))
+    try:
+        moment = datetime.fromisoformat(value).astimezone(UTC) if _has_offset(value) else None
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise GraphQLError(_time_expected(value))
+    return moment
+
+
+def _has_offset(text: str) -> bool:
+    time = text[10:]
+    return time.endswith(("Z", "z")) or "+" in time or "-" in time
+
+
+def _time_expected(value: object) -> str:
+    return (
+        f"DateTime takes RFC 3339 text with an offset, as in '2026-03-01T09:30:00Z' or '2026-03-01T10:30:00+01:00', "
+        f"not {str(value)[:40]!r}."
+    )
+
+
+def parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
+    """The JSON value written as a GraphQL literal. Raises ``GraphQLError`` for numbers that JSON cannot carry."""
+    value: object = value_from_ast_untyped(node, variables)
+    _require_json(value, 0)
+    return value
+
+
+def _require_json(value: object, level: int) -> None:
+    if level > MAX_LEVELS:
+        raise GraphQLError(f"A JSON value nests at most {MAX_LEVELS} levels.")
+    if isinstance(value, dict):
+        for child in cast("dict[str, object]", value).values():
+            _require_json(child, level + 1)
+    elif isinstance(value, list):
+        for child in cast("list[object]", value):
+            _require_json(child, level + 1)
+    else:
+        _require_json_leaf(value)
+
+
+def _require_json_leaf(value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise GraphQLError("A JSON number is finite: NaN and Infinity are not JSON.")
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise GraphQLError("A JSON integer has at most 64 bits; send a longer one as a string.") from error
+
+
+def parse_json_value(value: object) -> object:
+    """A JSON value sent in a variable; the request's own parser has already refused what is not JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise GraphQLError("A JSON number is finite: NaN and Infinity are not JSON.")
+    return value
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description=(
+            "A point in time as RFC 3339 text. Taken with any offset (text without one is refused); "
+            "given in UTC with microseconds, as in `2026-03-01T09:30:00.000000Z`."
+        ),
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+        serialize=format_time,
+        parse_value=parse_time,
+    ),
+    JSON: strawberry.scalar(
+        name="JSON",
+        description="Any JSON value: an object, a list, a string, a finite number, a boolean or null.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        serialize=lambda value: value,
+        parse_value=parse_json_value,
+        parse_literal=parse_json_literal,
+    ),
+}
+"""What Strawberry calls each of these Python types."""
