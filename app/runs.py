@@ -18,20 +18,31 @@ from app.run_filters import TABLE, RunOrder, first_id
 from app.states import FINAL, HELD, LIVE, Move
 
 INSERTED: dict[str, str] = {
-    "id": "uuid", "definition_id": "text", "name": "text", "status": "text", "status_changed_at": "timestamptz",
-    "input": "text", "state": "text", "queue": "text", "priority": "int2", "tags": "text", "timeout_seconds": "float8",
-    "iteration": "int", "attempt": "int", "max_iterations": "int", "max_attempts": "int", "created_at": "timestamptz",
-    "start_at": "timestamptz", "due_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text",
-    "idempotency_key": "text", "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid",
+    "id": "uuid", "definition_id": "text", "name": "text", "status": "text", "input": "text", "state": "text",
+    "queue": "text", "priority": "int2", "tags": "text", "timeout_seconds": "float8", "iteration": "int",
+    "attempt": "int", "max_iterations": "int", "max_attempts": "int", "created_at": "timestamptz",
+    "start_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text", "idempotency_key": "text",
+    "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid",
 }  # fmt: skip
 """The columns that a trigger fills, with the type in which each travels; JSON and arrays travel as text."""
 
 _CASTS = {"input": "::jsonb", "state": "::jsonb", "tags": "::text[]"}
+_NULLABLE = [bool(TABLE.c[name].nullable) for name in INSERTED]
+
+
+def _inserted(number: int, name: str, kind: str) -> str:
+    """A column of the insert; one that is never NULL may come as an array of one value that holds for all runs."""
+    value = f"new.{name}" if TABLE.c[name].nullable else f"COALESCE(new.{name}, (${number}::{kind}[])[1])"
+    return value + _CASTS.get(name, "")
+
+
 _NAMES = ", ".join(INSERTED)
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(INSERTED.values(), 1))
+_VALUES = ", ".join(_inserted(n, name, kind) for n, (name, kind) in enumerate(INSERTED.items(), 1))
 _INSERT = f"""
-    INSERT INTO task_runs ({_NAMES})
-    SELECT {", ".join(name + _CASTS.get(name, "") for name in INSERTED)} FROM unnest({_ARRAYS}) AS new({_NAMES})
+    WITH row({_NAMES}) AS (SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new({_NAMES}))
+    INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
+    SELECT {_NAMES}, created_at, start_at FROM row
     ON CONFLICT DO NOTHING RETURNING id"""
 
 _SAME_IDEMPOTENCY_KEY = """
@@ -63,10 +74,22 @@ _FORCE = """
     RETURNING id, lease_owner"""
 
 
-async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
     """Insert runs, given as the values of ``INSERTED``'s columns; returns the ids of those that met no conflict."""
-    inserted = await pipe.fetch(_INSERT, *zip(*rows, strict=True))
-    return {row["id"] for row in inserted}
+    columns = zip(*rows, strict=True)
+    inserted = await pipe.fetch(_INSERT, *map(_packed, columns, _NULLABLE))
+    return [row["id"] for row in inserted]
+
+
+def _packed(values: tuple[Any, ...], nullable: bool) -> Sequence[Any]:
+    """A column as short as it can travel, because the driver takes its time over each value.
+
+    ``unnest`` fills shorter arrays up with NULL: a column of nothing else is an empty array, and one that is never NULL
+    is its value once, when that is the same for all.
+    """
+    if (values[0] is None or not nullable) and values.count(values[0]) == len(values):
+        return [] if values[0] is None else values[:1]
+    return values
 
 
 async def same_idempotency_key(pipe: Pipe, keys: Sequence[tuple[int, str, str]]) -> list[Row]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import builtins
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from app.batching import Batcher
 from app.db import Database
 from app.definitions import BY_ID, DefinitionFilter, Definitions
 from app.errors import InputIssue, InvalidTaskInput, TaskDefinitionNotFound, TaskRunNotFound
+from app.ids import is_slug
 from app.logs import BY_CLAIM, BY_SEQUENCE, IterationRow, LogFilter, Logs
 from app.models import TaskDefinition, TaskLog, TaskRun, Worker
 from app.paging import Keyset, Page, PageArgs, Window, make_page, window
@@ -20,132 +22,235 @@ from app.service import arguments, inputs
 from app.service.known import KnownDefinitions
 from app.settings import Settings
 
+NEWEST_FIRST = RunOrder()
+DEFAULT_PAGE = PageArgs()
+
 
 class Reading:
-    """Reads; changes nothing."""
+    """The part of ``TaskService`` that reads and changes nothing."""
 
     def __init__(self, db: Database, settings: Settings, known: KnownDefinitions) -> None:
         self._db = db
         self._settings = settings
         self._known = known
+        # Runs that are asked for at the same time, as by many who watch, are read together.
         self._gets: Batcher[UUID, TaskRun | None] = Batcher(self._get_many)
 
-    # Runs.
+    # Reading runs.
 
-    async def run(self, run_id: UUID | str) -> TaskRun:
-        """One run; those that are asked for at the same time are read together."""
+    async def get(self, run_id: UUID | str) -> TaskRun:
+        """A run as it stands. Raises ``TaskRunNotFound``.
+
+        Example:
+            run = await tasks.get("0199c0de-0000-7000-8000-000000000000")
+        """
         found = await self._gets.submit(arguments.run_id(run_id))
         if found is None:
             raise TaskRunNotFound(run_id)
         return found
 
-    async def runs(self, run_ids: Collection[UUID]) -> dict[UUID, TaskRun]:
-        """Those of the runs that exist."""
-        async with self._db.read() as session:
-            return await Runs(session).get_many(run_ids)
+    async def find(self, run_ids: Collection[UUID], columns: Collection[str] | None = None) -> Mapping[UUID, Any]:
+        """Those of the runs that exist, by id: as runs, or as rows of just these columns.
 
-    async def find(self, run_ids: Collection[UUID], columns: Collection[str] | None) -> dict[UUID, Any]:
-        """Those of the runs that exist, as rows of just these columns where given."""
-        if columns is None:
-            return await self.runs(run_ids)
+        Example:
+            names = {id: row.name for id, row in (await tasks.find(ids, {"name"})).items()}
+        """
         async with self._db.read() as session:
-            return await Runs(session).find(run_ids, columns)
+            runs = Runs(session)
+            return await (runs.get_many(run_ids) if columns is None else runs.find(run_ids, columns))
 
-    async def page(
-        self, filter: RunFilter | None, order: RunOrder, args: PageArgs, columns: Collection[str] | None
-    ) -> Page[Any]:
-        """A page of runs."""
-        view = self._window(args, order.keyset)
+    async def list(
+        self,
+        filter: RunFilter | None = None,
+        order: RunOrder = NEWEST_FIRST,
+        page: PageArgs = DEFAULT_PAGE,
+        columns: Collection[str] | None = None,
+    ) -> Page[TaskRun]:
+        """A page of runs, the newest first by default.
+
+        Ordered by start (by finish), only runs that have started (have finished) are shown. With ``columns``, the
+        items are rows of just these and the order's own columns, not runs.
+
+        Raises:
+            InvalidArgument: a page too large, a broken cursor, or a filter that is too deep.
+
+        Example:
+            page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
+        """
+        view = self._window(page, order.keyset)
         async with self._db.read() as session:
             rows = await Runs(session).read(run_filters.conditions(filter), order, view, columns)
         return make_page(rows, view, order.keyset, order.key)
 
-    async def pages_by(
+    async def list_each(
         self,
-        column: str,
+        by: str,
         values: Collection[Any],
-        filter: RunFilter | None,
-        order: RunOrder,
-        args: PageArgs,
-        columns: Collection[str] | None,
-    ) -> dict[Any, Page[Any]]:
-        """A page of runs for each value of a column, by one statement."""
-        view = self._window(args, order.keyset)
+        filter: RunFilter | None = None,
+        order: RunOrder = NEWEST_FIRST,
+        page: PageArgs = DEFAULT_PAGE,
+        columns: Collection[str] | None = None,
+    ) -> Mapping[Any, Page[TaskRun]]:
+        """``list`` for many at once, by one statement: the page of runs for each value of ``by``.
+
+        Args:
+            by: ``"parent_id"`` for the children of runs, ``"definition_id"`` for the runs of definitions.
+
+        Example:
+            children = await tasks.list_each("parent_id", [run.id for run in runs])
+        """
+        view = self._window(page, order.keyset)
         async with self._db.read() as session:
             runs = Runs(session)
-            each = await runs.read_each(column, values, run_filters.conditions(filter), order, view, columns)
+            each = await runs.read_each(by, values, run_filters.conditions(filter), order, view, columns)
         return {value: make_page(rows, view, order.keyset, order.key) for value, rows in each.items()}
 
-    async def count(self, filter: RunFilter | None, limit: int | None) -> int:
-        """How many runs there are, counted no further than the limit + 1."""
+    async def count(self, filter: RunFilter | None = None, limit: int | None = None) -> int:
+        """How many runs match; counting stops at ``limit`` + 1 (by default ``TASKLOOM_COUNT_LIMIT``).
+
+        Example:
+            queued = await tasks.count(RunFilter(statuses=[TaskRunStatus.QUEUED]))
+        """
         cap = self._settings.count_limit if limit is None else limit
         async with self._db.read() as session:
             return await Runs(session).count(run_filters.conditions(filter), cap)
 
-    async def _get_many(self, run_ids: list[UUID]) -> list[TaskRun | None]:
-        found = await self.runs(set(run_ids))
-        return [found.get(run_id) for run_id in run_ids]
+    # Reading definitions and workers.
 
-    # Definitions and workers.
+    async def definitions(
+        self, filter: DefinitionFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Page[TaskDefinition]:
+        """A page of the published definitions, by id; private ones are hidden. Raises ``InvalidArgument``.
 
-    async def definitions(self, filter: DefinitionFilter | None, args: PageArgs) -> Page[TaskDefinition]:
-        """A page of definitions; private ones are hidden."""
-        view = self._window(args, BY_ID)
+        Example:
+            ids = [definition.id for definition in (await tasks.definitions()).items]
+        """
+        view = self._window(page, BY_ID)
         async with self._db.read() as session:
             rows = await Definitions(session).read(filter, view)
         return make_page(rows, view, BY_ID, lambda row: (row.id,))
 
-    async def count_definitions(self, filter: DefinitionFilter | None) -> int:
-        """How many definitions the list has."""
+    async def count_definitions(self, filter: DefinitionFilter | None = None) -> int:
+        """How many definitions the list has.
+
+        Example:
+            number = await tasks.count_definitions()
+        """
         async with self._db.read() as session:
             return await Definitions(session).count(filter)
 
-    async def find_definitions(self, ids: Collection[str]) -> dict[str, TaskDefinition]:
-        """Those of the definitions that are published, private ones included."""
-        storable = {id for id in ids if "\0" not in id}
-        async with self._db.read() as session:
-            return await Definitions(session).get_many(storable)
+    async def definition(self, definition_id: str) -> TaskDefinition:
+        """A published definition. Raises ``TaskDefinitionNotFound``.
 
-    async def available(self) -> set[str]:
-        """The ids of definitions that a live worker serves."""
+        Example:
+            schema = (await tasks.definition("checksum-tree")).input_schema
+        """
+        found = (await self.find_definitions([definition_id])).get(definition_id)
+        if found is None:
+            raise TaskDefinitionNotFound(definition_id)
+        return found
+
+    async def find_definitions(self, ids: Collection[str]) -> Mapping[str, TaskDefinition]:
+        """Those of the definitions that are published, by id, private ones included.
+
+        Example:
+            titles = {id: row.title for id, row in (await tasks.find_definitions(ids)).items()}
+        """
+        async with self._db.read() as session:
+            return await Definitions(session).get_many([id for id in ids if is_slug(id)])
+
+    async def available_definitions(self) -> set[str]:
+        """The ids of the definitions that a live worker serves.
+
+        Example:
+            assert "checksum-tree" in await tasks.available_definitions()
+        """
         async with self._db.read() as session:
             return await Definitions(session).available()
 
-    async def workers(self) -> list[Worker]:
-        """The live workers."""
-        async with self._db.read() as session:
-            return await Definitions(session).workers()
+    async def validate(
+        self, definition_id: str, input: Any, *, allow_private: bool = True
+    ) -> builtins.list[InputIssue]:
+        """What is wrong with an input; nothing is triggered. No issues means that it fits.
 
-    async def issues(self, definition_id: str, value: Any, *, allow_private: bool) -> list[InputIssue]:
-        """What is wrong with an input, without triggering anything."""
+        Raises ``TaskDefinitionNotFound``, and ``InvalidArgument`` when it is too large or is not JSON.
+
+        Example:
+            issues = await tasks.validate("checksum-tree", {"root": 7})
+        """
         known = (await self._known.find([definition_id])).get(definition_id)
         if known is None or (known.is_private and not allow_private):
             raise TaskDefinitionNotFound(definition_id)
-        text = inputs.encode(value)
+        text = inputs.encode(input)
         inputs.check_size(text, self._settings.max_input_bytes)
         try:
             known.parse(text)
         except InvalidTaskInput as refusal:
-            return list(refusal.issues)
+            return [*refusal.issues]
         return []
+
+    async def workers(self) -> builtins.list[Worker]:
+        """The worker processes that are alive.
+
+        Example:
+            capacity = sum(worker.capacity for worker in await tasks.workers())
+        """
+        async with self._db.read() as session:
+            return await Definitions(session).workers()
 
     # Logs and iterations.
 
+    async def log_page(
+        self, run_id: UUID | str, filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Page[TaskLog]:
+        """A page of a run's log, in order. Raises ``TaskRunNotFound`` for what is no id, ``InvalidArgument``.
+
+        Example:
+            errors = await tasks.log_page(run.id, LogFilter(levels=[TaskLogLevel.ERROR]))
+        """
+        id = arguments.run_id(run_id)
+        return (await self.log_pages([id], filter, page))[id]
+
     async def log_pages(
-        self, run_ids: Collection[UUID], filter: LogFilter | None, args: PageArgs
-    ) -> dict[UUID, Page[TaskLog]]:
-        """A page of each run's log."""
-        view = self._window(args, BY_SEQUENCE)
+        self, run_ids: Collection[UUID], filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
+    ) -> Mapping[UUID, Page[TaskLog]]:
+        """``log_page`` for many runs, by one statement.
+
+        Example:
+            pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
+        """
+        view = self._window(page, BY_SEQUENCE)
         async with self._db.read() as session:
             each = await Logs(session).read(run_ids, filter or LogFilter(), view)
         return {id: make_page(rows, view, BY_SEQUENCE, lambda row: (row.sequence,)) for id, rows in each.items()}
 
-    async def iteration_pages(self, run_ids: Collection[UUID], args: PageArgs) -> dict[UUID, Page[IterationRow]]:
-        """A page of each run's attempts at iterations."""
-        view = self._window(args, BY_CLAIM)
+    async def iteration_page(self, run_id: UUID | str, page: PageArgs = DEFAULT_PAGE) -> Page[IterationRow]:
+        """A page of a run's attempts at iterations, in order; the one under way is the last.
+
+        Example:
+            last = (await tasks.iteration_page(run.id, PageArgs(last=1))).items
+        """
+        id = arguments.run_id(run_id)
+        return (await self.iteration_pages([id], page))[id]
+
+    async def iteration_pages(
+        self, run_ids: Collection[UUID], page: PageArgs = DEFAULT_PAGE
+    ) -> Mapping[UUID, Page[IterationRow]]:
+        """``iteration_page`` for many runs, by one statement.
+
+        Example:
+            pages = await tasks.iteration_pages([run.id for run in runs])
+        """
+        view = self._window(page, BY_CLAIM)
         async with self._db.read() as session:
             each = await Logs(session).iterations(run_ids, view)
         return {id: make_page(rows, view, BY_CLAIM, lambda row: (row.claim_no,)) for id, rows in each.items()}
+
+    # Beneath.
+
+    async def _get_many(self, run_ids: builtins.list[UUID]) -> builtins.list[TaskRun | None]:
+        found = await self.find(set(run_ids))
+        return [found.get(run_id) for run_id in run_ids]
 
     def _window(self, args: PageArgs, keyset: Keyset) -> Window:
         settings = self._settings

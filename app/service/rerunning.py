@@ -27,7 +27,7 @@ class Rerunning:
         self, run_id: UUID | str, edited: Any | Unset, start: RerunFrom, principal: Principal, *, allow_private: bool
     ) -> Triggered:
         """A new run like the earlier one, which stays as it is."""
-        earlier = await self._reading.run(run_id)
+        earlier = await self._reading.get(run_id)
         if start is RerunFrom.LAST_STATE and earlier.status not in FINAL:
             raise TaskRunNotFinal(earlier.id, earlier.status)
         request = _again(earlier, earlier.input if edited is UNSET else edited)

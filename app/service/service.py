@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,16 +12,13 @@ from uuid import UUID
 
 from app.auth import LOCAL_ADMIN, Principal
 from app.db import Database
-from app.definitions import DefinitionFilter
 from app.doorbell import Doorbell
-from app.errors import InputIssue, TaskDefinitionNotFound, TaskError
+from app.errors import TaskError
 from app.events import Events
-from app.logs import IterationRow, LogFilter
-from app.models import TaskDefinition, TaskLog, TaskLogLevel, TaskRun, Worker
-from app.paging import Page, PageArgs
+from app.models import TaskLog, TaskLogLevel, TaskRun
+from app.paging import PageArgs
 from app.registry import Registry, registry
 from app.run_filters import RunFilter, RunOrder
-from app.service import arguments
 from app.service.aborting import Aborting
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
@@ -38,7 +35,7 @@ NEWEST_FIRST = RunOrder()
 DEFAULT_PAGE = PageArgs()
 
 
-class TaskService:
+class TaskService(Reading):
     """What a client may ask: trigger, watch, abort and read runs. One per process; safe for concurrent use.
 
     Every method takes its own transaction. What was returned as triggered or aborted is committed. All methods may
@@ -61,11 +58,11 @@ class TaskService:
     ) -> None:
         self._principal = principal
         known = KnownDefinitions(db, registry)
-        self._reading = Reading(db, settings, known)
+        super().__init__(db, settings, known)
         self._triggering = Triggering(db, doorbell, events, settings, Preparing(db, settings, known))
-        self._rerunning = Rerunning(self._reading, self._triggering)
+        self._rerunning = Rerunning(self, self._triggering)
         self._aborting = Aborting(db, events)
-        self._watching = Watching(db, events, self._reading)
+        self._watching = Watching(db, events, self)
 
     @classmethod
     @asynccontextmanager
@@ -263,181 +260,7 @@ class TaskService:
             run = await tasks.abort(run.id, message="superseded")
         """
         id = await self._aborting.abort(run_id, principal or self._principal, message, cascade=cascade, force=force)
-        return await self._reading.run(id)
-
-    # Reading runs.
-
-    async def get(self, run_id: UUID | str) -> TaskRun:
-        """A run as it stands. Raises ``TaskRunNotFound``.
-
-        Example:
-            run = await tasks.get("0199c0de-0000-7000-8000-000000000000")
-        """
-        return await self._reading.run(run_id)
-
-    async def find(self, run_ids: Collection[UUID], columns: Collection[str] | None = None) -> Mapping[UUID, Any]:
-        """Those of the runs that exist, by id: as runs, or as rows of just these columns.
-
-        Example:
-            names = {id: row.name for id, row in (await tasks.find(ids, {"name"})).items()}
-        """
-        return await self._reading.find(run_ids, columns)
-
-    async def list(
-        self,
-        filter: RunFilter | None = None,
-        order: RunOrder = NEWEST_FIRST,
-        page: PageArgs = DEFAULT_PAGE,
-        columns: Collection[str] | None = None,
-    ) -> Page[TaskRun]:
-        """A page of runs, the newest first by default.
-
-        Ordered by start (by finish), only runs that have started (have finished) are shown. With ``columns``, the
-        items are rows of just these and the order's own columns, not runs.
-
-        Raises:
-            InvalidArgument: a page too large, a broken cursor, or a filter that is too deep.
-
-        Example:
-            page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
-        """
-        return await self._reading.page(filter, order, page, columns)
-
-    async def list_each(
-        self,
-        by: str,
-        values: Collection[Any],
-        filter: RunFilter | None = None,
-        order: RunOrder = NEWEST_FIRST,
-        page: PageArgs = DEFAULT_PAGE,
-        columns: Collection[str] | None = None,
-    ) -> Mapping[Any, Page[TaskRun]]:
-        """``list`` for many at once, by one statement: the page of runs for each value of ``by``.
-
-        Args:
-            by: ``"parent_id"`` for the children of runs, ``"definition_id"`` for the runs of definitions.
-
-        Example:
-            children = await tasks.list_each("parent_id", [run.id for run in runs])
-        """
-        return await self._reading.pages_by(by, values, filter, order, page, columns)
-
-    async def count(self, filter: RunFilter | None = None, limit: int | None = None) -> int:
-        """How many runs match; counting stops at ``limit`` + 1 (by default ``TASKLOOM_COUNT_LIMIT``).
-
-        Example:
-            queued = await tasks.count(RunFilter(statuses=[TaskRunStatus.QUEUED]))
-        """
-        return await self._reading.count(filter, limit)
-
-    # Reading definitions and workers.
-
-    async def definitions(
-        self, filter: DefinitionFilter | None = None, page: PageArgs = DEFAULT_PAGE
-    ) -> Page[TaskDefinition]:
-        """A page of the published definitions, by id; private ones are hidden. Raises ``InvalidArgument``.
-
-        Example:
-            ids = [definition.id for definition in (await tasks.definitions()).items]
-        """
-        return await self._reading.definitions(filter, page)
-
-    async def count_definitions(self, filter: DefinitionFilter | None = None) -> int:
-        """How many definitions the list has.
-
-        Example:
-            number = await tasks.count_definitions()
-        """
-        return await self._reading.count_definitions(filter)
-
-    async def definition(self, definition_id: str) -> TaskDefinition:
-        """A published definition. Raises ``TaskDefinitionNotFound``.
-
-        Example:
-            schema = (await tasks.definition("checksum-tree")).input_schema
-        """
-        found = (await self._reading.find_definitions([definition_id])).get(definition_id)
-        if found is None:
-            raise TaskDefinitionNotFound(definition_id)
-        return found
-
-    async def find_definitions(self, ids: Collection[str]) -> Mapping[str, TaskDefinition]:
-        """Those of the definitions that are published, by id, private ones included.
-
-        Example:
-            titles = {id: row.title for id, row in (await tasks.find_definitions(ids)).items()}
-        """
-        return await self._reading.find_definitions(ids)
-
-    async def available_definitions(self) -> set[str]:
-        """The ids of the definitions that a live worker serves.
-
-        Example:
-            assert "checksum-tree" in await tasks.available_definitions()
-        """
-        return await self._reading.available()
-
-    async def validate(
-        self, definition_id: str, input: Any, *, allow_private: bool = True
-    ) -> builtins.list[InputIssue]:
-        """What is wrong with an input; nothing is triggered. No issues means that it fits.
-
-        Raises ``TaskDefinitionNotFound``, and ``InvalidArgument`` when it is too large or is not JSON.
-
-        Example:
-            issues = await tasks.validate("checksum-tree", {"root": 7})
-        """
-        return await self._reading.issues(definition_id, input, allow_private=allow_private)
-
-    async def workers(self) -> builtins.list[Worker]:
-        """The worker processes that are alive.
-
-        Example:
-            capacity = sum(worker.capacity for worker in await tasks.workers())
-        """
-        return await self._reading.workers()
-
-    # Logs and iterations.
-
-    async def log_page(
-        self, run_id: UUID | str, filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
-    ) -> Page[TaskLog]:
-        """A page of a run's log, in order. Raises ``TaskRunNotFound`` for what is no id, ``InvalidArgument``.
-
-        Example:
-            errors = await tasks.log_page(run.id, LogFilter(levels=[TaskLogLevel.ERROR]))
-        """
-        id = arguments.run_id(run_id)
-        return (await self._reading.log_pages([id], filter, page))[id]
-
-    async def log_pages(
-        self, run_ids: Collection[UUID], filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
-    ) -> Mapping[UUID, Page[TaskLog]]:
-        """``log_page`` for many runs, by one statement.
-
-        Example:
-            pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
-        """
-        return await self._reading.log_pages(run_ids, filter, page)
-
-    async def iteration_page(self, run_id: UUID | str, page: PageArgs = DEFAULT_PAGE) -> Page[IterationRow]:
-        """A page of a run's attempts at iterations, in order; the one under way is the last.
-
-        Example:
-            last = (await tasks.iteration_page(run.id, PageArgs(last=1))).items
-        """
-        id = arguments.run_id(run_id)
-        return (await self._reading.iteration_pages([id], page))[id]
-
-    async def iteration_pages(
-        self, run_ids: Collection[UUID], page: PageArgs = DEFAULT_PAGE
-    ) -> Mapping[UUID, Page[IterationRow]]:
-        """``iteration_page`` for many runs, by one statement.
-
-        Example:
-            pages = await tasks.iteration_pages([run.id for run in runs])
-        """
-        return await self._reading.iteration_pages(run_ids, page)
+        return await self.get(id)
 
     # Watching.
 

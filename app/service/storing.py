@@ -57,7 +57,10 @@ class Storing:
         pending = list(new)
         for _ in range(VANISHED_ROUNDS):
             inserted = await self._insert(pending, outcomes)
-            outcomes |= {run.id: Stored(run.row(), created=True) for run in pending if run.id in inserted}
+            if len(inserted) == len(new):
+                return [Stored(run.row(), created=True) for run in new]
+            ours = set(inserted)
+            outcomes |= {run.id: Stored(run.row(), created=True) for run in pending if run.id in ours}
             pending = [run for run in pending if run.id not in outcomes]
             if not pending:
                 break
@@ -70,20 +73,20 @@ class Storing:
 
     # Inserting.
 
-    async def _insert(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> set[UUID]:
+    async def _insert(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
         """Insert runs. One that PostgreSQL refuses for what is in it gets that as its outcome and hurts no other."""
         if not new:
-            return set()
+            return []
         try:
             return await self._insert_surely([run.stored() for run in _in_key_order(new)])
         except asyncpg.exceptions.PostgresError as error:
             if len(new) == 1:
                 outcomes[new[0].id] = error
-                return set()
+                return []
         middle = len(new) // 2
-        return await self._insert(new[:middle], outcomes) | await self._insert(new[middle:], outcomes)
+        return await self._insert(new[:middle], outcomes) + await self._insert(new[middle:], outcomes)
 
-    async def _insert_surely(self, rows: Sequence[tuple[Any, ...]]) -> set[UUID]:
+    async def _insert_surely(self, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
         """Insert, again and again for a few seconds while the connection is lost. Raises ``ServiceUnavailable``."""
         sent = False
         for seconds in (*RETRY_SECONDS, None):

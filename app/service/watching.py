@@ -46,7 +46,7 @@ class Watching:
         """The run now, then at every change; ends after the final status."""
         id = arguments.run_id(run_id)
         async with self._events.subscribe({id}) as subscription:
-            run = await self._reading.run(id)
+            run = await self._reading.get(id)
             yield run
             while run.status not in FINAL:
                 await subscription.changed(LOOK_SECONDS)
@@ -56,7 +56,7 @@ class Watching:
 
     async def _look_again(self, run_id: UUID, run: TaskRun) -> TaskRun:
         try:
-            return await self._reading.run(run_id)
+            return await self._reading.get(run_id)
         except ServiceUnavailable:
             return run
 
@@ -66,7 +66,7 @@ class Watching:
         """The lines of a run's log after a number; with ``follow`` until the run is final and its last line given."""
         id = arguments.run_id(run_id)
         async with self._events.subscribe({id}) as subscription:
-            final = (await self._reading.run(id)).status in FINAL
+            final = (await self._reading.get(id)).status in FINAL
             while True:
                 lines = await self._lines(id, after, levels)
                 for line in lines or ():
@@ -90,7 +90,7 @@ class Watching:
 
     async def _is_final(self, run_id: UUID) -> bool:
         try:
-            return (await self._reading.run(run_id)).status in FINAL
+            return (await self._reading.get(run_id)).status in FINAL
         except ServiceUnavailable:
             return False
 
