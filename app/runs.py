@@ -148,9 +148,12 @@ class Runs:
         rows = await self._session.exec(select(*_columns({"id", *columns})).where(_among(run_ids)))
         return {row.id: row for row in rows}
 
-    async def matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
-        """Those of the runs that meet the conditions, in order of creation."""
-        statement = select(TABLE).where(_among(run_ids), *conditions).order_by(TABLE.c.id)
+    async def matching(
+        self, run_ids: Collection[UUID] | None, conditions: Sequence[ColumnElement[bool]]
+    ) -> list[TaskRun]:
+        """All the runs (among these, where given) that meet the conditions, in order of creation."""
+        among = [] if run_ids is None else [_among(run_ids)]
+        statement = select(TABLE).where(*among, *conditions).order_by(TABLE.c.id)
         return [run_from(row._mapping) for row in await self._session.exec(statement)]
 
     async def existing(self, run_ids: Collection[UUID]) -> set[UUID]:

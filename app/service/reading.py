@@ -82,6 +82,16 @@ class Reading:
             rows = await Runs(session).read(run_filters.conditions(filter), order, view, columns)
         return make_page(rows, view, order.keyset, order.key)
 
+    async def children(self, run_id: UUID | str) -> builtins.list[TaskRun]:
+        """The runs that have this one as their parent, oldest first.
+
+        Example:
+            finished = all(child.status in FINAL for child in await tasks.children(run.id))
+        """
+        filter = RunFilter(parent_id=arguments.run_id(run_id))
+        async with self._db.read() as session:
+            return await Runs(session).matching(None, run_filters.conditions(filter))
+
     async def list_each(
         self,
         by: str,

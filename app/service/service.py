@@ -121,6 +121,7 @@ class TaskService(Reading):
         ttl: Duration | None = None,
         idempotency_key: str | None = None,
         unique_key: str | None = None,
+        principal: Principal | None = None,
     ) -> TaskRun:
         """Trigger a run of a definition; when this returns, the run is committed.
 
@@ -139,6 +140,7 @@ class TaskService(Reading):
             ttl: it expires when it has not started this long after its start time (``timedelta`` or seconds).
             idempotency_key: triggering again with this key and the same input gives the same run.
             unique_key: refused while another live run of the definition holds this key.
+            principal: who asks; by default the service's own.
 
         Raises:
             InvalidArgument, TaskDefinitionNotFound, InvalidTaskInput, TaskRunNotFound (the parent), TriggerRefused,
@@ -163,7 +165,7 @@ class TaskService(Reading):
             idempotency_key=idempotency_key,
             unique_key=unique_key,
         )
-        return (await self.submit(request)).run
+        return (await self.submit(request, principal=principal)).run
 
     async def trigger_many(self, requests: Sequence[TriggerRequest]) -> builtins.list[Triggered | TaskError]:
         """Trigger many runs at once: for each request, in order, its run or its refusal.
