@@ -6,6 +6,6 @@
 
 from __future__ import annotations
 
-from app.dashboard.site import page, routes
+from app.dashboard.playground import page, routes
 
 __all__ = ["page", "routes"]

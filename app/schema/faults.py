@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-import structlog
 from asyncpg import InterfaceError as DriverInterfaceError
 from asyncpg import PostgresConnectionError
 from asyncpg.exceptions import CannotConnectNowError, TooManyConnectionsError
@@ -40,7 +40,7 @@ _UNREACHABLE = (
     database.TimeoutError,
 )
 
-_log = structlog.get_logger("taskloom.graphql")
+logger = logging.getLogger("taskloom.graphql")
 
 
 class RequestRefused(Exception):
@@ -89,10 +89,11 @@ def publish(error: GraphQLError, request_id: str) -> GraphQLError:
     elif isinstance(cause, GraphQLError) and (code := _code_of(cause)):
         shown = _copy(error, cause.message, {"code": code, **(cause.extensions or {})})
     elif is_unreachable(cause):
-        _log.warning("database_unreachable", request_id=request_id, error=repr(cause))
+        logger.warning("The database cannot be reached: %r (request %s).", cause, request_id)
         shown = _copy(error, UNAVAILABLE, {"code": ErrorCode.SERVICE_UNAVAILABLE.value})
     else:
-        _log.error("graphql_bug", request_id=request_id, path=error.path, exc_info=cause)
+        place = ".".join(map(str, error.path or ())) or "the operation"
+        logger.error("A bug in %s (request %s).", place, request_id, exc_info=cause)
         shown = _copy(error, BUG.format(request_id), {"code": INTERNAL_SERVER_ERROR})
     return with_request_id(shown, request_id)
 

@@ -6,12 +6,12 @@ what the client accepts. Requests of pages on other sites are refused unless the
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -23,7 +23,6 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UNSET
-from structlog.contextvars import bind_contextvars
 
 from app.errors import ErrorCode
 from app.ids import new_id
@@ -63,7 +62,7 @@ INIT_SECONDS = 10
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = "GET, POST"
 
-_log = structlog.get_logger("taskloom.graphql")
+logger = logging.getLogger("taskloom.graphql")
 
 
 class GraphQLView(GraphQL[Caller, None]):
@@ -100,7 +99,6 @@ class GraphQLView(GraphQL[Caller, None]):
             await super().__call__(scope, receive, send)
             return
         caller = _caller(scope)
-        bind_contextvars(request_id=caller.request_id)
         accept = accepted(caller.headers.get("accept", ""))
         try:
             response = await self._respond(scope, receive, caller, accept)
@@ -223,6 +221,6 @@ def _refused(refusal: RequestRefused, caller: Caller, accept: Accepted) -> Respo
 
 def _broken(caller: Caller, accept: Accepted) -> Response:
     """The answer to a bug of the transport, which is logged with its traceback."""
-    _log.exception("graphql_bug", request_id=caller.request_id)
+    logger.exception("A bug in the GraphQL endpoint (request %s).", caller.request_id)
     extensions = {"code": INTERNAL_SERVER_ERROR, "requestId": caller.request_id}
     return _json({"errors": [{"message": BUG.format(caller.request_id), "extensions": extensions}]}, 500, accept)

@@ -6,17 +6,16 @@ one closes the socket with 4400 and a reason, as the protocol asks (enisdenjo/gr
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-import structlog
 from starlette.websockets import WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types.execution import ExecutionResult
-from structlog.contextvars import bind_contextvars
 
 from app.schema.execution import Caller, refusal_errors
 from app.schema.faults import RequestRefused
@@ -35,7 +34,7 @@ _MAX_REASON_BYTES = 123
 _TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 _INTERNAL_ERROR = 4500
 
-_log = structlog.get_logger("taskloom.graphql")
+logger = logging.getLogger("taskloom.graphql")
 
 
 class FrameAdapter(ASGIWebSocketAdapter):
@@ -83,7 +82,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Caller, None]):
         try:
             await super().handle()
         except Exception:
-            _log.exception("websocket_bug", request_id=self.context.request_id)
+            logger.exception("A bug in the GraphQL WebSocket (request %s).", self.context.request_id)
             await self.websocket.close(_INTERNAL_ERROR, "Something went wrong on our side; it was logged.")
 
     async def handle_message(self, message: Message) -> None:
@@ -96,7 +95,6 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Caller, None]):
     async def run_operation(self, operation: Operation[Caller, None]) -> None:
         """Run one operation to its end and send what it brings."""
         caller = self.context.for_operation()
-        bind_contextvars(request_id=caller.request_id)
         try:
             async with aclosing(self._answers(operation, caller)) as answers:
                 async for answer in answers:
@@ -107,7 +105,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Caller, None]):
         except WebSocketDisconnected:
             return
         except Exception:
-            _log.exception("websocket_bug", request_id=caller.request_id)
+            logger.exception("A bug in the GraphQL WebSocket (request %s).", caller.request_id)
             await self.websocket.close(_INTERNAL_ERROR, f"Something went wrong; logged as {caller.request_id}.")
 
     async def _answers(self, operation: Operation[Caller, None], caller: Caller) -> AsyncGenerator[Answer, None]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from graphql import build_schema, parse, validate
 from starlette.applications import Starlette
 
 from app.dashboard.build import build
 from app.dashboard.places import PLACES, Places
-from app.dashboard.site import page, routes
+from app.dashboard.playground import page, routes
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -53,6 +54,12 @@ def test_the_lock_file_names_no_host_and_fits_the_package() -> None:
 def test_the_sources_load_nothing_from_elsewhere() -> None:
     for source in (*PLACES.root.glob("*.html"), *PLACES.root.glob("*.js*"), *PLACES.root.glob("*.css")):
         assert "://" not in source.read_text(), source.name
+
+
+@pytest.mark.parametrize("tab", sorted(PLACES.root.glob("tabs/*.graphql")), ids=lambda tab: tab.stem)
+def test_every_tab_holds_an_operation_of_the_schema(tab: Path) -> None:
+    schema = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text())
+    assert validate(schema, parse(tab.read_text())) == []
 
 
 def test_a_page_that_is_not_built_says_how_to_build_it_and_reloads(places: Places) -> None:
