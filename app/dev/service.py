@@ -66,6 +66,11 @@ class ChildService:
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child, or None before its first start."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Start the child in a session of its own, so that Ctrl-C in a terminal reaches the supervisor only.
 

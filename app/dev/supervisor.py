@@ -98,7 +98,9 @@ class Supervisor:
         worker_seconds = self._settings.drain_seconds + WORKER_STOP_EXTRA_SECONDS
         worker = self._child("worker", self._options.worker, environment, worker_seconds)
         await self._start(stack, server)
+        self._console.say("server", f"process {server.pid}, port {port}")
         await self._start(stack, worker)
+        self._console.say("worker", f"process {worker.pid}")
         await self._until_server_answers(server, port)
         self._keeper.keep(server)
         self._keeper.keep(worker)
@@ -175,10 +177,12 @@ class Supervisor:
         return False
 
     def _listen_to_signals(self) -> None:
-        for ask in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Under nohup the hang-up is ignored, and stays so.
-            if signal.getsignal(ask) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(ask, self._on_signal)
+        asked = [signal.SIGINT, signal.SIGTERM]
+        # Under nohup the hang-up is ignored, and stays so.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asked.append(signal.SIGHUP)
+        for ask in asked:
+            asyncio.get_running_loop().add_signal_handler(ask, self._on_signal)
 
     def _on_signal(self) -> None:
         if self._stop_asked.is_set():

@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,20 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(folder: Path) -> None:
         dev.until_said(RUNNING)
         assert _ask_database(dev, "SELECT 1") == 1
         assert re.search(r"unix:///\S*/taskloom-\d+-\w+/valkey.sock", dev.said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands its servers to another user")
+def test_root_below_a_private_home_keeps_its_data_where_the_servers_may_enter(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    (private / "checkout").mkdir()
+    with DevProcess(private / "checkout") as dev:
+        dev.until_said(RUNNING)
+        found = re.search(r"data in (\S+)", dev.said)
+        assert found
+        assert _ask_database(dev, "SELECT 1") == 1
+        assert dev.signal(signal.SIGTERM) == 0
+    assert private not in Path(found[1]).parents
+    shutil.rmtree(found[1])
+    with suppress(OSError):
+        Path(found[1]).parent.rmdir()
