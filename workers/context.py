@@ -6,6 +6,7 @@ are awaited elsewhere block instead and return their result, so that ``await`` i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -197,7 +198,8 @@ class TaskContext:
         if not isinstance(state, _Unset):
             text = json_values.encode(state, "state", self._settings.max_state_bytes)
         self._held.save(text, self._progress_text(progress) if progress is not None else None)
-        recorded = await self._recorder.submit(self._held)
+        # Shielded: the run may be cancelled here, and others wait for the same flush, the settlement among them.
+        recorded = await asyncio.shield(self._recorder.submit(self._held))
         if not recorded.accepted:
             raise Stop(StopReason.LOST)
         if text is not None:

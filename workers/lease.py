@@ -46,6 +46,11 @@ class LeaseKeeper:
         self._stopped: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease has been taken."""
+        return self._loop is not None
+
     def pulse(self) -> None:
         """The event loop tells that it is not stuck."""
         self._pulse = time.monotonic()
@@ -69,10 +74,11 @@ class LeaseKeeper:
         asyncio.run(self._keep(held))
 
     async def _keep(self, held: asyncio.Future[None]) -> None:
-        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         connections = Connections.open(self._settings, pool_size=3)
         lifecycle = connections.lifecycle(self._settings, self._claimant)
+        self._stopped = asyncio.Event()
         await self._first_beat(lifecycle, held)
+        self._loop = asyncio.get_running_loop()
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(lifecycle)),
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),

@@ -67,7 +67,7 @@ class Runner:
             move = await self._execute(attempt)
             if move is not None:
                 await self._settle(attempt, move)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
             logger.exception("Run %s could not be settled.", held.run_id)
         finally:

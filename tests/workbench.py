@@ -1,0 +1,63 @@
+"""What tests of running tasks share: a worker in this process, and waiting for a condition with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+from app import TaskService
+from app.models import TaskRun
+from app.registry import Registry, registry
+from app.settings import Settings
+from app.states import TaskRunStatus
+from workers.engine import Engine
+from workers.worker import TaskloomWorker
+
+Value = TypeVar("Value")
+PATIENCE_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def working(settings: Settings, registry: Registry = registry, **changes: Any) -> AsyncIterator[TaskloomWorker]:
+    """A worker on this event loop, ready when the block begins, drained and gone when it ends."""
+    worker = TaskloomWorker(Engine(settings.model_copy(update={"drain_seconds": 0.0, **changes}), registry))
+    running = asyncio.create_task(worker.async_run())
+    await until(lambda: worker.engine.keeper.is_held or running.done())
+    try:
+        yield worker
+    finally:
+        worker.drain()
+        await running
+        await worker.close()
+
+
+async def until(condition: Callable[[], Value | Awaitable[Value]], patience: float = PATIENCE_SECONDS) -> Value:
+    """The condition's value as soon as it is true; fails when it is not within ``patience`` seconds."""
+    async with asyncio.timeout(patience):
+        while True:
+            value: Any = condition()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.005)
+
+
+async def until_status(tasks: TaskService, run_id: UUID, *statuses: TaskRunStatus) -> TaskRun:
+    """The run, as soon as it stands in one of the statuses."""
+
+    async def reached() -> TaskRun | None:
+        run = await tasks.get(run_id)
+        return run if run.status in statuses else None
+
+    run = await until(reached)
+    assert run is not None
+    return run
+
+
+async def lines(tasks: TaskService, run_id: UUID) -> list[str]:
+    """The messages of a run's log, in order."""
+    return [line.message async for line in tasks.logs(run_id)]
