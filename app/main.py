@@ -193,8 +193,14 @@ def serve(settings: Settings | None = None) -> None:
     """Run the server until SIGINT or SIGTERM, then let requests under way end. Raises ``UnsafeHost``."""
     settings = settings or get_settings()
     check_host(settings)
-    config = uvicorn.Config(
-        create_app(settings),
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn_config(create_app(settings), settings)).run()
+
+
+def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -206,5 +212,3 @@ def serve(settings: Settings | None = None) -> None:
         lifespan="on",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()

@@ -51,4 +51,4 @@ class Counts:
             .group_by(wanted.c.value)
         )
         async with self._db.read() as session:
-            return dict((await cast(Any, session).execute(statement)).tuples())
+            return dict((await cast(Any, session).exec(statement)).all())

@@ -12,9 +12,6 @@ from graphql import GraphQLError, ValueNode, value_from_ast_untyped
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-MAX_LEVELS = 200
-"""Levels of nesting in a JSON literal; the same as for a whole request, because it has to come out again."""
-
 
 def format_time(value: datetime) -> str:
     """A point in time as RFC 3339 text in UTC, with microseconds, as in ``2026-03-01T09:30:00.000000Z``."""
@@ -48,21 +45,22 @@ def _time_expected(value: object) -> str:
 
 
 def parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
-    """The JSON value written as a GraphQL literal. Raises ``GraphQLError`` for numbers that JSON cannot carry."""
+    """The JSON value written as a GraphQL literal. Raises ``GraphQLError`` for numbers that JSON cannot carry.
+
+    How deep a literal nests is bounded by the limits of documents.
+    """
     value: object = value_from_ast_untyped(node, variables)
-    _require_json(value, 0)
+    _require_json(value)
     return value
 
 
-def _require_json(value: object, level: int) -> None:
-    if level > MAX_LEVELS:
-        raise GraphQLError(f"A JSON value nests at most {MAX_LEVELS} levels.")
+def _require_json(value: object) -> None:
     if isinstance(value, dict):
         for child in cast("dict[str, object]", value).values():
-            _require_json(child, level + 1)
+            _require_json(child)
     elif isinstance(value, list):
         for child in cast("list[object]", value):
-            _require_json(child, level + 1)
+            _require_json(child)
     else:
         _require_json_leaf(value)
 

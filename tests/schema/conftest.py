@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import httpx2
 import pytest
 from pydantic import BaseModel, Field
+from sqlalchemy import event
 
 from app.errors import TriggerRefused
 from app.main import Server, create_app
@@ -63,23 +65,35 @@ def tested_definitions() -> Iterator[None]:
         registry.remove(id)
 
 
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[Server]:
-    """The server with its lifespan running and its definitions published."""
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Server, httpx2.AsyncClient]]:
+    """The server with its lifespan running and its definitions published, and an HTTP client in the same process."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         server: Server = app.state.server
         await server.is_published.wait()
-        server.app = app  # type: ignore[attr-defined]
-        yield server
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            yield server, client
 
 
 @pytest.fixture
-async def http(server: Server) -> AsyncIterator[httpx2.AsyncClient]:
+async def served(settings: Settings) -> AsyncIterator[tuple[Server, httpx2.AsyncClient]]:
+    """A server and its client."""
+    async with serving(settings) as both:
+        yield both
+
+
+@pytest.fixture
+def server(served: tuple[Server, httpx2.AsyncClient]) -> Server:
+    """The server."""
+    return served[0]
+
+
+@pytest.fixture
+def http(served: tuple[Server, httpx2.AsyncClient]) -> httpx2.AsyncClient:
     """An HTTP client of that server, in the same process."""
-    transport = httpx2.ASGITransport(server.app)  # type: ignore[attr-defined]
-    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        yield client
+    return served[1]
 
 
 class GraphQLClient:
@@ -142,3 +156,17 @@ async def worker(server: Server) -> HandWorker:
     worker = HandWorker(server, TESTED)
     await worker.beat()
     return worker
+
+
+@pytest.fixture
+def statements(server: Server) -> Iterator[list[str]]:
+    """Every SQL statement that the server's sessions send, as it is sent."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    engine = server.db._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
