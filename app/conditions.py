@@ -70,11 +70,11 @@ def tag_condition(column: ColumnElement[Any], filter: TagFilter) -> list[ColumnE
     # The index holds only rows with tags, which the planner has to be told.
     has_tags = column != cast(literal("{}"), ARRAY(Text))
     if filter.any is not None:
-        conditions += [column.op("&&")(_texts(filter.any)), has_tags]
+        conditions += [column.bool_op("&&")(_texts(filter.any)), has_tags]
     if filter.all:
-        conditions += [column.op("@>")(_texts(filter.all)), has_tags]
+        conditions += [column.bool_op("@>")(_texts(filter.all)), has_tags]
     if filter.none:
-        conditions.append(~column.op("&&")(_texts(filter.none)))
+        conditions.append(~column.bool_op("&&")(_texts(filter.none)))
     return conditions
 
 

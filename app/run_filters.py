@@ -206,7 +206,7 @@ def _json(filter: RunFilter) -> list[ColumnElement[bool]]:
     for column, value in ((TABLE.c.input, filter.input_contains), (TABLE.c.output, filter.output_contains)):
         if value is not None:
             _check_json(value)
-            found.append(column.op("@>")(literal(value, JSONB)))
+            found.append(column.bool_op("@>")(literal(value, JSONB)))
     return found
 
 

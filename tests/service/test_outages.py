@@ -1,0 +1,99 @@
+"""Redis away, PostgreSQL away, replies lost: what is answered is true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app import TaskRunStatus, TaskService, Triggered, TriggerRequest
+from app.errors import ServiceUnavailable
+from app.registry import Registry
+from app.settings import Settings
+from tests.service.conftest import service
+from tests.service.lossy import Lossy, lossy
+
+
+@pytest.fixture
+async def proxy(settings: Settings) -> AsyncIterator[Lossy]:
+    async with lossy(settings.database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def far(settings: Settings, registry: Registry, proxy: Lossy) -> AsyncIterator[TaskService]:
+    """A service whose database is behind the proxy, with its connections open and its statements prepared."""
+    async with service(settings.model_copy(update={"database_url": proxy.url}), registry) as far:
+        await far.abort((await far.trigger("echo")).id)
+        yield far
+
+
+async def test_without_redis_everything_is_stored_and_aborted_all_the_same(
+    settings: Settings, registry: Registry, tasks: TaskService
+) -> None:
+    async with service(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}), registry) as away:
+        run = await away.trigger("echo")
+        assert (await tasks.get(run.id)).status is TaskRunStatus.QUEUED
+        assert (await away.abort(run.id)).status is TaskRunStatus.ABORTED
+
+
+async def test_a_trigger_whose_reply_was_lost_is_one_run_and_the_caller_is_told_of_it(
+    far: TaskService, tasks: TaskService, proxy: Lossy
+) -> None:
+    proxy.lose_reply_to("the-lost-one")
+    triggered = await far.submit(TriggerRequest(definition_id="echo", name="the-lost-one"))
+    assert proxy.lost == 1
+    assert triggered.deduplicated is False
+    assert next(run.id for run in (await tasks.list()).items) == triggered.run.id
+    assert await tasks.count() == 2
+
+
+async def test_a_repeated_key_gives_the_same_run_also_when_the_first_reply_was_lost(
+    far: TaskService, tasks: TaskService, proxy: Lossy
+) -> None:
+    proxy.lose_reply_to("the-key")
+    request = TriggerRequest(definition_id="echo", idempotency_key="the-key")
+    first, again = await far.submit(request), await tasks.submit(request)
+    assert proxy.lost == 1
+    assert (first.run.id, first.deduplicated, again.deduplicated) == (again.run.id, False, True)
+
+
+async def test_of_many_triggers_whose_reply_was_lost_each_is_one_run(
+    far: TaskService, tasks: TaskService, proxy: Lossy
+) -> None:
+    proxy.lose_reply_to("number-77")
+    requests = [TriggerRequest(definition_id="echo", name=f"number-{n}", unique_key=f"u{n}") for n in range(100)]
+    answers = await far.submit_many(requests)
+    assert proxy.lost == 1
+    names = [answer.run.name for answer in answers if isinstance(answer, Triggered) and not answer.deduplicated]
+    assert names == [f"number-{n}" for n in range(100)]
+    assert await tasks.count() == 101
+
+
+async def test_an_abort_whose_reply_was_lost_is_an_abort(far: TaskService, tasks: TaskService, proxy: Lossy) -> None:
+    run = await tasks.trigger("echo")
+    proxy.lose_reply_to("COMMIT")
+    aborted = await far.abort(run.id, message="once")
+    assert proxy.lost == 1
+    assert (aborted.status, aborted.abort_message) == (TaskRunStatus.ABORTED, "once")
+
+
+async def test_connections_that_died_meanwhile_are_replaced(far: TaskService, proxy: Lossy) -> None:
+    proxy.hang_up()
+    await asyncio.gather(*(far.trigger("echo") for _ in range(20)))
+    assert await far.count() == 21
+
+
+async def test_without_a_database_everything_says_so(settings: Settings, registry: Registry) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://postgres@127.0.0.1:1/nowhere"})
+    async with service(away, registry) as tasks:
+        wishes = (
+            tasks.trigger("echo"),
+            tasks.get("0199c0de-0000-7000-8000-000000000000"),
+            tasks.list(),
+            tasks.abort("0199c0de-0000-7000-8000-000000000000"),
+            anext(tasks.watch("0199c0de-0000-7000-8000-000000000000")),
+        )
+        answers = await asyncio.gather(*wishes, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ServiceUnavailable] * len(wishes)

@@ -1,0 +1,165 @@
+"""What a trigger is refused for: by name, with a sentence that says what is allowed, and nothing stored."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app import TaskService, TriggerRequest
+from app.errors import (
+    CodeNotLoaded,
+    InvalidArgument,
+    InvalidTaskInput,
+    TaskDefinitionNotFound,
+    TaskError,
+    TaskRunNotFound,
+    TriggerRefused,
+)
+from app.registry import Registry
+from app.settings import Settings
+from tests.service.conftest import service
+
+DEEP: Any = []
+for _ in range(400):
+    DEEP = [DEEP]
+
+BAD_ARGUMENTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"delay": 5, "start_at": datetime.fromisoformat("2030-01-01T00:00:00Z")}, "delaySeconds", "not both"),
+    ({"delay": -1}, "delaySeconds", "0 or more"),
+    ({"delay": float("nan")}, "delaySeconds", "0 or more"),
+    ({"delay": float("inf")}, "delaySeconds", "at most"),
+    ({"delay": timedelta(days=4000)}, "delaySeconds", "3653 days"),
+    ({"start_at": datetime(2030, 1, 1)}, "startAt", "timezone"),
+    ({"start_at": datetime.fromisoformat("9999-12-31T23:59:59Z")}, "startAt", "10 years"),
+    ({"start_at": datetime.fromisoformat("0001-01-01T00:00:00Z")}, "startAt", "10 years"),
+    ({"priority": 1001}, "priority", "-1000 to 1000"),
+    ({"priority": True}, "priority", "whole number"),
+    ({"tags": [str(n) for n in range(51)]}, "tags", "at most 50"),
+    ({"tags": ["x" * 101]}, "tags", "1 to 100"),
+    ({"tags": [""]}, "tags", "1 to 100"),
+    ({"tags": ["a", "a"]}, "tags", "twice"),
+    ({"tags": "nightly"}, "tags", "list"),
+    ({"name": "x" * 201}, "name", "1 to 200"),
+    ({"name": ""}, "name", "1 to 200"),
+    ({"name": "a\0b"}, "name", "NUL"),
+    ({"name": "\ud800"}, "name", "surrogate"),
+    ({"queue": "Über"}, "queue", "lower-case"),
+    ({"queue": "x" * 64}, "queue", "63"),
+    ({"queue": "default\n"}, "queue", "lower-case"),
+    ({"timeout": 0}, "timeoutSeconds", "above 0"),
+    ({"timeout": timedelta(days=400)}, "timeoutSeconds", "366 days"),
+    ({"max_attempts": 0}, "maxAttempts", "1 to 1000"),
+    ({"max_attempts": 1001}, "maxAttempts", "1 to 1000"),
+    ({"ttl": 0}, "ttlSeconds", "above 0"),
+    ({"ttl": float("nan")}, "ttlSeconds", "above 0"),
+    ({"idempotency_key": ""}, "idempotencyKey", "1 to 255"),
+    ({"unique_key": "x" * 256}, "uniqueKey", "1 to 255"),
+    ({"input": {"text": "a\0b"}}, "input", "NUL"),
+    ({"input": {"a\0b": 1}}, "input", "NUL"),
+    ({"input": {"count": float("nan")}}, "input", "NaN"),
+    ({"input": {"count": {1, 2}}}, "input", "not JSON"),
+    ({"input": {"count": 2**70}}, "input", "64-bit"),
+    ({"input": DEEP}, "input", "not JSON"),
+    ({"input": {"text": "x" * 300_000}}, "input", "TASKLOOM_MAX_INPUT_BYTES"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "field", "says"), BAD_ARGUMENTS, ids=lambda value: str(value)[:40])
+async def test_an_argument_outside_of_what_is_allowed_is_refused_and_nothing_is_stored(
+    tasks: TaskService, arguments: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=says) as refusal:
+        await tasks.submit(TriggerRequest(definition_id="echo", **arguments))
+    assert refusal.value.path == ("input", field)
+    assert await tasks.count() == 0
+
+
+@pytest.mark.parametrize("id", ["nobody-knows", "", "No Slug", "a\0b", "x" * 5000])
+async def test_an_unknown_definition_is_refused(tasks: TaskService, id: str) -> None:
+    with pytest.raises(TaskDefinitionNotFound):
+        await tasks.trigger(id)
+
+
+async def test_a_private_definition_is_unknown_to_clients_and_open_to_code(tasks: TaskService) -> None:
+    with pytest.raises(TaskDefinitionNotFound):
+        await tasks.submit(TriggerRequest(definition_id="hidden"), allow_private=False)
+    assert await tasks.trigger("hidden")
+    assert "hidden" not in [row.id for row in (await tasks.definitions()).items]
+
+
+async def test_an_input_that_does_not_fit_says_where_and_never_quotes_it(tasks: TaskService) -> None:
+    with pytest.raises(InvalidTaskInput) as refusal:
+        await tasks.trigger("echo", input={"text": ["hunter2"], "count": 11})
+    assert [issue.path for issue in refusal.value.issues] == [("text",), ("count",)]
+    assert "hunter2" not in str(refusal.value.issues) + refusal.value.message
+
+
+async def test_a_definition_without_input_takes_none(tasks: TaskService) -> None:
+    assert (await tasks.trigger("no-input")).input == {}
+    with pytest.raises(InvalidTaskInput):
+        await tasks.trigger("no-input", input={"a": 1})
+
+
+@pytest.mark.parametrize("parent", [uuid4(), "no uuid"], ids=["unknown", "no uuid"])
+async def test_an_unknown_parent_is_refused(tasks: TaskService, parent: Any) -> None:
+    with pytest.raises(TaskRunNotFound) as refusal:
+        await tasks.trigger("echo", parent=parent)
+    assert refusal.value.path == ("input", "parentId")
+    assert await tasks.count() == 0
+
+
+async def test_before_trigger_may_refuse_and_then_nothing_is_stored(tasks: TaskService) -> None:
+    assert await tasks.trigger("guarded", input={"text": "good"})
+    with pytest.raises(TriggerRefused, match="Not today"):
+        await tasks.trigger("guarded", input={"text": "bad"})
+    with pytest.raises(TriggerRefused, match="Local administrator may not"):
+        await tasks.trigger("plainly-guarded")
+    assert await tasks.count() == 1
+
+
+async def test_a_before_trigger_that_crashes_refuses_without_telling_its_secrets(
+    tasks: TaskService, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR), pytest.raises(TriggerRefused) as refusal:
+        await tasks.trigger("guarded", input={"text": "crash"})
+    assert "RuntimeError" in refusal.value.message
+    assert "secret" not in refusal.value.message
+    assert "secret details" in caplog.text
+
+
+async def test_a_server_without_the_code_of_a_check_refuses_and_names_the_module(
+    settings: Settings, tasks: TaskService
+) -> None:
+    await tasks.trigger("guarded")
+    async with service(settings, Registry()) as bare:
+        with pytest.raises(CodeNotLoaded, match="TASKLOOM_TASKS"):
+            await bare.trigger("guarded")
+        with pytest.raises(InvalidTaskInput):
+            await bare.trigger("guarded", input={"count": 0})
+
+
+async def test_refusals_come_in_a_fixed_order(tasks: TaskService) -> None:
+    async def refusal(**arguments: Any) -> type[TaskError]:
+        with pytest.raises(TaskError) as raised:
+            await tasks.submit(TriggerRequest(**arguments))
+        return type(raised.value)
+
+    unknown = uuid4()
+    assert await refusal(definition_id="nobody", priority=9999) is InvalidArgument
+    assert await refusal(definition_id="nobody", input={"count": 99}) is TaskDefinitionNotFound
+    assert await refusal(definition_id="guarded", input={"count": 99}, parent_id=unknown) is InvalidTaskInput
+    assert await refusal(definition_id="guarded", input={"text": "bad"}, parent_id=unknown) is TaskRunNotFound
+    assert await refusal(definition_id="guarded", input={"text": "bad"}) is TriggerRefused
+
+
+async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskService) -> None:
+    assert await tasks.validate("echo", {"text": "x"}) == []
+    [issue] = await tasks.validate("echo", {"count": 99})
+    assert issue.path == ("count",)
+    with pytest.raises(TaskDefinitionNotFound):
+        await tasks.validate("hidden", {}, allow_private=False)
+    assert await tasks.count() == 0

@@ -1,0 +1,141 @@
+"""Following live: nothing is missed, nothing comes twice, and every stream ends when it should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService
+from app.errors import TaskRunNotFound
+from app.registry import Registry
+from app.settings import Settings
+from tests.service.conftest import SUCCEED, Hand, service
+
+Item = TypeVar("Item")
+
+
+@pytest.fixture
+async def without_redis(settings: Settings, registry: Registry) -> AsyncIterator[TaskService]:
+    """A service whose Redis is not there."""
+    away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with service(away, registry) as tasks:
+        yield tasks
+
+
+async def rest(stream: AsyncGenerator[Item, Any]) -> list[Item]:
+    """All that a stream still gives."""
+    async with asyncio.timeout(10), aclosing(stream):
+        return [item async for item in stream]
+
+
+async def test_a_log_is_given_from_the_start_or_after_a_line_and_ends(tasks: TaskService, hand: Hand) -> None:
+    run = await tasks.trigger("echo")
+    [held] = await hand.claim()
+    await held.write("one", "two", "three")
+    assert [line.message for line in await rest(tasks.logs(run.id))] == ["one", "two", "three"]
+    assert [line.sequence for line in await rest(tasks.logs(run.id, after=2))] == [3]
+
+
+@pytest.mark.parametrize("redis", [True, False], ids=["with redis", "without redis"])
+async def test_a_followed_log_has_every_line_once_and_ends_after_the_last_one_of_a_final_run(
+    tasks: TaskService, without_redis: TaskService, hand: Hand, redis: bool
+) -> None:
+    run = await tasks.trigger("echo")
+    [held] = await hand.claim()
+    await held.write("0")
+    stream = (tasks if redis else without_redis).logs(run.id, follow=True)
+    seen = [(await anext(stream)).sequence]
+    following = asyncio.create_task(rest(stream))
+    for n in range(20):
+        await held.write(*(f"{n}.{m}" for m in range(70)))
+    await held.write("last words", move=SUCCEED)
+    seen += [line.sequence for line in await following]
+    assert seen == list(range(1, 1403))
+
+
+async def test_a_followed_log_may_be_filtered_by_level(tasks: TaskService, hand: Hand) -> None:
+    run = await tasks.trigger("echo")
+    [held] = await hand.claim()
+    following = asyncio.create_task(rest(tasks.logs(run.id, follow=True, levels=[TaskLogLevel.ERROR])))
+    await held.write("fine", "fine")
+    await held.write("bad", level="ERROR")
+    await held.write("fine", move=SUCCEED)
+    assert [line.message for line in await following] == ["bad"]
+
+
+async def test_a_subscriber_that_comes_back_goes_on_where_it_stopped(tasks: TaskService, hand: Hand) -> None:
+    run = await tasks.trigger("echo")
+    [held] = await hand.claim()
+    seen: list[int] = []
+    for n in range(5):
+        await held.write(str(n))
+        async with aclosing(tasks.logs(run.id, after=len(seen), follow=True)) as stream:
+            seen.append((await anext(stream)).sequence)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("redis", [True, False], ids=["with redis", "without redis"])
+async def test_a_watched_run_is_given_now_and_at_every_change_until_it_is_final(
+    tasks: TaskService, without_redis: TaskService, hand: Hand, redis: bool
+) -> None:
+    run = await tasks.trigger("echo")
+    stream = (tasks if redis else without_redis).watch(run.id)
+    assert (await anext(stream)).status is TaskRunStatus.QUEUED
+    [held] = await hand.claim()
+    assert (await anext(stream)).status is TaskRunStatus.RUNNING
+    await tasks.abort(run.id)
+    assert (await anext(stream)).status is TaskRunStatus.ABORTING
+    await held.write(move=SUCCEED)
+    assert [run.status for run in await rest(stream)] == [TaskRunStatus.SUCCEEDED]
+
+
+async def test_a_final_run_is_given_once(tasks: TaskService) -> None:
+    run = await tasks.trigger("echo")
+    await tasks.abort(run.id)
+    assert [run.status for run in await rest(tasks.watch(run.id))] == [TaskRunStatus.ABORTED]
+
+
+async def test_unknown_runs_cannot_be_followed(tasks: TaskService) -> None:
+    for stream in (tasks.watch("no uuid"), tasks.logs("0199c0de-0000-7000-8000-000000000000", follow=True)):
+        with pytest.raises(TaskRunNotFound):
+            await anext(stream)
+
+
+async def test_waiting_ends_with_the_run_or_with_the_time(tasks: TaskService, hand: Hand) -> None:
+    run = await tasks.trigger("echo")
+    with pytest.raises(TimeoutError):
+        await tasks.wait(run.id, timeout=timedelta(milliseconds=1))
+    waiting = asyncio.create_task(tasks.wait(run.id, timeout=timedelta(seconds=10)))
+    [held] = await hand.claim()
+    await held.write(move=SUCCEED)
+    assert (await waiting).output == "done"
+
+
+@pytest.mark.parametrize("redis", [True, False], ids=["with redis", "without redis"])
+async def test_watching_all_gives_every_matching_run_at_its_changes(
+    tasks: TaskService, without_redis: TaskService, hand: Hand, redis: bool
+) -> None:
+    await tasks.trigger("no-input", priority=9)
+    [other] = await hand.claim()
+    watcher = tasks if redis else without_redis
+    async with asyncio.timeout(15), aclosing(watcher.watch_all(RunFilter(definition_ids=["echo"]))) as stream:
+        listening = asyncio.ensure_future(anext(stream))
+        triggered = set()
+        while not listening.done():
+            # What is triggered before the stream listens is not its business, so that one trigger might not do.
+            triggered.add((await tasks.trigger("echo")).id)
+            await asyncio.wait({listening}, timeout=0.05)
+        seen = [await listening]
+        await other.write("not asked for")
+        for held in await hand.claim(1000):
+            await held.write(move=SUCCEED)
+        while (seen[-1].id, seen[-1].status) != (seen[0].id, TaskRunStatus.SUCCEEDED):
+            seen.append(await anext(stream))
+    assert {run.id for run in seen} <= triggered
+    moments = [(run.id, run.status) for run in seen]
+    assert len(set(moments)) == len(moments)
