@@ -186,24 +186,32 @@ class TaskContext:
         return self._bridge.run(self._checkpoint(state, progress))
 
     async def _checkpoint(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
+        saves = not isinstance(state, _Unset) or progress is not None
+        if saves:
+            self._keep(state, progress)
+        # What was kept goes out with the settlement where the run stops here, so that the next one goes on from it.
         self.raise_if_stopped()
-        if isinstance(state, _Unset) and progress is None:
-            await self._clockwork.breathe()
+        if saves:
+            await self._write()
         else:
-            await self._save(state, progress)
+            await self._clockwork.breathe()
         self.raise_if_stopped()
 
-    async def _save(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
+    def _keep(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
+        """Put state and progress into the run's next write."""
+        if self._held.is_closed:
+            raise Stop(StopReason.LOST)
         text = None
         if not isinstance(state, _Unset):
             text = json_values.encode(state, "state", self._settings.max_state_bytes)
+            self.state = state
         self._held.save(text, self._progress_text(progress) if progress is not None else None)
+
+    async def _write(self) -> None:
         # Shielded: the run may be cancelled here, and others wait for the same flush, the settlement among them.
         recorded = await asyncio.shield(self._recorder.submit(self._held))
         if not recorded.accepted:
             raise Stop(StopReason.LOST)
-        if text is not None:
-            self.state = state
 
     def _progress_text(self, progress: Progress | tuple[Any, ...]) -> str:
         known = progress if isinstance(progress, Progress) else Progress(*progress)

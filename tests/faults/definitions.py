@@ -1,0 +1,58 @@
+"""Definitions for worker processes of their own; loaded by TASKLOOM_TASKS."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from pydantic import BaseModel
+
+from workers import Continue, Retry, TaskContext, task
+
+
+class Steps(BaseModel):
+    steps: int
+    pause: float = 0.01
+
+
+@task(id="fault-steps")
+async def steps(ctx: TaskContext, input: Steps) -> int:
+    """Goes step by step; a step's log line and its state are saved together."""
+    at = (ctx.state or {"at": 0})["at"]
+    while at < input.steps:
+        await asyncio.sleep(input.pause)
+        at += 1
+        ctx.log.info(f"step {at}")
+        await ctx.checkpoint(state={"at": at}, progress=(at, input.steps))
+    return at
+
+
+@task(id="fault-iterations", max_iterations=10_000)
+async def iterations(ctx: TaskContext, input: Steps) -> int | Continue:
+    """One step an iteration."""
+    at = (ctx.state or {"at": 0})["at"] + 1
+    await asyncio.sleep(input.pause)
+    ctx.log.info(f"step {at}")
+    return at if at >= input.steps else ctx.continue_({"at": at})
+
+
+@task(id="fault-block")
+async def block(ctx: TaskContext, input: Steps) -> str:
+    """Blocks its worker's event loop."""
+    ctx.log.info("blocking")
+    await ctx.checkpoint(state={})
+    time.sleep(input.pause)  # noqa: ASYNC251 — blocking is what this task is for.
+    return "unblocked"
+
+
+@task(id="fault-retry", retry=Retry(max_attempts=2, first_delay=0.01))
+async def retry_once(ctx: TaskContext) -> int:
+    """Fails once."""
+    if ctx.attempt == 1:
+        raise ConnectionError("once")
+    return ctx.attempt
+
+
+@task(id="fault-nothing")
+async def nothing(ctx: TaskContext) -> None:
+    """Does nothing."""

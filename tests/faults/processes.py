@@ -1,0 +1,93 @@
+"""Worker processes for tests that kill them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from app import TaskService
+from app.models import TaskRun
+from app.settings import Settings
+from tests.workbench import until
+
+ROOT = Path(__file__).parents[2]
+QUICK = {
+    "TASKLOOM_TASKS": "tests.faults.definitions",
+    "TASKLOOM_LEASE_SECONDS": "1.5",
+    "TASKLOOM_HEARTBEAT_SECONDS": "0.4",
+    "TASKLOOM_REAP_SECONDS": "0.3",
+    "TASKLOOM_DISPATCH_SECONDS": "0.2",
+    "TASKLOOM_DRAIN_SECONDS": "5",
+}
+"""Settings of these workers: a lease that is over soon, so that a test need not wait half a minute."""
+OURS = (sys.executable, "-m", "workers.main")
+STOCK = (sys.executable, "-m", "arq", "workers.main.WorkerSettings")
+
+
+class WorkerProcess:
+    """One worker in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if the process is still there."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def ended(self, patience: float = 20.0) -> int:
+        """The exit code, once the process has ended."""
+        async with asyncio.timeout(patience):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+
+@asynccontextmanager
+async def two_workers(settings: Settings, **changes: str) -> AsyncIterator[tuple[WorkerProcess, WorkerProcess]]:
+    """Two worker processes, started side by side."""
+    async with AsyncExitStack() as stack:
+        first, second = await asyncio.gather(
+            *(stack.enter_async_context(worker_process(settings, **changes)) for _ in range(2))
+        )
+        yield first, second
+
+
+def holder(run: TaskRun, workers: tuple[WorkerProcess, WorkerProcess]) -> WorkerProcess:
+    """The one of two workers that holds a run."""
+    return next(worker for worker in workers if run.worker and run.worker.endswith(f":{worker.pid}"))
+
+
+@asynccontextmanager
+async def worker_process(
+    settings: Settings, *, command: tuple[str, ...] = OURS, **changes: str
+) -> AsyncIterator[WorkerProcess]:
+    """A worker process; it has its lease when the block begins, and is killed when it ends."""
+    environment = {**os.environ, **QUICK, **changes, "DATABASE_URL": settings.database_url}
+    environment |= {"REDIS_URL": settings.redis_url, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
+    worker = WorkerProcess(process)
+    try:
+        async with TaskService.connect(settings=settings) as tasks:
+
+            async def has_lease() -> bool:
+                assert process.returncode is None, "the worker ended at its start"
+                return any(row.pid == process.pid for row in await tasks.workers())
+
+            await until(has_lease, 40)
+        yield worker
+    finally:
+        worker.send(signal.SIGCONT)
+        await worker.kill()
