@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("PORT", "TASKLOOM_PORT"))
     allow_anonymous: bool = False
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # What server and worker processes say about themselves.
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # Task code: modules that are imported for their ``@task`` functions, besides the shipped ones.
     tasks: Annotated[tuple[str, ...], NoDecode] = ()

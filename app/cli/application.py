@@ -1,0 +1,40 @@
+"""All commands of ``taskloom``, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli import processes, schema_file
+from app.cli.outcomes import Commands
+from app.cli.terminal import out
+
+app = typer.Typer(
+    cls=Commands,
+    help="Trigger, watch and abort background tasks written in Python.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from app.schema.version import VERSION
+
+        out.print(f"taskloom {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Trigger, watch and abort background tasks written in Python."""
+
+
+processes.add_to(app)
+app.add_typer(schema_file.commands, name="schema")

@@ -1,0 +1,87 @@
+"""How a command ends: its exit code, and one sentence on standard error where it did not do what was asked."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from app.cli.terminal import complain
+from app.errors import ServiceUnavailable, TaskError
+
+OLD_TABLES = ("42P01", "42703")
+"""PostgreSQL's codes for a table and a column that are not there."""
+TURNED_AWAY = ("28", "3D")
+"""What its codes begin with when a user or a database is not there."""
+
+
+class ExitCode(IntEnum):
+    """What a script can tell an outcome by."""
+
+    OK = 0
+    FAILED = 1
+    """The command worked and the thing failed: the run, a check."""
+    REFUSED = 2
+    """What was asked is not allowed, or is not there."""
+    AWAY = 3
+    """The database does not answer, or is not ready for this version."""
+
+
+class Refusal(Exception):
+    """The command cannot do what was asked; the message is a sentence that tells the cure."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands: turns what they raise into a sentence and an exit code, never into a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. A bug still shows its traceback."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            known = outcome_of(error)
+            if known is None:
+                raise
+            code, sentence = known
+            complain(sentence)
+            raise typer.Exit(code) from None
+
+
+def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
+    """The exit code and the sentence for an error that is no bug of Taskloom; None for one that may be."""
+    if isinstance(error, ServiceUnavailable):
+        return ExitCode.AWAY, away()
+    if isinstance(error, TaskError):
+        return ExitCode.REFUSED, error.message
+    if isinstance(error, Refusal):
+        return ExitCode.REFUSED, str(error)
+    return None if isinstance(error, typer.Exit | typer.Abort) else _outcome_below(error)
+
+
+def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
+    """The same for the errors of the libraries beneath, which are loaded by now if they raised one."""
+    from app.db import is_disconnect
+    from app.registry import DefinitionError
+
+    if isinstance(error, DefinitionError):
+        return ExitCode.REFUSED, str(error)
+    if isinstance(error, BrokenPipeError):
+        return None
+    state = str(getattr(getattr(error, "orig", error), "sqlstate", ""))
+    if state in OLD_TABLES:
+        return ExitCode.AWAY, "The database has not the tables of this version: run `taskloom migrate`, then try again."
+    if state.startswith(TURNED_AWAY):
+        return ExitCode.AWAY, f"PostgreSQL refuses the connection: {error}. DATABASE_URL says where and as whom."
+    return (ExitCode.AWAY, away()) if is_disconnect(error) else None
+
+
+def away() -> str:
+    """The sentence for a database that does not answer."""
+    from app.cli.environment import database_place
+
+    return (
+        f"PostgreSQL at {database_place()} does not answer. Start it (`make run` starts everything), "
+        "or set DATABASE_URL to where it is."
+    )
