@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, any_, cast, literal
+from sqlalchemy import ColumnElement, Text, any_, cast, literal, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.errors import InvalidArgument
@@ -67,8 +67,8 @@ def string_condition(column: ColumnElement[Any], filter: StringFilter) -> list[C
 def tag_condition(column: ColumnElement[Any], filter: TagFilter) -> list[ColumnElement[bool]]:
     """The conditions of a tag filter on a ``text[]`` column."""
     conditions: list[ColumnElement[bool]] = []
-    # The index holds only rows with tags, which the planner has to be told.
-    has_tags = column != cast(literal("{}"), ARRAY(Text))
+    # The index holds only rows with tags; the planner has to be told so in words, not by a parameter.
+    has_tags = column != literal_column("'{}'::text[]")
     if filter.any is not None:
         conditions += [column.bool_op("&&")(_texts(filter.any)), has_tags]
     if filter.all:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, any_, func, literal, select, true
+from sqlalchemy import ColumnElement, Select, any_, func, literal, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Pipe, ReadSession, Row
@@ -128,6 +128,18 @@ async def force_abort(pipe: Pipe, run_ids: Sequence[UUID], by: str, message: str
     return await pipe.fetch(_FORCE, run_ids, by, message)
 
 
+def list_of_runs(
+    conditions: Sequence[ColumnElement[bool]],
+    order: RunOrder,
+    window: Window,
+    columns: Collection[str] | None = None,
+) -> Select[Any]:
+    """The statement behind every list of runs."""
+    chosen = list(TABLE.c) if columns is None else _columns({*columns, *order.keys})
+    wanted = select(*chosen).where(*conditions, *order.conditions(window))
+    return wanted.order_by(*order.order_by(window)).limit(window.size + 1)
+
+
 class Runs:
     """Reads runs in one session."""
 
@@ -168,14 +180,7 @@ class Runs:
         columns: Collection[str] | None = None,
     ) -> list[Any]:
         """Up to one row more than the window, in order: runs, or rows of just these columns and those of the order."""
-        chosen = [TABLE] if columns is None else _columns({*columns, *order.keys})
-        statement = (
-            select(*chosen)
-            .where(*conditions, *order.conditions(window))
-            .order_by(*order.order_by(window))
-            .limit(window.size + 1)
-        )
-        rows = await self._session.exec(statement)
+        rows = await self._session.exec(list_of_runs(conditions, order, window, columns))
         return [run_from(row._mapping) for row in rows] if columns is None else list(rows)
 
     async def read_each(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,29 +57,36 @@ class KnownDefinitions:
     def __init__(self, db: Database, registry: Registry) -> None:
         self._db = db
         self._registry = registry
+        self._lock = asyncio.Lock()
         self._loaded: dict[str, Known] = {}
         self._rows: dict[str, tuple[float, Known]] = {}
         self._validators: dict[tuple[str, str], inputs.Validator] = {}
 
     async def find(self, ids: Iterable[str]) -> dict[str, Known]:
         """Those of the definitions that exist, private ones included. Raises ``ServiceUnavailable``."""
+        wanted = set(ids)
+        found = self._at_hand(wanted)
+        if len(found) < len(wanted):
+            # One at a time, so that all who miss the same definition cost one query.
+            async with self._lock:
+                found = self._at_hand(wanted)
+                found |= await self._fetched(wanted - found.keys())
+        return found
+
+    def _at_hand(self, ids: set[str]) -> dict[str, Known]:
         found: dict[str, Known] = {}
-        unpublished: list[Definition] = []
-        missing: list[str] = []
-        for id in dict.fromkeys(ids):
+        for id in ids:
             code = self._registry.get(id)
             known = self._loaded.get(id) if code else self._cached(id)
             if known is not None and known.code is code:
                 found[id] = known
-            elif code is not None:
-                unpublished.append(code)
-            elif is_slug(id):
-                missing.append(id)
-        if unpublished:
-            found |= await self._publish(unpublished)
-        if missing:
-            found |= await self._read(missing)
         return found
+
+    async def _fetched(self, ids: set[str]) -> dict[str, Known]:
+        loaded = [code for id in ids if (code := self._registry.get(id))]
+        others = [id for id in ids if self._registry.get(id) is None and is_slug(id)]
+        found = await self._publish(loaded) if loaded else {}
+        return found | await self._read(others) if others else found
 
     def _cached(self, id: str) -> Known | None:
         until, known = self._rows.get(id, (0.0, None))

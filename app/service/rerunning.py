@@ -30,12 +30,19 @@ class Rerunning:
         earlier = await self._reading.get(run_id)
         if start is RerunFrom.LAST_STATE and earlier.status not in FINAL:
             raise TaskRunNotFinal(earlier.id, earlier.status)
-        request = _again(earlier, earlier.input if edited is UNSET else edited)
+        value = earlier.input if edited is UNSET else edited
+        request = _again(earlier, value, await self._parent(earlier))
         origin = _origin(earlier, start)
         return await self._triggering.submit(request, principal, allow_private=allow_private, origin=origin)
 
+    async def _parent(self, run: TaskRun) -> UUID | None:
+        """The earlier run's parent, unless it was purged meanwhile."""
+        if run.parent_id is None:
+            return None
+        return run.parent_id if await self._reading.find([run.parent_id], ()) else None
 
-def _again(run: TaskRun, value: Any) -> TriggerRequest:
+
+def _again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
     """The request that led to a run, without its times and keys, which were for once."""
     return TriggerRequest(
         definition_id=run.definition_id,
@@ -44,7 +51,7 @@ def _again(run: TaskRun, value: Any) -> TriggerRequest:
         priority=run.priority,
         tags=run.tags,
         queue=run.queue,
-        parent_id=run.parent_id,
+        parent_id=parent_id,
         timeout=timedelta(seconds=run.timeout_seconds) if run.timeout_seconds else None,
         max_attempts=run.max_attempts,
     )

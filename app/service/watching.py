@@ -102,14 +102,17 @@ class Watching:
             since = clock.now()
             for run in await self._changed_since(since, conditions):
                 news.note(run)
+            behind = False
             while True:
                 changed = await subscription.changed(LOOK_SECONDS)
                 looked_at = clock.now()
                 try:
-                    runs = await self._changed(changed, since, conditions)
+                    runs = await self._changed(None if behind else changed, since, conditions)
                 except ServiceUnavailable:
+                    # What changed meanwhile is found by time once the database answers again.
+                    behind = True
                     continue
-                since = looked_at
+                behind, since = False, looked_at
                 for run in filterfalse(news.note, runs):
                     yield run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import RerunFrom, TaskRun, TaskRunStatus, TaskService, states
+from app.db import Database
 from app.errors import InvalidTaskInput, TaskRunNotFinal, TaskRunNotFound, TriggerRefused
 from app.states import Reason, RunError
 from tests.service.conftest import SUCCEED, Hand
@@ -87,3 +88,11 @@ async def test_a_rerun_of_a_succeeded_run_keeps_its_output_out_of_the_new_one(ta
     await held.write(move=SUCCEED)
     assert (await tasks.get(run.id)).output == "done"
     assert (await tasks.rerun(run.id, from_=RerunFrom.LAST_STATE)).output is None
+
+
+async def test_a_run_whose_parent_was_purged_can_be_rerun(tasks: TaskService, db: Database) -> None:
+    parent = await tasks.trigger("echo")
+    child = await tasks.trigger("echo", parent=parent)
+    async with db.autocommit() as pipe:
+        await pipe.execute("DELETE FROM task_runs WHERE id = $1", parent.id)
+    assert (await tasks.rerun(child.id)).parent_id is None

@@ -1,0 +1,115 @@
+"""No list walks through the whole table: each is looked at on a table that is large enough for the planner to care."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.expression import ClauseElement
+
+from app import DateTimeRange, OrderDirection, RunFilter, RunOrder, RunOrderField, TagFilter, TaskRunStatus, clock
+from app.db import Database
+from app.paging import Window
+from app.run_filters import conditions
+from app.runs import list_of_runs
+
+ROWS = 60_000
+SEED = """
+    INSERT INTO task_runs (id, definition_id, name, status, status_changed_at, input, queue, priority, tags,
+        max_iterations, iteration, max_attempts, attempt, created_at, start_at, started_at, finished_at, created_by,
+        parent_id, lease_owner)
+    SELECT id, 'def-' || n % 20, 'Run ' || n, status, at, '{}', 'default', n % 21 - 10,
+        CASE WHEN n % 5 = 0 THEN ARRAY['t' || n % 1000] ELSE '{}'::text[] END, 1, 1, 1, 1, at, at,
+        CASE WHEN status <> 'QUEUED' THEN at END,
+        CASE WHEN status NOT IN ('QUEUED', 'RUNNING') THEN at END, 'USER:local-admin',
+        CASE WHEN n % 50 = 0 THEN lag(id, 7) OVER () END, CASE WHEN status = 'RUNNING' THEN gen_random_uuid() END
+    FROM (
+        SELECT n, at, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
+            || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid AS id,
+            CASE WHEN n > ROWS - 50 THEN 'RUNNING' WHEN n > ROWS - 500 THEN 'QUEUED' WHEN n % 50 = 1 THEN 'FAILED'
+            WHEN n % 200 = 2 THEN 'ABORTED' ELSE 'SUCCEEDED' END AS status
+        FROM (SELECT n, now() - (ROWS - n) * interval '1 second' AS at FROM generate_series(1, ROWS) n) AS numbered
+    ) AS made"""
+
+
+class Explain(Executable, ClauseElement):
+    """EXPLAIN of a statement, with the statement's own parameters."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: Any) -> None:
+        self.statement = statement
+
+
+@compiles(Explain)
+def _compile_explain(element: Explain, compiler: Any, **options: Any) -> str:
+    return "EXPLAIN " + compiler.process(element.statement, **options)
+
+
+@pytest.fixture(scope="module")
+async def planner(migrated_database_url: str) -> AsyncIterator[Callable[..., Any]]:
+    """Explains lists on a large table, which is gone afterwards because nothing is committed."""
+    db = Database(migrated_database_url, pool_size=1)
+    async with db.read() as session:
+        connection = await session.connection()
+        await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+        await connection.execute(text(SEED.replace("ROWS", str(ROWS))))
+        await connection.execute(text("ANALYZE task_runs"))
+
+        async def explain(filter: RunFilter, order: RunOrder, window: Window) -> str:
+            rows = await connection.execute(Explain(list_of_runs(conditions(filter), order, window)))
+            return "\n".join(row[0] for row in rows)
+
+        yield explain
+    await db.close()
+
+
+FIRST = Window(size=50, backward=False, after=None, before=None)
+HOUR_AGO = DateTimeRange(gte=clock.now() - timedelta(hours=2), lt=clock.now() - timedelta(hours=1))
+SOMEONE = UUID("0199c0de-0000-7000-8000-000000000000")
+FILTERS = {
+    "everything": RunFilter(),
+    "ids": RunFilter(ids=[SOMEONE]),
+    "definition": RunFilter(definition_ids=["def-3"]),
+    "unused definition": RunFilter(definition_ids=["nobody"]),
+    "definitions": RunFilter(definition_ids=["def-3", "def-4"]),
+    "failed": RunFilter(statuses=[TaskRunStatus.FAILED]),
+    "running": RunFilter(statuses=[TaskRunStatus.RUNNING]),
+    "lost, and there is none": RunFilter(statuses=[TaskRunStatus.LOST]),
+    "parent": RunFilter(parent_id=SOMEONE),
+    "any tag": RunFilter(tags=TagFilter(any=["t5", "t10"])),
+    "all tags": RunFilter(tags=TagFilter(all=["t5"])),
+    "created": RunFilter(created_at=HOUR_AGO),
+    "started": RunFilter(started_at=HOUR_AGO),
+    "finished": RunFilter(finished_at=HOUR_AGO),
+}
+
+
+@pytest.mark.parametrize("field", list(RunOrderField))
+@pytest.mark.parametrize("filter", FILTERS.values(), ids=FILTERS)
+async def test_a_list_with_one_filter_uses_an_index_in_every_order(
+    planner: Callable[..., Any], filter: RunFilter, field: RunOrderField
+) -> None:
+    plan = await planner(filter, RunOrder(field), FIRST)
+    assert "Seq Scan" not in plan
+    assert "Index" in plan
+
+
+@pytest.mark.parametrize("direction", list(OrderDirection))
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("field", list(RunOrderField))
+async def test_a_page_in_the_middle_begins_at_its_cursor_and_is_not_sorted(
+    planner: Callable[..., Any], field: RunOrderField, direction: OrderDirection, backward: bool
+) -> None:
+    order = RunOrder(field, direction)
+    values = {"id": SOMEONE, "started_at": clock.now(), "finished_at": clock.now(), "priority": 3}
+    place = tuple(values[key] for key in order.keys)
+    plan = await planner(RunFilter(), order, Window(50, backward, None if backward else place, place))
+    assert "Index Cond" in plan
+    assert "Sort" not in plan
