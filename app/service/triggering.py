@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 
 from app.auth import Principal
 from app.batching import Batcher
@@ -20,6 +21,7 @@ from app.states import TaskRunStatus
 
 BATCH = 500
 CHUNK = 2000
+TOLD_AT_ONCE = 10
 
 
 class Triggering:
@@ -35,7 +37,7 @@ class Triggering:
         self._preparing = preparing
         self._inserts: Batcher[NewRun, Triggered] = Batcher(self._store, BATCH)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down a trigger.
-        self._told: Batcher[TaskRun, None] = Batcher(self._tell, CHUNK)
+        self._told: Batcher[list[TaskRun], None] = Batcher(self._tell, TOLD_AT_ONCE)
         self._last_told: asyncio.Future[None] | None = None
 
     async def submit(
@@ -82,19 +84,20 @@ class Triggering:
 
     async def _store(self, new: list[NewRun]) -> list[Triggered | Exception]:
         outcomes = await self._storing.store(new)
-        return [self._answer(outcome) for outcome in outcomes]
+        created = [outcome.run for outcome in outcomes if isinstance(outcome, Stored) and outcome.created]
+        if created:
+            self._last_told = self._told.submit(created)
+        return [_answer(outcome) for outcome in outcomes]
 
-    def _answer(self, outcome: Outcome) -> Triggered | Exception:
-        if not isinstance(outcome, Stored):
-            return outcome
-        if outcome.created:
-            self._last_told = self._told.submit(outcome.run)
-        return Triggered(outcome.run, deduplicated=not outcome.created)
-
-    async def _tell(self, rows: list[TaskRun]) -> list[None]:
+    async def _tell(self, batches: list[list[TaskRun]]) -> list[None]:
+        rows = list(chain.from_iterable(batches))
         await self._doorbell.ring([_ring(row) for row in rows if row.status is TaskRunStatus.QUEUED])
         await self._events.publish([row.id for row in rows])
-        return [None] * len(rows)
+        return [None] * len(batches)
+
+
+def _answer(outcome: Outcome) -> Triggered | Exception:
+    return Triggered(outcome.run, deduplicated=not outcome.created) if isinstance(outcome, Stored) else outcome
 
 
 def _expected(answer: Triggered | Exception) -> Triggered | TaskError:
