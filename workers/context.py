@@ -155,6 +155,11 @@ class TaskContext:
         """How many tries each iteration may have."""
         return self._held.row["max_attempts"]
 
+    @property
+    def tasks(self) -> TaskService:
+        """The worker's own service, for ``async def`` tasks; what is triggered with it has no parent."""
+        return self._service
+
     def now(self) -> datetime:
         """The current time by the database's clock, which all workers share."""
         return self._clockwork.now()

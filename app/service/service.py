@@ -22,6 +22,7 @@ from app.run_filters import RunFilter, RunOrder
 from app.service.aborting import Aborting
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
+from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
 from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.rerunning import Rerunning
@@ -62,6 +63,7 @@ class TaskService(Reading):
         self._triggering = Triggering(db, doorbell, events, settings, Preparing(db, settings, known))
         self._rerunning = Rerunning(self, self._triggering)
         self._aborting = Aborting(db, events)
+        self._purging = Purging(db)
         self._watching = Watching(db, events, self)
 
     @classmethod
@@ -263,6 +265,37 @@ class TaskService(Reading):
         """
         id = await self._aborting.abort(run_id, principal or self._principal, message, cascade=cascade, force=force)
         return await self.get(id)
+
+    async def purge(
+        self,
+        finished_before: datetime,
+        *,
+        definition_ids: Sequence[str] | None = None,
+        statuses: Sequence[str] | None = None,
+        limit: int = 1000,
+        dry_run: bool = False,
+        after: PurgePosition | None = None,
+    ) -> PurgeResult:
+        """Delete one batch of old final runs with their logs and iterations, the oldest first.
+
+        Runs that a live run may still look at stay: its parent, its children, and those that it waits for. Idempotency
+        keys vanish with their runs, so that a trigger with such a key makes a new run. ``purge-history`` does it all.
+
+        Args:
+            finished_before: a time, with a timezone.
+            definition_ids, statuses: only runs of these; None means all that are final.
+            limit: how many runs are looked at, 1 to 10,000; a batch ends early at 50,000 log lines.
+            dry_run: only count.
+            after: the ``position`` of the batch before.
+
+        Raises:
+            InvalidArgument, ServiceUnavailable.
+
+        Example:
+            result = await tasks.purge(datetime.now(UTC) - timedelta(days=30))
+        """
+        request = PurgeRequest(finished_before, definition_ids, statuses, limit, dry_run, after)
+        return await self._purging.purge(request)
 
     # Watching.
 

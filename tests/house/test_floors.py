@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     # 2 the outside world
     "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
     "app.doorbell": 2, "app.events": 2,
-    "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
+    "app.history": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
     # 3 use cases
     "app.service": 3, "app.lifecycle": 3,
     # 4 edges

@@ -1,0 +1,80 @@
+"""All SQL that deletes history: final runs with their logs and iterations, a bounded batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from app.db import Pipe, Row
+from app.models import statuses
+from app.states import LIVE
+
+MAX_LINES = 50_000
+"""Log lines in one batch, so that its transaction stays short; a single run with more is a batch of its own."""
+
+BEGINNING = (datetime.min.replace(year=2, tzinfo=UTC), UUID(int=0))
+"""A position before every run; not NULL, so that the index is entered at the position in any case."""
+
+# What a live run may still look at stays: its children, its parent, and the runs that it waits for.
+_NEEDED = f"""
+    EXISTS (SELECT FROM task_runs c WHERE c.parent_id = r.id AND c.status IN {statuses(LIVE)})
+    OR EXISTS (SELECT FROM task_runs p WHERE p.id = r.parent_id AND p.status IN {statuses(LIVE)})
+    OR r.id IN (SELECT unnest(w.wait_for) FROM task_runs w WHERE w.status = 'WAITING' AND w.wait_for IS NOT NULL)"""
+# The batch is bounded by the runs that are looked at, not by those that fit: a statement never searches for long.
+_LOOK = f"""
+    WITH near AS MATERIALIZED (
+        SELECT id, definition_id, status, parent_id, log_count, finished_at FROM task_runs
+        WHERE finished_at < $1 AND (finished_at, id) > ($2, $3)
+        ORDER BY finished_at, id LIMIT $4
+    ), summed AS (
+        SELECT *, sum(log_count) OVER (ORDER BY finished_at, id) - log_count AS lines_before FROM near)
+    SELECT r.id, r.finished_at, r.log_count,
+        ($5::text[] IS NULL OR r.definition_id = ANY($5)) AND ($6::text[] IS NULL OR r.status = ANY($6))
+        AND NOT ({_NEEDED}) AS fits
+    FROM summed r WHERE r.lines_before < {MAX_LINES} ORDER BY r.finished_at, r.id"""
+_LOCK = "SELECT id, finished_at FROM task_runs WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED"
+_COUNT = "SELECT count(*) FROM {table} WHERE run_id = ANY($1::uuid[])"
+_DELETE = "DELETE FROM {table} WHERE run_id = ANY($1::uuid[])"
+
+
+class History:
+    """Looks through old runs and deletes them, in one transaction."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    async def look(
+        self,
+        before: datetime,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        definition_ids: Sequence[str] | None,
+        final_statuses: Sequence[str] | None,
+    ) -> list[Row]:
+        """The next runs that finished before a time, ``id, finished_at, log_count, fits``, the oldest first.
+
+        ``fits`` says whether the run is one of those asked for and is needed by no live one.
+        """
+        return await self._pipe.fetch(_LOOK, before, *(after or BEGINNING), limit, definition_ids, final_statuses)
+
+    async def lock(self, run_ids: Sequence[UUID]) -> list[Row]:
+        """Lock those of the runs that nobody else has locked; returns ``id, finished_at``."""
+        return await self._pipe.fetch(_LOCK, run_ids)
+
+    async def count(self, table: str, run_ids: Sequence[UUID]) -> int:
+        """How many rows of ``task_logs`` or ``task_iterations`` runs have."""
+        return await self._pipe.fetchval(_COUNT.format(table=table), run_ids)
+
+    async def delete(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
+        """Delete runs and all that belongs to them; returns how many log lines and iterations went with them."""
+        lines = await self._pipe.execute(_DELETE.format(table="task_logs"), run_ids)
+        iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), run_ids)
+        await self._pipe.execute("DELETE FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
+        return _number(lines), _number(iterations)
+
+
+def _number(tag: Any) -> int:
+    """The number in PostgreSQL's answer to a DELETE, as in ``DELETE 12``."""
+    return int(str(tag).rsplit(" ", 1)[-1])

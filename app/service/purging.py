@@ -1,0 +1,96 @@
+"""Purges: final runs that finished long ago are deleted with their logs and iterations, a bounded batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.db import Database, is_disconnect
+from app.errors import InvalidArgument, ServiceUnavailable
+from app.history import History
+from app.states import FINAL
+
+MAX_BATCH = 10_000
+
+PurgePosition = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRequest:
+    """Which runs to delete: those that finished before a time and, where given, have one of these ids and statuses."""
+
+    finished_before: datetime
+    definition_ids: Sequence[str] | None = None
+    statuses: Sequence[str] | None = None
+    limit: int = 1000
+    dry_run: bool = False
+    after: PurgePosition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What one batch deleted, or would delete: how many, and when the first and the last of them finished.
+
+    ``position`` is where the batch ended, for the ``after`` of the next one; None when nothing is left to look at.
+    """
+
+    runs: int = 0
+    logs: int = 0
+    iterations: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    position: PurgePosition | None = None
+
+
+class Purging:
+    """Deletes history."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def purge(self, request: PurgeRequest) -> PurgeResult:
+        """Delete one batch; see ``TaskService.purge``."""
+        _check(request)
+        try:
+            async with self._db.pipe() as pipe:
+                return await _purge(History(pipe), request)
+        except Exception as error:
+            if is_disconnect(error):
+                raise ServiceUnavailable(
+                    "The database does not answer, so it is not known whether a batch was deleted. Try again."
+                ) from error
+            raise
+
+
+async def _purge(history: History, request: PurgeRequest) -> PurgeResult:
+    statuses = None if request.statuses is None else [str(status) for status in request.statuses]
+    near = await history.look(request.finished_before, request.after, request.limit, request.definition_ids, statuses)
+    if not near:
+        return PurgeResult()
+    position = (near[-1]["finished_at"], near[-1]["id"])
+    chosen = [row for row in near if row["fits"]]
+    if not request.dry_run and chosen:
+        # What somebody else has locked, as another purge, is left to them.
+        locked = {row["id"] for row in await history.lock([row["id"] for row in chosen])}
+        chosen = [row for row in chosen if row["id"] in locked]
+    if not chosen:
+        return PurgeResult(position=position)
+    ids = [row["id"] for row in chosen]
+    if request.dry_run:
+        logs, iterations = await history.count("task_logs", ids), await history.count("task_iterations", ids)
+    else:
+        logs, iterations = await history.delete(ids)
+    return PurgeResult(len(ids), logs, iterations, chosen[0]["finished_at"], chosen[-1]["finished_at"], position)
+
+
+def _check(request: PurgeRequest) -> None:
+    if not 1 <= request.limit <= MAX_BATCH:
+        raise InvalidArgument(f"'limit' is {request.limit}, but must be 1 to {MAX_BATCH}.")
+    if request.finished_before.tzinfo is None:
+        raise InvalidArgument("'finished_before' needs a timezone.")
+    wrong = set(request.statuses or ()) - FINAL
+    if wrong:
+        allowed = ", ".join(sorted(FINAL))
+        raise InvalidArgument(f"'statuses' names {', '.join(sorted(wrong))}, but only these are final: {allowed}.")
