@@ -12,6 +12,7 @@ import ipaddress
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from socket import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -194,7 +195,18 @@ def serve(settings: Settings | None = None) -> None:
     settings = settings or get_settings()
     check_host(settings)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(uvicorn_config(create_app(settings), settings)).run()
+        HttpServer(uvicorn_config(create_app(settings), settings)).run()
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, saying in one line where it listens."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start listening."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            logger.info("Listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
 
 
 def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
@@ -207,6 +219,9 @@ def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=settings.max_request_bytes,
+        # Its own lines tell of every WebSocket; where it listens is told by HttpServer.
+        log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         lifespan="on",

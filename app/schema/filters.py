@@ -165,8 +165,14 @@ def log_filter(source: TaskLogFilter | TaskRunLogFilter | None) -> LogFilter:
 
 
 def definition_filter(source: TaskDefinitionFilter | None) -> DefinitionFilter | None:
-    """The application's filter of definitions."""
-    return DefinitionFilter(**_values(source)) if given(source) else None
+    """The application's filter of definitions. Raises ``InvalidArgument`` for text that no column can hold."""
+    if not given(source):
+        return None
+    values = _values(source)
+    for name in ("ids", "queues"):
+        if name in values:
+            values[name] = [conditions.storable(text) for text in values[name]]
+    return DefinitionFilter(**values)
 
 
 def _values(source: object) -> dict[str, Any]:

@@ -86,6 +86,11 @@ class CodeNotLoaded(Error):
     """A ``before_trigger`` that cannot be asked."""
 
 
+@strawberry.type(description="The database went away before this item was stored, as far as is known.")
+class ServiceUnavailable(Error):
+    """An item of a bulk trigger that met an outage, while others may have been stored."""
+
+
 DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.InvalidArgument: InvalidArgument,
     errors.InvalidTaskInput: InvalidTaskInput,
@@ -97,8 +102,9 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.UniqueConflict: UniqueConflict,
     errors.TriggerRefused: TriggerRefused,
     errors.CodeNotLoaded: CodeNotLoaded,
+    errors.ServiceUnavailable: ServiceUnavailable,
 }
-"""The refusals that mutations return as data. All others, an unreachable database first, are top-level errors."""
+"""What each refusal is as data."""
 
 
 def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> Error:
@@ -138,4 +144,5 @@ class AsData:
         return as_data(exception)
 
 
-HANDLERS = [AsData(cause, data) for cause, data in DATA.items()]
+HANDLERS = [AsData(cause, data) for cause, data in DATA.items() if cause is not errors.ServiceUnavailable]
+"""An unreachable database is a top-level error; it is data for single items of a bulk trigger only."""

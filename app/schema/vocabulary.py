@@ -111,7 +111,7 @@ describe(
         "TRIGGER_REFUSED": "The definition's own check refused the trigger.",
         "CODE_NOT_LOADED": "The definition checks triggers with code that this server has not loaded.",
         "FORBIDDEN": "The principal may not do this.",
-        "SERVICE_UNAVAILABLE": "The database does not answer; nothing was changed.",
+        "SERVICE_UNAVAILABLE": "The database does not answer; try again shortly.",
     },
 )
 

@@ -16,6 +16,8 @@ from graphql import (
     GraphQLUnionType,
     build_schema,
     is_introspection_type,
+    is_required_argument,
+    is_required_input_field,
     is_specified_scalar_type,
     parse,
 )
@@ -75,8 +77,12 @@ def broken(promised: TypeDefinitionNode, schema: GraphQLSchema) -> Iterator[str]
         assert isinstance(ours, GraphQLEnumType)
         if value.name.value not in ours.values:
             yield f"{name} has no value {value.name.value}"
-    for field in getattr(promised, "fields", None) or ():
+    fields = {field.name.value: field for field in getattr(promised, "fields", None) or ()}
+    for field in fields.values():
         yield from broken_field(name, field, ours)
+    if isinstance(ours, GraphQLInputObjectType):
+        required = {field for field, found in ours.fields.items() if is_required_input_field(found)}
+        yield from (f"{name}.{field} is required, which nobody was told of" for field in required - fields.keys())
 
 
 def broken_field(name: str, promised: object, ours: GraphQLNamedType) -> Iterator[str]:
@@ -92,6 +98,10 @@ def broken_field(name: str, promised: object, ours: GraphQLNamedType) -> Iterato
         text = default.value if hasattr(default, "value") else None
         if str(field.ast_node.default_value.value) != str(text):
             yield f"{name}.{field_name} has another default than {text}"
+    promised_arguments = {argument.name.value for argument in getattr(promised, "arguments", None) or ()}
+    for name_, argument in getattr(field, "args", {}).items():
+        if name_ not in promised_arguments and is_required_argument(argument):
+            yield f"{name}.{field_name} requires the argument {name_}, which nobody was told of"
     for argument in getattr(promised, "arguments", None) or ():
         found = field.args.get(argument.name.value)
         if found is None or str(found.type) != written(argument):

@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from app.main import Server, create_app, uvicorn_config
+from app.main import HttpServer, Server, create_app, uvicorn_config
 from app.settings import Settings
 
 PATIENCE_SECONDS = 10
@@ -23,8 +22,7 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[Server, str]]:
     """The server and its address, ``127.0.0.1:port``, served by uvicorn as ``serve`` does."""
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn_config(app, settings))
-    running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    running = HttpServer(uvicorn_config(app, settings))
     serving = asyncio.create_task(running.serve(sockets=[listener]))
     server: Server = app.state.server
     await asyncio.wait_for(server.is_published.wait(), PATIENCE_SECONDS)

@@ -56,6 +56,15 @@ async def test_definitions_can_be_filtered(gql: GraphQLClient) -> None:
     assert await ids(gql, {"title": {"contains": "GREET"}}) == ["greet", "guarded"]
 
 
+@pytest.mark.parametrize(
+    "filter", [{"ids": ["a\x00b"]}, {"queues": ["\x00"]}, {"tags": {"all": ["\x00"]}}, {"title": {"eq": "\x00"}}]
+)
+async def test_a_filter_with_a_nul_character_is_refused(gql: GraphQLClient, filter: dict[str, Any]) -> None:
+    query = "query ($filter: TaskDefinitionFilter) { taskDefinitions(filter: $filter) { nodes { id } } }"
+    error = await gql.error(query, filter=filter)
+    assert (error["code"], "NUL" in error["message"]) == ("BAD_USER_INPUT", True)
+
+
 async def test_definitions_are_paged(gql: GraphQLClient) -> None:
     query = """query ($after: String) { taskDefinitions(first: 1, after: $after) {
         nodes { id } totalCount pageInfo { hasNextPage endCursor } } }"""

@@ -19,6 +19,7 @@ from app.main import Server, UnsafeHost, check_host, create_app, is_loopback
 from app.settings import Settings
 from tests.schema.conftest import TRIGGER, GraphQLClient, serving
 from tests.schema.live import PATIENCE_SECONDS
+from tests.schema.test_trigger_tasks import BULK
 from tests.workbench import until
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +106,9 @@ async def test_a_database_that_goes_away_later_is_named_and_comes_back(
             error = await gql.error(query, **variables)
             assert error["code"] == "SERVICE_UNAVAILABLE"
             assert "database" in error["message"]
+        item = {"definitionId": "greet", "input": {"whom": "Ada"}}
+        results = (await gql(BULK, input={"tasks": [item, {**item, "priority": 5000}]}))["triggerTasks"]["results"]
+        assert [result["code"] for result in results] == ["SERVICE_UNAVAILABLE", "BAD_USER_INPUT"]
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/healthz")).status_code == 200
     finally:

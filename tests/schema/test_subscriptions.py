@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -187,6 +188,18 @@ async def test_events_can_be_read_as_server_sent_events(gql: GraphQLClient, work
     assert response.text.count("event: next") == 1
     assert "SUCCEEDED" in response.text
     assert "event: complete" in response.text
+
+
+async def test_a_websocket_under_a_foreign_name_is_refused(address: str) -> None:
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    writer.write(
+        b"GET /graphql HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+        b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+    )
+    status = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    assert status.split()[1] == b"400"
 
 
 def listeners(server: Server) -> int:

@@ -16,6 +16,7 @@ from app.schema.refusals import (
     IdempotencyConflict,
     InvalidArgument,
     InvalidTaskInput,
+    ServiceUnavailable,
     TaskDefinitionNotFound,
     TaskRunNotFound,
     TriggerRefused,
@@ -90,8 +91,12 @@ TriggerTaskResult = Annotated[
     | IdempotencyConflict
     | UniqueConflict
     | TriggerRefused
-    | CodeNotLoaded,
-    strawberry.union("TriggerTaskResult", description="The run that was triggered, or why none was."),
+    | CodeNotLoaded
+    | ServiceUnavailable,
+    strawberry.union(
+        "TriggerTaskResult",
+        description="The run that was triggered, or why none was. ServiceUnavailable comes with triggerTasks only.",
+    ),
 ]
 
 
