@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli import processes, schema_file
+from app.cli import processes, run_commands, schema_file
+from app.cli.definition_list import definitions
 from app.cli.outcomes import Commands
 from app.cli.terminal import out
+from app.cli.triggering import trigger
 
 app = typer.Typer(
     cls=Commands,
@@ -37,4 +39,7 @@ def main(
 
 
 processes.add_to(app)
+app.command()(trigger)
+app.add_typer(run_commands.commands, name="runs")
+app.command()(definitions)
 app.add_typer(schema_file.commands, name="schema")

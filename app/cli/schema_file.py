@@ -57,6 +57,6 @@ def _show_difference(there: str, expected: str, name: str) -> None:
     lines = list(difflib.unified_diff(there.splitlines(), expected.splitlines(), name, "the code", n=1, lineterm=""))
     for line in lines[:DIFF_LINES]:
         colour = {"+": "green", "-": "red"}.get(line[:1])
-        err.print(line, style=colour, markup=False, soft_wrap=True)
+        err.print(line, style=colour, soft_wrap=True)
     if len(lines) > DIFF_LINES:
         err.print(f"… and {len(lines) - DIFF_LINES} more lines", style="dim")

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import orjson
 from rich.console import Console
 
-out = Console(highlight=False)
+PIPE_WIDTH = 200
+"""How wide a table may be where no terminal is."""
+
+# Names and messages are anybody's text: nothing in them is markup.
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 """Standard output: what was asked for."""
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """Standard error: refusals, notes, and progress where standard output is not a terminal."""
 
 
 def note(sentence: str) -> None:
     """Say something about the answer that is not part of it."""
-    err.print(sentence, style="dim", markup=False, soft_wrap=True)
+    err.print(sentence, style="dim", soft_wrap=not err.is_terminal)
 
 
 def complain(sentence: str) -> None:
     """Say what went wrong, with its cure."""
-    err.print(sentence, style="red", markup=False, soft_wrap=True)
+    err.print(sentence, style="red", soft_wrap=not err.is_terminal)
 
 
 def print_json(value: Any, *, in_lines: bool = False) -> None:

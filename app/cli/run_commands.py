@@ -1,0 +1,201 @@
+"""``taskloom runs``: list, show, follow, abort and rerun."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli import arguments
+from app.cli.environment import settings
+from app.cli.terminal import note, out, print_json
+from app.cli.triggering import Follow, Input, Json, Wait
+from app.states import TaskRunStatus
+
+if TYPE_CHECKING:
+    from app.logs import IterationRow
+    from app.paging import Page
+    from app.service import TaskService
+
+commands = typer.Typer(help="List, show, follow, abort and rerun runs.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
+SHOWN_ITERATIONS = 20
+ITERATION_PAGE = 200
+
+
+class Level(StrEnum):
+    """A level of log lines, from the least to the gravest."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class From(StrEnum):
+    """Where a rerun begins."""
+
+    START = "start"
+    LAST_STATE = "last-state"
+
+
+@commands.command("list")
+def list_runs(
+    status: Annotated[
+        list[TaskRunStatus] | None,
+        typer.Option("--status", "-s", case_sensitive=False, help="Only runs that stand here, once for each."),
+    ] = None,
+    definition: Annotated[
+        list[str] | None, typer.Option("--definition", "-d", help="Only runs of this definition, once for each.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List runs, the newest first."""
+    from app.conditions import TagFilter
+    from app.paging import PageArgs
+    from app.run_filters import RunFilter
+
+    filter = RunFilter(statuses=status or None, definition_ids=definition or None, tags=TagFilter(all=tag or None))
+    asyncio.run(_list(filter, PageArgs(first=limit, after=after), json=json))
+
+
+async def _list(filter: Any, page_args: Any, *, json: bool) -> None:
+    from app.cli.documents import page_document, run_document
+    from app.cli.listings import runs_table
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        page = await tasks.list(filter, page=page_args)
+    if json:
+        print_json(page_document(page, run_document))
+        return
+    if page.items:
+        out.print(runs_table(page.items, out.width))
+    else:
+        note("No runs fit. `taskloom trigger DEFINITION` makes one.")
+    if page.has_next:
+        note(f"There are more: --after {page.cursors[-1]}")
+
+
+@commands.command()
+def show(id: RunId, json: Json = False) -> None:
+    """Show one run: where it stands and why, its input, output, error and iterations."""
+    asyncio.run(_show(id, json=json))
+
+
+async def _show(id: str, *, json: bool) -> None:
+    from app.cli.documents import iteration_document, run_document
+    from app.cli.run_details import iterations_table, run_panel
+    from app.paging import PageArgs
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        run = await tasks.get(id)
+        if json:
+            iterations = {"nodes": [iteration_document(row) for row in await _all_iterations(tasks, id)]}
+            print_json({**run_document(run), "iterations": iterations})
+            return
+        page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
+    out.print(run_panel(run))
+    if page.items:
+        out.print(iterations_table(page.items, earlier=page.has_previous))
+
+
+async def _all_iterations(tasks: TaskService, id: str) -> list[IterationRow]:
+    from app.paging import PageArgs
+
+    rows: list[IterationRow] = []
+    after: str | None = None
+    while True:
+        page: Page[IterationRow] = await tasks.iteration_page(id, PageArgs(first=ITERATION_PAGE, after=after))
+        rows += page.items
+        if not page.has_next:
+            return rows
+        after = page.cursors[-1]
+
+
+@commands.command()
+def logs(
+    id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on live until the run is final.")] = False,
+    after: Annotated[int, typer.Option(min=0, help="Begin behind the line of this number.")] = 0,
+    level: Annotated[
+        Level | None, typer.Option("--level", "-l", case_sensitive=False, help="Only lines of this level and above.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the log of a run; with --json one document a line."""
+    asyncio.run(_logs(id, follow=follow, after=after, level=level, json=json))
+
+
+async def _logs(id: str, *, follow: bool, after: int, level: Level | None, json: bool) -> None:
+    from app.cli.following import print_log
+    from app.models import TaskLogLevel
+    from app.service import TaskService
+
+    levels = list(TaskLogLevel)[list(Level).index(level) :] if level else None
+    async with TaskService.connect(settings=settings()) as tasks:
+        await print_log(tasks, id, after=after, follow=follow, levels=levels, json=json)
+
+
+@commands.command()
+def abort(
+    id: RunId,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Why; shown with the run.")] = None,
+    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Let its children go on.")] = False,
+    force: Annotated[bool, typer.Option(help="End it now, without waiting for a checkpoint.")] = False,
+    json: Json = False,
+) -> None:
+    """Abort a run: at once when no worker holds it, else at its next checkpoint."""
+    asyncio.run(_abort(id, message, cascade=not no_cascade, force=force, json=json))
+
+
+async def _abort(id: str, message: str | None, *, cascade: bool, force: bool, json: bool) -> None:
+    from app.cli.documents import run_document
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        run = await tasks.abort(id, message=message, cascade=cascade, force=force)
+    if json:
+        print_json(run_document(run))
+    else:
+        how = "; it stops at its next checkpoint" if run.status == TaskRunStatus.ABORTING else ""
+        out.print(f"Run {run.id} is {run.status}{how}.", soft_wrap=True)
+
+
+@commands.command()
+def rerun(
+    id: RunId,
+    input: Input = None,
+    from_: Annotated[
+        From, typer.Option("--from", help="Begin at the start, or at the last state of a final run.")
+    ] = From.START,
+    wait: Wait = False,
+    follow: Follow = False,
+    json: Json = False,
+) -> None:
+    """Run again what an earlier run did, as a new run."""
+    raise typer.Exit(asyncio.run(_rerun(id, input, from_, wait=wait, follow=follow, json=json)))
+
+
+async def _rerun(id: str, input: str | None, from_: From, *, wait: bool, follow: bool, json: bool) -> int:
+    from app.cli.triggering import show_triggered
+    from app.registry import registry
+    from app.service import UNSET, RerunFrom, TaskService
+
+    chosen = settings()
+    registry.load(chosen.tasks)
+    value = UNSET if input is None else arguments.json_value(input)
+    async with TaskService.connect(settings=chosen) as tasks:
+        run = await tasks.rerun(id, input=value, from_=RerunFrom[from_.name])
+        return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
