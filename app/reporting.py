@@ -1,22 +1,27 @@
 """What a server or worker process says about itself: lines for people, or JSON for machines, on standard error.
 
 Everything goes through the standard library's ``logging``; structlog only shapes the lines. Tracebacks never show
-local variables, which may hold secrets.
+local variables, which may hold secrets, and the password of a URL is left out wherever it turns up.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
 import structlog
+from structlog.processors import EventRenamer, JSONRenderer, TimeStamper, format_exc_info
+from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor
 
 from app.settings import Settings
 
 QUIET = ("httpx2", "httpcore2", "asyncio", "alembic")
 """Libraries whose everyday lines are nobody's business."""
+COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "1;31", "critical": "1;31"}
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -30,41 +35,36 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def formatter(format: str, *, colours: bool) -> logging.Formatter:
+def formatter(format: str, *, colours: bool = False) -> logging.Formatter:
     """The formatter for ``console`` or ``json`` lines."""
     shape = _json() if format == "json" else _console(colours=colours)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _add_extra],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
+    return ProcessorFormatter(
+        foreign_pre_chain=[add_log_level, add_logger_name, ExtraAdder()],
+        processors=[ProcessorFormatter.remove_processors_meta, format_exc_info, _hide_passwords, *shape],
     )
 
 
 def _json() -> list[Processor]:
-    return [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(),
-    ]
+    return [TimeStamper(fmt="iso", utc=True), EventRenamer("message"), JSONRenderer(default=str)]
 
 
 def _console(*, colours: bool) -> list[Processor]:
-    return [
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        _short_name,
-        structlog.dev.ConsoleRenderer(
-            colors=colours, pad_event_to=0, pad_level=True, exception_formatter=structlog.dev.plain_traceback
-        ),
-    ]
+    def line(_logger: Any, _method: str, event: EventDict) -> str:
+        """``12:34:56 WARNING worker  Redis is away.  key=value``, and below it the traceback of an error."""
+        time, level, text = event.pop("timestamp"), str(event.pop("level")), str(event.pop("event"))
+        name = str(event.pop("logger", "")).removeprefix("taskloom.")
+        trace = event.pop("exception", "")
+        head = f"{level.upper():<7}"
+        if colours:
+            head = f"\x1b[{COLOURS.get(level, '0')}m{head}\x1b[0m"
+        more = "".join(f"  {key}={value}" for key, value in event.items())
+        return f"{time} {head} {name}: {text}{more}" + (f"\n{trace}" if trace else "")
+
+    return [TimeStamper(fmt="%H:%M:%S", utc=False), line]
 
 
-def _add_extra(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """What was passed as ``extra``; the record's own attributes stay out."""
-    return structlog.stdlib.ExtraAdder()(_logger, _method, event)
-
-
-def _short_name(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """``taskloom.worker`` is ``worker`` for people."""
-    if "logger" in event:
-        event["logger"] = str(event["logger"]).removeprefix("taskloom.")
+def _hide_passwords(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str) and "://" in value:
+            event[key] = _PASSWORD.sub(r"\1:***@", value)
     return event

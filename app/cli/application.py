@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from app.cli import processes, run_commands, schema_file
+from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
+from app.cli.new_file import new_task
 from app.cli.outcomes import Commands
 from app.cli.terminal import out
 from app.cli.triggering import trigger
@@ -43,3 +45,5 @@ app.command()(trigger)
 app.add_typer(run_commands.commands, name="runs")
 app.command()(definitions)
 app.add_typer(schema_file.commands, name="schema")
+app.command()(doctor)
+app.command()(new_task)

@@ -15,6 +15,26 @@ OLD_TABLES = ("42P01", "42703")
 """PostgreSQL's codes for a table and a column that are not there."""
 TURNED_AWAY = ("28", "3D")
 """What its codes begin with when a user or a database is not there."""
+OUR_WORDS = {
+    "'delaySeconds'": "--delay",
+    "'startAt'": "--start-at",
+    "'ttlSeconds'": "--ttl",
+    "'timeoutSeconds'": "--timeout",
+    "'maxAttempts'": "--max-attempts",
+    "'idempotencyKey'": "--idempotency-key",
+    "'uniqueKey'": "--unique-key",
+    "'priority'": "--priority",
+    "'name'": "--name",
+    "'queue'": "--queue",
+    "'tags'": "--tag",
+    "'message'": "--message",
+    "'first'": "--limit",
+    "'after'": "--after",
+    "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",
+    "triggerTask": "`taskloom trigger`",
+    "taskDefinitions lists": "`taskloom definitions` lists",
+}
+"""GraphQL's names for arguments, and the options of the command."""
 
 
 class ExitCode(IntEnum):
@@ -54,10 +74,17 @@ def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
     if isinstance(error, ServiceUnavailable):
         return ExitCode.AWAY, away()
     if isinstance(error, TaskError):
-        return ExitCode.REFUSED, error.message
+        return ExitCode.REFUSED, in_words_of_the_command(error.message)
     if isinstance(error, Refusal):
         return ExitCode.REFUSED, str(error)
     return None if isinstance(error, typer.Exit | typer.Abort) else _outcome_below(error)
+
+
+def in_words_of_the_command(message: str) -> str:
+    """A refusal of the service, which speaks of GraphQL's arguments, with the names that the command has for them."""
+    for theirs, ours in OUR_WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:

@@ -18,14 +18,14 @@ FLOORS: dict[str, int] = {
     # 2 the outside world
     "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
     "app.doorbell": 2, "app.events": 2,
-    "app.history": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
+    "app.history": 2, "app.vital_signs": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
     # 3 use cases
     "app.service": 3, "app.lifecycle": 3,
     # 4 edges
     "app.schema": 4, "app.dashboard": 4, "workers": 4,
     # 5 composition
     "app.main": 5, "app.cli": 5, "app.dev": 5, "app.migrations": 5, "workers.main": 5, "app": 5,
-    "app.reporting": 5,
+    "app.reporting": 5, "app.doctor": 5, "app.new_task": 5,
 }  # fmt: skip
 EDGES = ("app.schema", "app.dashboard", "workers")
 NEVER_IN_SERVICE = {"strawberry", "starlette", "arq", "uvicorn"}

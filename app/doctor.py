@@ -1,0 +1,206 @@
+"""``taskloom doctor``: looks at an installation and says what is well, what is not, and what cures it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app import clock, migrations
+from app.db import Database
+from app.doorbell import AWAY, Doorbell, Ring, connect
+from app.settings import Settings
+from app.vital_signs import LiveWorker, Published, StuckRun, VitalSigns
+
+PATIENCE_SECONDS = 10.0
+# A promise of the engine: a run whose worker died goes on within 45 s.
+TAKEOVER_SECONDS = 45.0
+CLOCK_WARNING_SECONDS = 2.0
+CLOCK_FAILURE_SECONDS = 30.0
+RING_SECONDS = 15.0
+OLDEST_POSTGRES = 15
+NAMED = 5
+
+
+class Health(StrEnum):
+    """How one thing is."""
+
+    WELL = "WELL"
+    DOUBTFUL = "DOUBTFUL"
+    ILL = "ILL"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; ``cure`` says what to do where something is not well."""
+
+    check: str
+    health: Health
+    finding: str
+    cure: str | None = None
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; whatever cannot be reached is a finding too."""
+    findings = [await _redis(settings.redis_url)]
+    db = Database(settings.database_url, pool_size=1)
+    doorbell = Doorbell(settings.redis_url)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS), db.autocommit() as pipe:
+            signs = VitalSigns(pipe)
+            version = await signs.version()
+            current = judge_migrations(await migrations.current(settings.database_url), migrations.head())
+            findings = [judge_version(version), current, *findings, await _clock(signs)]
+            if current.health is Health.WELL:
+                findings += await _inside(signs, doorbell)
+    except Exception as error:
+        findings.insert(0, _no_database(error))
+    finally:
+        await doorbell.close()
+        await db.close()
+    return findings
+
+
+def _no_database(error: Exception) -> Finding:
+    waited = f"nothing within {PATIENCE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
+    reason = str(error).splitlines()[0] if str(error) else waited
+    cure = "Start PostgreSQL (`make run` starts everything), or set DATABASE_URL to where it is."
+    return Finding("database", Health.ILL, f"does not answer: {reason}", cure)
+
+
+async def _redis(url: str) -> Finding:
+    redis: Any = connect(url)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            info = await redis.info("server")
+    except (*AWAY, TimeoutError) as error:
+        cure = "Start Valkey or Redis, or set REDIS_URL to where it is. Until then runs start a little later."
+        return Finding("redis", Health.ILL, f"does not answer: {error}", cure)
+    finally:
+        await redis.aclose()
+    if "valkey_version" in info:
+        return Finding("redis", Health.WELL, f"Valkey {info['valkey_version']}")
+    return Finding("redis", Health.WELL, f"Redis {info['redis_version']}")
+
+
+async def _clock(signs: VitalSigns) -> Finding:
+    before = clock.now()
+    theirs = await signs.now()
+    after = clock.now()
+    return judge_clock((theirs - before - (after - before) / 2).total_seconds())
+
+
+async def _inside(signs: VitalSigns, doorbell: Doorbell) -> list[Finding]:
+    """What only a database with this version's tables can tell."""
+    workers = await signs.workers()
+    rings = await signs.due_rings(RING_SECONDS)
+    return [
+        judge_workers(workers),
+        await _rings(rings, doorbell),
+        judge_leases(await signs.stuck_runs()),
+        judge_definitions(await signs.published(), workers),
+    ]
+
+
+async def _rings(rings: Sequence[Ring], doorbell: Doorbell) -> Finding:
+    try:
+        return judge_rings(len(rings), len(await doorbell.missing(rings)))
+    except AWAY:
+        return Finding("rings", Health.UNKNOWN, f"{len(rings)} runs are queued; Redis was not asked")
+
+
+# What a sign means. Pure, so that each is tested by itself.
+
+
+def judge_version(version: str) -> Finding:
+    """Whether PostgreSQL is new enough."""
+    if int(version.split(".")[0].split()[0]) < OLDEST_POSTGRES:
+        return Finding("database", Health.ILL, f"PostgreSQL {version}", f"Use PostgreSQL {OLDEST_POSTGRES} or newer.")
+    return Finding("database", Health.WELL, f"PostgreSQL {version.split()[0]}")
+
+
+def judge_migrations(current: str | None, head: str | None) -> Finding:
+    """Whether the database has the tables of this version."""
+    if current == head:
+        return Finding("migrations", Health.WELL, f"version {current}, the newest")
+    if current is not None and head is not None and current > head:
+        cure = "This Taskloom is older than the database: install the version that the other processes run."
+        return Finding("migrations", Health.ILL, f"version {current}, newer than this program's {head}", cure)
+    return Finding("migrations", Health.ILL, f"version {current or 'none'}, not {head}", "Run `taskloom migrate`.")
+
+
+def judge_clock(seconds: float) -> Finding:
+    """Whether this machine's clock agrees with the database's: positive when the database's is ahead."""
+    size = abs(seconds)
+    text = f"{size * 1000:.0f} ms" if size < 1 else f"{size:.1f} s"
+    if size < CLOCK_WARNING_SECONDS:
+        return Finding("clock", Health.WELL, f"{text} apart from the database's")
+    health = Health.DOUBTFUL if size < CLOCK_FAILURE_SECONDS else Health.ILL
+    side = "behind" if seconds > 0 else "ahead of"
+    return Finding("clock", health, f"{text} {side} the database's", "Let NTP set the clocks of both machines.")
+
+
+def judge_workers(workers: Sequence[LiveWorker]) -> Finding:
+    """Whether somebody executes runs."""
+    taking = [worker for worker in workers if not worker.is_draining]
+    if not taking:
+        draining = f"; {len(workers)} are draining" if workers else ""
+        return Finding("workers", Health.ILL, f"none takes runs{draining}", "Start one with `taskloom worker`.")
+    names = _named([f"{worker.name} (seen {worker.silent_seconds:.0f} s ago)" for worker in workers])
+    running, capacity = sum(w.running for w in workers), sum(w.capacity for w in taking)
+    finding = f"{len(taking)} alive, {running} of {capacity} slots in use: {names}"
+    if running >= capacity:
+        return Finding("workers", Health.DOUBTFUL, finding, "All slots are in use: start another `taskloom worker`.")
+    return Finding("workers", Health.WELL, finding)
+
+
+def judge_rings(due: int, missing: int) -> Finding:
+    """Whether the runs that wait for a worker have been rung."""
+    if not missing:
+        return Finding("rings", Health.WELL, f"{due} runs wait, all of them rung" if due else "no run waits")
+    cure = "A live worker rings for them within seconds: start one with `taskloom worker`, or look at its log."
+    return Finding("rings", Health.DOUBTFUL, f"{missing} of {due} waiting runs have no ring in Redis", cure)
+
+
+def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
+    """Whether dead workers hold runs for longer than it takes others to notice."""
+    if not stuck:
+        return Finding("leases", Health.WELL, "no dead worker holds a run")
+    longest = max(run.seconds for run in stuck)
+    finding = f"{len(stuck)} runs are held by dead workers, for up to {longest:.0f} s: " + _named(
+        [f"{run.run_id} ({run.worker})" for run in stuck]
+    )
+    if longest < TAKEOVER_SECONDS:
+        return Finding("leases", Health.DOUBTFUL, finding, "Nothing to do yet: live workers take them over shortly.")
+    return Finding("leases", Health.ILL, finding, "Any live worker takes them over: start one with `taskloom worker`.")
+
+
+def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWorker]) -> Finding:
+    """Whether each definition has a live worker that has its code and serves its queue."""
+    alone = [row for row in published if not any(_serves(worker, row) for worker in workers)]
+    if not alone:
+        return Finding("definitions", Health.WELL, f"{len(published)} published, each with a live worker")
+    finding = f"{len(alone)} of {len(published)} have no live worker: {_named(list(_lonely(alone)))}"
+    cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue."
+    waiting = any(row.queued for row in alone)
+    return Finding("definitions", Health.ILL if waiting else Health.DOUBTFUL, finding, cure)
+
+
+def _serves(worker: LiveWorker, row: Published) -> bool:
+    return not worker.is_draining and row.definition_id in worker.definition_ids and row.queue in worker.queues
+
+
+def _lonely(rows: Sequence[Published]) -> Iterator[str]:
+    for row in rows:
+        queue = f"queue {row.queue}" if row.queue != "default" else ""
+        waiting = f"{row.queued} runs wait" if row.queued else ""
+        about = ", ".join(part for part in (queue, waiting) if part)
+        yield f"{row.definition_id} ({about})" if about else row.definition_id
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
