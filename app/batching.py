@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
@@ -35,7 +36,8 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._loop_task is None:
-            self._loop_task = asyncio.create_task(self._run())
+            # In a context of its own: the flushes work for everybody, not for the one who happened to come first.
+            self._loop_task = asyncio.get_running_loop().create_task(self._run(), context=Context())
         return future
 
     def __len__(self) -> int:

@@ -172,5 +172,5 @@ class ServiceUnavailable(TaskError):
 
     code = ErrorCode.SERVICE_UNAVAILABLE
 
-    def __init__(self, what: str = "The database does not answer. Nothing was changed; try again shortly.") -> None:
+    def __init__(self, what: str = "The database does not answer; try again shortly.") -> None:
         super().__init__(what)

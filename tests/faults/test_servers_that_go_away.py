@@ -1,0 +1,124 @@
+"""PostgreSQL and Valkey that restart, forget everything or cut connections while runs are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from app import TaskService
+from app.dev.postgres import EmbeddedPostgres
+from app.dev.valkey import EmbeddedValkey
+from app.errors import ServiceUnavailable
+from app.models import TaskRun
+from app.settings import Settings
+from app.states import TaskRunStatus
+from tests.faults.processes import worker_process
+from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled, until_step
+from tests.workbench import until
+
+SOON = timedelta(seconds=40)
+
+
+async def test_a_flushed_redis_loses_no_run(settings: Settings, tasks: TaskService) -> None:
+    runs = [await tasks.trigger("fault-steps", input={"steps": 2, "pause": 0}) for _ in range(20)]
+    async with Redis.from_url(settings.redis_url) as redis:
+        await redis.flushall()
+    async with worker_process(settings):
+        for run in runs:
+            await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 2)
+
+
+async def test_runs_are_triggered_and_executed_while_redis_is_away_and_after_it_is_back(
+    settings: Settings, tasks: TaskService, embedded_valkey: EmbeddedValkey
+) -> None:
+    async with worker_process(settings):
+        await embedded_valkey.kill()
+        try:
+            run = await tasks.trigger("fault-steps", input={"steps": 3})
+            await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 3)
+            aborted = await tasks.trigger("fault-steps", input={"steps": 10_000})
+            await until_step(tasks, aborted.id, 2)
+            await tasks.abort(aborted.id)
+            assert (await tasks.wait(aborted.id, timeout=SOON)).status == TaskRunStatus.ABORTED
+        finally:
+            await embedded_valkey.start()
+        run = await tasks.trigger("fault-steps", input={"steps": 3})
+        await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 3)
+
+
+async def test_a_run_outlives_a_restart_of_postgresql(
+    settings: Settings, tasks: TaskService, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with worker_process(settings, TASKLOOM_LEASE_SECONDS="30"):
+        run = await tasks.trigger("fault-steps", input={"steps": 60})
+        await until_step(tasks, run.id, 5)
+        await embedded_postgres.restart()
+        run = await until(lambda: outlives(tasks, run.id), 40)
+    await assert_nothing_lost_or_doubled(tasks, run, 60)
+    assert run.interruptions == 0
+
+
+async def outlives(tasks: TaskService, run_id: UUID) -> TaskRun | None:
+    try:
+        return await tasks.wait(run_id, timeout=timedelta(seconds=1))
+    except (ServiceUnavailable, TimeoutError):
+        return None
+
+
+async def test_a_killed_postgresql_costs_at_most_the_time_until_it_is_back(
+    settings: Settings, tasks: TaskService, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with worker_process(settings, TASKLOOM_LEASE_SECONDS="30"):
+        run = await tasks.trigger("fault-steps", input={"steps": 60})
+        await until_step(tasks, run.id, 5)
+        await embedded_postgres.kill()
+        with pytest.raises(ServiceUnavailable):
+            await tasks.trigger("fault-nothing")
+        await embedded_postgres.start()
+        run = await until(lambda: outlives(tasks, run.id), 40)
+    await assert_nothing_lost_or_doubled(tasks, run, 60)
+
+
+async def test_connections_cut_every_50_ms_lose_and_double_nothing(settings: Settings, tasks: TaskService) -> None:
+    async with worker_process(settings):
+        cutting = asyncio.create_task(cut_connections(settings.database_url))
+        runs = [await patiently(tasks) for _ in range(10)]
+        ended = [await until(lambda run_id=run_id: outlives(tasks, run_id), 60) for run_id in runs]
+        cutting.cancel()
+        await asyncio.wait([cutting])
+        for run in ended:
+            await until(lambda run=run: undamaged(tasks, run))
+
+
+async def patiently(tasks: TaskService) -> UUID:
+    async def triggered():
+        try:
+            return (await tasks.trigger("fault-steps", input={"steps": 15})).id
+        except ServiceUnavailable:
+            return None
+
+    return await until(triggered)
+
+
+async def undamaged(tasks: TaskService, run: TaskRun) -> bool:
+    try:
+        await assert_nothing_lost_or_doubled(tasks, run, 15)
+    except ServiceUnavailable:
+        return False
+    return True
+
+
+async def cut_connections(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    name = await connection.fetchval("SELECT current_database()")
+    while True:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+            name,
+        )
+        await asyncio.sleep(0.05)
