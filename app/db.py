@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import ServiceUnavailable
+from app.errors import QueryTooSlow, ServiceUnavailable
 
 Row = Mapping[str, Any]
 
@@ -37,6 +37,7 @@ class Pipe(Protocol):
     ) -> str: ...
 
 
+QUERY_CANCELED = "57014"
 DISCONNECTED = (
     OSError,
     asyncpg.exceptions.InterfaceError,
@@ -75,10 +76,11 @@ def json_text(value: Any) -> str:
 class Database:
     """The connections of one process to PostgreSQL.
 
-    ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools.
+    ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools, ``query_seconds`` each statement of
+    a session.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0) -> None:
         self._dsn = plain_url(url)
         self._pool_size = pool_size
         self._pool: Any = None
@@ -90,19 +92,22 @@ class Database:
             pool_pre_ping=True,
             json_serializer=json_text,
             json_deserializer=orjson.loads,
+            connect_args={"server_settings": _session_settings(query_seconds)},
         )
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[ReadSession, None]:
-        """A session for reading, in one transaction. Raises ``ServiceUnavailable`` when the database is away."""
-        with _unavailable_named():
+        """A session for reading, in one transaction. Raises ``ServiceUnavailable`` when the database is away, and
+        ``QueryTooSlow`` past the limit of ``query_seconds``.
+        """
+        with _trouble_named():
             async with ReadSession(self._engine, expire_on_commit=False) as session:
                 yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[WriteSession, None]:
         """A session for writing, committed at the end of the block. Raises ``ServiceUnavailable``."""
-        with _unavailable_named():
+        with _trouble_named():
             async with WriteSession(self._engine, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
@@ -134,15 +139,27 @@ class Database:
         await self._engine.dispose()
 
 
-class _unavailable_named:
-    """Turns the driver's ways of saying "no connection" into the one refusal that users see."""
+class _trouble_named:
+    """Turns the driver's ways of saying "no connection" and "too long" into the refusals that users see."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is not None and is_disconnect(error):
+        if error is None:
+            return
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
+            raise QueryTooSlow from error
+        if is_disconnect(error):
             raise ServiceUnavailable from error
+
+
+def _session_settings(query_seconds: float) -> dict[str, str]:
+    return {
+        "statement_timeout": str(int(query_seconds * 1000)),
+        # Lists are filtered by rare values as well as by common ones: a plan made for "any value" is wrong for most.
+        "plan_cache_mode": "force_custom_plan",
+    }
 
 
 def plain_url(url: str) -> str:

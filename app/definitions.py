@@ -9,7 +9,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.conditions import StringFilter, TagFilter, string_condition, tag_condition
+from app.conditions import StringFilter, TagFilter, storable, string_condition, tag_condition
 from app.db import Database, ReadSession
 from app.models import TaskDefinition, Worker
 from app.paging import Keyset, Window
@@ -119,9 +119,9 @@ def _live() -> list[ColumnElement[bool]]:
 def _conditions(filter: DefinitionFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [TABLE.c.is_private.is_(False)]
     if filter.ids is not None:
-        conditions.append(TABLE.c.id.in_(list(filter.ids)))
+        conditions.append(TABLE.c.id.in_([storable(text) for text in filter.ids]))
     if filter.queues is not None:
-        conditions.append(TABLE.c.queue.in_(list(filter.queues)))
+        conditions.append(TABLE.c.queue.in_([storable(text) for text in filter.queues]))
     if filter.tags is not None:
         conditions += tag_condition(TABLE.c.tags, filter.tags)
     if filter.title is not None:

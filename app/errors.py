@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     CODE_NOT_LOADED = "CODE_NOT_LOADED"
     FORBIDDEN = "FORBIDDEN"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    QUERY_TOO_SLOW = "QUERY_TOO_SLOW"
 
 
 class TaskError(Exception):
@@ -174,3 +175,15 @@ class ServiceUnavailable(TaskError):
 
     def __init__(self, what: str = "The database does not answer; try again shortly.") -> None:
         super().__init__(what)
+
+
+class QueryTooSlow(TaskError):
+    """The database took too long over a question, and was stopped."""
+
+    code = ErrorCode.QUERY_TOO_SLOW
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The answer took the database too long (TASKLOOM_QUERY_SECONDS). Narrow the filter: by id, definition, "
+            "status, queue, parent, tag or a range of time, which are indexed; names and JSON contents are not."
+        )

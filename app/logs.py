@@ -70,19 +70,19 @@ class Logs:
     ) -> list[TaskLog]:
         """The next lines of a run's log after one, in order."""
         filter = LogFilter(levels=levels)
-        conditions = [LOGS.c.run_id == run_id, LOGS.c.sequence > sequence, *_conditions(filter)]
+        conditions = [LOGS.c.run_id == run_id, LOGS.c.sequence > sequence, *log_conditions(filter)]
         rows = await self._session.exec(select(LOGS).where(*conditions).order_by(LOGS.c.sequence).limit(limit))
         return [_line(row) for row in rows]
 
     async def read(self, run_ids: Collection[UUID], filter: LogFilter, window: Window) -> dict[UUID, list[TaskLog]]:
         """Of each run's log up to one line more than the window."""
-        chosen = select(LOGS).where(*_conditions(filter))
+        chosen = select(LOGS).where(*log_conditions(filter))
         rows = await self._session.exec(_each(run_ids, chosen, LOGS.c.run_id, LOGS.c.sequence, window))
         return _grouped(run_ids, [_line(row) for row in rows])
 
     async def iterations(self, run_ids: Collection[UUID], window: Window) -> dict[UUID, list[IterationRow]]:
         """Of each run's attempts at iterations up to one more than the window; the one under way is the last."""
-        all_of_them = _iterations().subquery()
+        all_of_them = all_iterations().subquery()
         columns = all_of_them.c
         rows = await self._session.exec(_each(run_ids, select(all_of_them), columns.run_id, columns.claim_no, window))
         return _grouped(run_ids, [_iteration(row) for row in rows])
@@ -106,7 +106,7 @@ def _each(
     )
 
 
-def _iterations() -> Any:
+def all_iterations() -> Any:
     """The finished attempts, and the one under way as the run's own row describes it."""
     names = ("run_id", "claim_no", "number", "attempt", "worker", "started_at", "finished_at", "outcome", "error")
     finished = select(*(ITERATIONS.c[name] for name in names))
@@ -124,7 +124,8 @@ def _iterations() -> Any:
     return union_all(finished, under_way)
 
 
-def _conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
+def log_conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
+    """A filter as conditions on the table of log lines."""
     found: list[ColumnElement[bool]] = []
     if filter.levels is not None:
         found.append(any_of(LOGS.c.level, [str(level) for level in filter.levels], "levels"))

@@ -80,7 +80,9 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.db = Database(settings.database_url, pool_size=settings.database_pool_size)
+        self.db = Database(
+            settings.database_url, pool_size=settings.database_pool_size, query_seconds=settings.query_seconds
+        )
         self.doorbell = Doorbell(settings.redis_url)
         self.events = Events(settings.redis_url)
         self.service = TaskService(self.db, self.doorbell, self.events, settings)

@@ -128,6 +128,8 @@ class TaskRun(SQLModel, table=True):
         # The orders and filters of lists; ids are UUIDv7, so that "by id" is "by creation".
         Index("task_runs_by_definition", "definition_id", "id"),
         Index("task_runs_by_status", "status", "id"),
+        Index("task_runs_by_queue", "queue", "id"),
+        Index("task_runs_with_error", "id", postgresql_where=text("error IS NOT NULL")),
         Index("task_runs_by_start", "started_at", "id", postgresql_where=text("started_at IS NOT NULL")),
         Index("task_runs_by_finish", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         Index("task_runs_by_priority", "priority", "id"),

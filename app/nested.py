@@ -14,8 +14,8 @@ from app.db import Database
 from app.logs import (
     LOGS,
     LogFilter,
-    _conditions,  # pyright: ignore[reportPrivateUsage]
-    _iterations,  # pyright: ignore[reportPrivateUsage]
+    all_iterations,
+    log_conditions,
 )
 from app.run_filters import RunFilter
 
@@ -33,11 +33,11 @@ class Counts:
 
     async def logs(self, run_ids: Collection[UUID], filter: LogFilter) -> dict[UUID, int]:
         """How many lines of each run's log fit."""
-        return await self._each(LOGS.c.run_id, run_ids, _conditions(filter))
+        return await self._each(LOGS.c.run_id, run_ids, log_conditions(filter))
 
     async def iterations(self, run_ids: Collection[UUID]) -> dict[UUID, int]:
         """How many attempts at iterations each run had, the one under way included."""
-        return await self._each(_iterations().subquery().c.run_id, run_ids, [])
+        return await self._each(all_iterations().subquery().c.run_id, run_ids, [])
 
     async def _each(
         self, column: ColumnElement[Any], values: Collection[Any], conditions: Sequence[ColumnElement[bool]]

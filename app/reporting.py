@@ -11,7 +11,6 @@ import re
 import sys
 from typing import Any
 
-import structlog
 from structlog.processors import EventRenamer, JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias=AliasChoices("REDIS_URL"))
     database_pool_size: int = Field(default=10, ge=1, le=200)
+    query_seconds: float = Field(default=30.0, gt=0)
 
     # The HTTP server.
     host: str = "127.0.0.1"

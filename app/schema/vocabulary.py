@@ -112,6 +112,7 @@ describe(
         "CODE_NOT_LOADED": "The definition checks triggers with code that this server has not loaded.",
         "FORBIDDEN": "The principal may not do this.",
         "SERVICE_UNAVAILABLE": "The database does not answer; try again shortly.",
+        "QUERY_TOO_SLOW": "The database took too long over a question; narrow the filter.",
     },
 )
 

@@ -89,7 +89,11 @@ class TaskService(Reading):
                 print(await tasks.workers())
         """
         settings = settings or get_settings()
-        db = Database(database_url or settings.database_url, pool_size=settings.database_pool_size)
+        db = Database(
+            database_url or settings.database_url,
+            pool_size=settings.database_pool_size,
+            query_seconds=settings.query_seconds,
+        )
         doorbell, events = Doorbell(redis_url or settings.redis_url), Events(redis_url or settings.redis_url)
         service = cls(db, doorbell, events, settings, principal=principal)
         try:

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 
 from app import TaskRunStatus, TaskService, Triggered, TriggerRequest
-from app.errors import ServiceUnavailable
+from app.db import Database
+from app.errors import QueryTooSlow, ServiceUnavailable
 from app.registry import Registry
 from app.settings import Settings
 from tests.service.conftest import service
@@ -97,3 +99,15 @@ async def test_without_a_database_everything_says_so(settings: Settings, registr
         )
         answers = await asyncio.gather(*wishes, return_exceptions=True)
     assert [type(answer) for answer in answers] == [ServiceUnavailable] * len(wishes)
+
+
+async def test_a_question_that_takes_too_long_is_stopped_and_refused_by_name(settings: Settings) -> None:
+    db = Database(settings.database_url, query_seconds=0.05)
+    try:
+        with pytest.raises(QueryTooSlow, match="Narrow the filter"):
+            async with db.read() as session:
+                await session.exec(text("SELECT pg_sleep(20)"))  # type: ignore[call-overload]
+        async with db.read() as session:
+            await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+    finally:
+        await db.close()

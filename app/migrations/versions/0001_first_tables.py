@@ -155,6 +155,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("parent_id IS NOT NULL"),
     )
     op.create_index("task_runs_by_priority", "task_runs", ["priority", "id"], unique=False)
+    op.create_index("task_runs_by_queue", "task_runs", ["queue", "id"], unique=False)
     op.create_index(
         "task_runs_by_start",
         "task_runs",
@@ -208,6 +209,9 @@ def upgrade() -> None:
             "unique_key IS NOT NULL AND status NOT IN ('SUCCEEDED', 'FAILED', 'ABORTED', 'LOST', 'EXPIRED')"
         ),
     )
+    op.create_index(
+        "task_runs_with_error", "task_runs", ["id"], unique=False, postgresql_where=sa.text("error IS NOT NULL")
+    )
     op.create_table(
         "workers",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -228,6 +232,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo it."""
     op.drop_table("workers")
+    op.drop_index("task_runs_with_error", table_name="task_runs", postgresql_where=sa.text("error IS NOT NULL"))
     op.drop_index(
         "task_runs_unique",
         table_name="task_runs",
@@ -252,6 +257,7 @@ def downgrade() -> None:
     )
     op.drop_index("task_runs_by_status", table_name="task_runs")
     op.drop_index("task_runs_by_start", table_name="task_runs", postgresql_where=sa.text("started_at IS NOT NULL"))
+    op.drop_index("task_runs_by_queue", table_name="task_runs")
     op.drop_index("task_runs_by_priority", table_name="task_runs")
     op.drop_index("task_runs_by_parent", table_name="task_runs", postgresql_where=sa.text("parent_id IS NOT NULL"))
     op.drop_index("task_runs_by_finish", table_name="task_runs", postgresql_where=sa.text("finished_at IS NOT NULL"))
