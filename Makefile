@@ -13,7 +13,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help environment run test lint format types schema schema-check check lock clean
+.PHONY: help environment run test lint format types schema schema-check check bench lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ schema-check: $(READY) ## check that schema.graphql is what the code says
 	@$(BIN)/taskloom schema check
 
 check: lint types schema-check test ## everything that CI checks
+
+bench: $(READY) ## measure speed, latencies and memory (a few minutes)
+	@$(BIN)/python -m tests.bench
 
 lock: $(UV) ## pin every dependency of pyproject.toml in requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

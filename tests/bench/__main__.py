@@ -1,0 +1,93 @@
+"""Measures Taskloom: prints a table, and with ``--write`` keeps it in ``docs/benchmarks.md``. Takes some minutes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable
+
+import uvloop
+from redis.asyncio import Redis
+
+from tests.bench import bed, measures, report
+from tests.bench.bed import Bed, Process
+from tests.bench.report import Figure, percentile
+
+PARTS = ("workers", "triggers", "latencies")
+
+
+class Bench:
+    """The figures, and how they come about: repetition after repetition, each with processes of its own."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Figure] = {}
+
+    async def measure(self, bed: Bed, parts: list[str]) -> None:
+        """One repetition."""
+        if "workers" in parts or "latencies" in parts:
+            async with bed.worker() as worker:
+                if "workers" in parts:
+                    await self._workers(bed, worker)
+                if "latencies" in parts:
+                    await self._latencies(bed)
+        if "triggers" in parts:
+            await self._triggers(bed)
+
+    async def _workers(self, bed: Bed, worker: Process) -> None:
+        self.note("Memory of an idle worker", "MB", 80, worker.memory(), more_is_better=False)
+        one = await measures.throughput(bed)
+        self.note("Bulk trigger to all final, one worker", "runs/s", 10_000, one)
+        async with bed.worker():
+            two = await measures.throughput(bed)
+        self.note("Bulk trigger to all final, two workers", "runs/s", 1.5 * one, two)
+        self.note("Two workers to one", "times", 1.5, two / one)
+
+    async def _triggers(self, bed: Bed) -> None:
+        self.note("`triggerTasks` of 1,000", "runs/s", 30_000, await measures.bulk_triggers(bed))
+        async with bed.server() as server:
+            self.note("Memory of an idle server", "MB", 110, server.memory(), more_is_better=False)
+            self.note("`triggerTask` over HTTP, 64 clients", "/s", 1500, await measures.http_triggers(bed, server.port))
+
+    async def _latencies(self, bed: Bed) -> None:
+        async with bed.server() as server:
+            await self._latency("Mutation sent to first line of task code", 4, 10, measures.starts(bed, server.port))
+            await self._latency("Log line written to seen by a subscriber", 30, 120, measures.lines(bed, server.port))
+            await self._latency("Abort sent to seen ABORTED", 30, 150, measures.aborts(bed, server.port))
+
+    async def _latency(self, name: str, p50: float, p99: float, measuring: Awaitable[list[float]]) -> None:
+        found = await measuring
+        self.note(f"{name}, p50", "ms", p50, percentile(found, 0.5), more_is_better=False)
+        self.note(f"{name}, p99", "ms", p99, percentile(found, 0.99), more_is_better=False)
+
+    def note(self, name: str, unit: str, goal: float, value: float, *, more_is_better: bool = True) -> None:
+        """Take down one value of a repetition."""
+        figure = self.figures.setdefault(name, Figure(name, unit, goal, [], more_is_better))
+        figure.values.append(value)
+
+
+async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
+    """Measure and report."""
+    bench = Bench()
+    async with bed.made() as made:
+        said = report.conditions(await _versions(made))
+        for _ in range(repetitions):
+            await bench.measure(made, parts)
+    figures = list(bench.figures.values())
+    report.show(figures, said)
+    if write:
+        report.write(figures, said)
+
+
+async def _versions(made: Bed) -> list[str]:
+    async with Redis.from_url(made.settings.redis_url) as redis:
+        valkey = await redis.info("server")
+    postgres = await made.look.fetchval("SHOW server_version")
+    return [f"PostgreSQL {postgres}", f"Valkey {valkey.get('valkey_version', valkey['redis_version'])}"]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--repetitions", type=int, default=3, help="medians of so many (3)")
+    parser.add_argument("--only", action="append", choices=PARTS, help="only this part; may be given again")
+    chosen = parser.parse_args()
+    uvloop.run(main(chosen.only or list(PARTS), chosen.repetitions, write=chosen.write))

@@ -1,0 +1,138 @@
+"""Where the benchmark runs: durable servers in a temporary folder, and processes as an operator starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+import app.migrations
+from app import TaskService
+from app.db import plain_url
+from app.dev.account import server_account
+from app.dev.http_probe import free_port
+from app.dev.places import temporary_root
+from app.dev.postgres import EmbeddedPostgres
+from app.dev.valkey import EmbeddedValkey
+from app.settings import Settings
+from tests.bench.http_client import request
+
+ROOT = Path(__file__).parents[2]
+CONCURRENCY = 1000
+PATIENCE_SECONDS = 40.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of Taskloom's."""
+
+    pid: int
+    port: int = 0
+
+    def memory(self) -> float:
+        """Its resident memory in MB."""
+        kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(self.pid)], capture_output=True, text=True).stdout
+        return int(kilobytes) / 1024
+
+
+class Bed:
+    """The servers with a database that has all tables, a service on them, and a connection for looking."""
+
+    def __init__(self, home: Path, settings: Settings, tasks: TaskService, look: Any) -> None:
+        self.settings = settings
+        self.tasks = tasks
+        self.look = look
+        self._home = home
+
+    async def clear(self) -> None:
+        """Empty the tables of runs, and have their pages written before the next measurement."""
+        await self.look.execute("TRUNCATE task_runs, task_iterations, task_logs CASCADE")
+        await self.look.execute("CHECKPOINT")
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncGenerator[Process]:
+        """A worker process that has its lease; drained and gone at the end."""
+        async with self._process("worker", "--concurrency", str(CONCURRENCY)) as process:
+
+            async def has_lease() -> bool:
+                return any(row.pid == process.pid for row in await self.tasks.workers())
+
+            await until(has_lease)
+            yield Process(process.pid)
+
+    @asynccontextmanager
+    async def server(self) -> AsyncGenerator[Process]:
+        """A server process that is ready; stopped at the end."""
+        port = free_port("127.0.0.1", 0)
+        async with self._process("serve", PORT=str(port)) as process:
+
+            async def is_ready() -> bool:
+                try:
+                    return b'"ready"' in await request(port, "GET", "/readyz")
+                except OSError:
+                    return False
+
+            await until(is_ready)
+            yield Process(process.pid, port)
+
+    @asynccontextmanager
+    async def _process(self, *command: str, **variables: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+        environment = {**os.environ, "TASKLOOM_TASKS": "tests.bench.definitions", "PYTHONPATH": str(ROOT)}
+        environment |= {"DATABASE_URL": self.settings.database_url, "REDIS_URL": self.settings.redis_url, **variables}
+        with (self._home / "processes.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app.cli", *command, env=environment, cwd=ROOT, stdout=log, stderr=log
+            )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], every: float = 0.02) -> None:
+    """Return once the condition holds; fails when that takes longer than ``PATIENCE_SECONDS``."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await condition():  # noqa: ASYNC110 (what is waited for is in another process)
+            await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def made() -> AsyncGenerator[Bed]:
+    """A bed in a temporary folder; everything is stopped and removed at the end."""
+    home = _folder()
+    postgres = EmbeddedPostgres(home / "postgres", durable=True)
+    valkey = EmbeddedValkey(home / "valkey", durable=True)
+    try:
+        await postgres.start()
+        await valkey.start()
+        await app.migrations.upgrade(postgres.url)
+        settings = Settings(database_url=postgres.url, redis_url=valkey.url, log_level="WARNING")
+        look = await asyncpg.connect(plain_url(postgres.url))
+        async with TaskService.connect(settings=settings) as tasks:
+            yield Bed(home, settings, tasks, look)
+        await look.close()
+    finally:
+        await valkey.stop()
+        await postgres.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _folder() -> Path:
+    root = temporary_root(server_account(Path("/nonexistent")))
+    home = Path(tempfile.mkdtemp(prefix="taskloom-bench-", dir=root))
+    # Root hands the servers to another user, who must get through to the private directories inside.
+    home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    return home

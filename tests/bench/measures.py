@@ -1,0 +1,149 @@
+"""The measurements, one function each; all times are of one machine's clock."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, closing
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app import TriggerRequest
+from app.states import TaskRunStatus
+from tests.bench.bed import ROOT, Bed, until
+from tests.bench.http_client import ABORT, TRIGGER, Connection, encoded, operation
+
+RUNS = 20_000
+BULK = 1_000
+BULKS = 20
+CLIENTS = 64
+HTTP_SECONDS = 4.0
+STARTS = 150
+ABORTS = 40
+PAUSE_SECONDS = 0.015
+UNFINISHED = "SELECT EXISTS (SELECT FROM task_runs WHERE status IN ('QUEUED', 'RUNNING'))"
+
+
+async def throughput(bed: Bed) -> float:
+    """Runs a second, from the first of 20 bulk triggers of 1,000 to the last final run."""
+    await bed.clear()
+    requests = [TriggerRequest(definition_id="bench-nothing")] * BULK
+
+    async def all_final() -> bool:
+        return not await bed.look.fetchval(
+            "SELECT EXISTS (SELECT FROM task_runs WHERE status IN ('QUEUED', 'RUNNING'))"
+        )
+
+    start = time.perf_counter()
+    for _ in range(RUNS // BULK):
+        await bed.tasks.submit_many(requests)
+    await until(all_final)
+    seconds = time.perf_counter() - start
+    facts = "SELECT count(*) FROM task_runs WHERE status = 'SUCCEEDED' AND log_count = 3"
+    assert await bed.look.fetchval(facts) == RUNS
+    assert await bed.look.fetchval("SELECT count(*) FROM task_logs") == 3 * RUNS
+    return RUNS / seconds
+
+
+async def bulk_triggers(bed: Bed) -> float:
+    """Runs a second that ``submit_many`` of 1,000 stores and rings, one call after the other, without a worker."""
+    await bed.clear()
+    requests = [TriggerRequest(definition_id="bench-nothing")] * BULK
+    await bed.tasks.submit_many(requests)
+    await bed.tasks.finish_telling()
+    start = time.perf_counter()
+    for _ in range(BULKS):
+        await bed.tasks.submit_many(requests)
+    await bed.tasks.finish_telling()
+    return BULK * BULKS / (time.perf_counter() - start)
+
+
+async def http_triggers(bed: Bed, port: int) -> float:
+    """``triggerTask`` mutations a second by 64 keep-alive clients in a process of their own, without a worker."""
+    await bed.clear()
+    command = ("-m", "tests.bench.http_client", str(port), str(CLIENTS), str(HTTP_SECONDS), "bench-nothing")
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return float(output)
+
+
+async def starts(bed: Bed, port: int) -> list[float]:
+    """Milliseconds from a ``triggerTask`` mutation sent to the first line of the task's code, on an idle system."""
+    await bed.clear()
+    connection = await Connection.open(port)
+    sent: dict[UUID, float] = {}
+    with closing(connection):
+        for _ in range(STARTS):
+            await asyncio.sleep(PAUSE_SECONDS)
+            at = time.time()
+            sent[await _triggered(connection, "bench-first-line")] = at
+
+    async def all_final() -> bool:
+        return not await bed.look.fetchval(UNFINISHED)
+
+    await until(all_final)
+    rows = await bed.look.fetch("SELECT id, output::float8 AS output FROM task_runs")
+    return [1000 * (row["output"] - sent[row["id"]]) for row in rows]
+
+
+async def lines(bed: Bed, port: int) -> list[float]:
+    """Milliseconds from a log line written to the line seen by a subscriber over server-sent events."""
+    await bed.clear()
+    connection = await Connection.open(port)
+    with closing(connection):
+        run_id = await _triggered(connection, "bench-talk")
+    found: list[float] = []
+    async with aclosing(_events(port, run_id)) as events:
+        async for message in events:
+            found.append(1000 * (time.time() - float(message.removeprefix("at "))))
+    return found
+
+
+async def aborts(bed: Bed, port: int) -> list[float]:
+    """Milliseconds from an ``abortTask`` mutation sent to the run seen ABORTED by who watches it."""
+    await bed.clear()
+    connection = await Connection.open(port)
+    found: list[float] = []
+    with closing(connection):
+        for _ in range(ABORTS):
+            run_id = await _triggered(connection, "bench-checkpoints")
+            async with aclosing(bed.tasks.watch(run_id)) as changes:
+                async for run in changes:
+                    if run.status is TaskRunStatus.RUNNING:
+                        break
+                # A moment that falls anywhere between two checkpoints.
+                await asyncio.sleep(PAUSE_SECONDS + 0.0007 * (len(found) % 15))
+                at = time.time()
+                asked = connection.ask(encoded("POST", "/graphql", operation(ABORT, input={"id": str(run_id)})))
+                async for run in changes:
+                    if run.status is TaskRunStatus.ABORTED:
+                        found.append(1000 * (time.time() - at))
+                await asked
+    return found
+
+
+async def _triggered(connection: Connection, definition_id: str) -> UUID:
+    body = operation(TRIGGER, input={"definitionId": definition_id})
+    answer = await connection.ask(encoded("POST", "/graphql", body))
+    return UUID(orjson.loads(answer)["data"]["triggerTask"]["run"]["id"])
+
+
+async def _events(port: int, run_id: UUID) -> AsyncGenerator[str]:
+    """The messages of a run's log, live."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    document = "subscription ($id: ID!) { taskLogAdded(runId: $id) { message } }"
+    writer.write(encoded("POST", "/graphql", operation(document, id=str(run_id)), "text/event-stream"))
+    with closing(writer):
+        while line := await reader.readline():
+            if line.startswith(b"event: complete"):
+                return
+            if line.startswith(b"data:") and len(line) > 10:
+                yield _message(orjson.loads(line[5:]))
+
+
+def _message(payload: Any) -> str:
+    return payload["data"]["taskLogAdded"]["message"]
