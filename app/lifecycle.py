@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +27,7 @@ from app.states import Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
+Answer = TypeVar("Answer")
 BATCH = 1000
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 LOST_RING_SECONDS = 2.0
@@ -74,7 +77,7 @@ class Lifecycle:
         except Exception as error:
             if not is_disconnect(error):
                 raise
-            rows = await self._claimed_all_the_same(run_ids, claim_nos)
+            rows = await self._insist(partial(self._claimed_all_the_same, run_ids, claim_nos))
         self._tell(rows)
         return rows
 
@@ -90,7 +93,6 @@ class Lifecycle:
 
     async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
         """What a claim brought whose reply was lost with the connection."""
-        await self.until_database_answers()
         async with self._db.autocommit() as pipe:
             rows = await Leases(pipe).claimed_under(self._claimant.owner, run_ids)
         expected = {run_id: claim_no + 1 for run_id, claim_no in zip(run_ids, claim_nos, strict=True)}
@@ -111,7 +113,7 @@ class Lifecycle:
                 break
             except Exception as error:
                 if is_disconnect(error):
-                    pending = await self._recognise(pending, answers)
+                    pending = await self._insist(partial(self._recognise, pending, answers))
                 elif isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
                     await asyncio.sleep(0)
                 elif len(pending) == 1:
@@ -152,7 +154,6 @@ class Lifecycle:
 
         ``write_no`` moves only with this worker's writes, so that one more than expected means "it was this one".
         """
-        await self.until_database_answers()
         async with self._db.autocommit() as pipe:
             standing = {row["id"]: row for row in await Leases(pipe).standing([write.run_id for write in writes])}
         committed: list[Row] = []
@@ -276,6 +277,16 @@ class Lifecycle:
         """Give up the lease at a clean shutdown."""
         async with self._db.autocommit() as pipe:
             await Leases(pipe).leave(self._claimant.owner)
+
+    async def _insist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer to a question that changes nothing, however often the connection is lost over it."""
+        while True:
+            await self.until_database_answers()
+            try:
+                return await ask()
+            except Exception as error:
+                if not is_disconnect(error):
+                    raise
 
     async def until_database_answers(self) -> None:
         """Return as soon as the database answers; says once that it is away."""
