@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Any
 
@@ -35,6 +36,7 @@ OUR_WORDS = {
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
 """GraphQL's names for arguments, and the options of the command."""
+_SCHEMA_QUERY = re.compile(r'taskDefinition\(id: "[^"]*"\) \{ inputSchema \}')
 
 
 class ExitCode(IntEnum):
@@ -84,7 +86,7 @@ def in_words_of_the_command(message: str) -> str:
     """A refusal of the service, which speaks of GraphQL's arguments, with the names that the command has for them."""
     for theirs, ours in OUR_WORDS.items():
         message = message.replace(theirs, ours)
-    return message
+    return _SCHEMA_QUERY.sub("Its inputSchema in `taskloom definitions --json`", message)
 
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
@@ -96,12 +98,19 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
         return ExitCode.REFUSED, str(error)
     if isinstance(error, BrokenPipeError):
         return None
-    state = str(getattr(getattr(error, "orig", error), "sqlstate", ""))
+    cause = _driver_error(error)
+    state = str(getattr(cause, "sqlstate", ""))
     if state in OLD_TABLES:
         return ExitCode.AWAY, "The database has not the tables of this version: run `taskloom migrate`, then try again."
     if state.startswith(TURNED_AWAY):
-        return ExitCode.AWAY, f"PostgreSQL refuses the connection: {error}. DATABASE_URL says where and as whom."
+        return ExitCode.AWAY, f"PostgreSQL refuses the connection: {cause}. DATABASE_URL says where and as whom."
     return (ExitCode.AWAY, away()) if is_disconnect(error) else None
+
+
+def _driver_error(error: Exception) -> BaseException:
+    """What asyncpg raised, without what SQLAlchemy wraps it in."""
+    wrapped = getattr(error, "orig", None)
+    return error if wrapped is None else getattr(wrapped, "__cause__", None) or wrapped
 
 
 def away() -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import signal
 from typing import Annotated
 
 import typer
 
 from app.cli.environment import given_settings, settings
-from app.cli.outcomes import Refusal
+from app.cli.outcomes import ExitCode, Refusal
 from app.cli.terminal import out
 from app.reporting import configure_logging
 from app.settings import Settings
@@ -48,6 +49,8 @@ def serve(
         main.check_host(chosen)
     except main.UnsafeHost as error:
         raise Refusal(str(error)) from None
+    # uvicorn hands the signal on when it has stopped: that is the end of a server that was asked to stop, and no crash.
+    signal.signal(signal.SIGTERM, _end)
     registry.load(chosen.task_modules)
     main.serve(chosen)
 
@@ -81,6 +84,10 @@ def migrate() -> None:
         out.print(f"The database is at version {after}, which is the newest.")
     else:
         out.print(f"The database went from version {before or 'none'} to {after}.")
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise SystemExit(ExitCode.OK)
 
 
 def _changed(settings: Settings, **changes: object) -> Settings:

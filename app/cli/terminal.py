@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -11,8 +12,9 @@ from rich.console import Console
 PIPE_WIDTH = 200
 """How wide a table may be where no terminal is."""
 
+_width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
 # Names and messages are anybody's text: nothing in them is markup.
-out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = Console(highlight=False, markup=False, emoji=False, width=_width)
 """Standard output: what was asked for."""
 
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,143 @@
+"""``taskloom doctor``: each thing that may be wrong, found in a real installation or judged from a sign."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from app import TaskService, doctor
+from app.db import Database
+from app.doctor import Finding, Health
+from app.ids import new_id
+from app.settings import Settings
+from app.vital_signs import LiveWorker, Published, StuckRun
+from tests.cli.command import Command
+from tests.cli.definitions import reached
+from workers.worker import TaskloomWorker
+
+
+async def healths(settings: Settings) -> dict[str, Health]:
+    return {finding.check: finding.health for finding in await doctor.examine(settings)}
+
+
+def worker_sign(**changes: object) -> LiveWorker:
+    values = {
+        "name": "m:1", "queues": ("default",), "definition_ids": frozenset({"a"}), "running": 0, "capacity": 10,
+        "is_draining": False, "silent_seconds": 1.0,
+    }  # fmt: skip
+    return LiveWorker(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_well_installation_is_well_for_people_and_for_programs(
+    taskloom: Command, worker: TaskloomWorker
+) -> None:
+    told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
+    assert told.code == asked.code == 0
+    checks = ["database", "migrations", "redis", "clock", "workers", "rings", "leases", "definitions"]
+    assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in checks]
+    assert asked.json["isWell"]
+    assert [row["check"] for row in asked.json["checks"]] == checks
+
+
+async def test_an_installation_without_workers_is_ill_and_the_cure_is_named(taskloom: Command) -> None:
+    answer = await taskloom("doctor")
+    assert answer.code == 1
+    assert "✗  workers" in answer.out
+    assert "Start one with `taskloom worker`." in answer.out
+
+
+async def test_servers_that_are_away_are_findings_and_no_crash() -> None:
+    away = Command(DATABASE_URL="postgresql://127.0.0.1:1/x", REDIS_URL="redis://127.0.0.1:1/0")
+    answer = await away("doctor", "--json")
+    assert answer.code == 1
+    assert {row["check"]: row["health"] for row in answer.json["checks"]} == {"database": "ILL", "redis": "ILL"}
+    assert all(row["cure"] for row in answer.json["checks"])
+
+
+async def test_a_database_without_tables_needs_migrations(settings: Settings, fresh_database_url: str) -> None:
+    found = await doctor.examine(settings.model_copy(update={"database_url": fresh_database_url}))
+    (finding,) = [finding for finding in found if finding.check == "migrations"]
+    assert (finding.health, finding.cure) == (Health.ILL, "Run `taskloom migrate`.")
+
+
+async def test_a_run_that_waits_without_a_ring_is_found(
+    settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TaskService.connect(settings=settings) as tasks:
+        await publish(settings)
+        await tasks.trigger("cli-fail")
+        await tasks.finish_telling()
+        monkeypatch.setattr(doctor, "RING_SECONDS", 0.0)
+        assert (await healths(settings))["rings"] is Health.WELL
+        async with Redis.from_url(redis_url) as redis:
+            await redis.flushall()
+        assert (await healths(settings))["rings"] is Health.DOUBTFUL
+
+
+async def test_a_run_that_a_dead_worker_holds_is_found(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    run = await tasks.trigger("cli-wait", input={"name": "stuck"})
+    await reached["stuck"].wait()
+    db = Database(settings.database_url, pool_size=1)
+    try:
+        async with db.autocommit() as pipe:
+            await pipe.execute("UPDATE workers SET lease_expires_at = now() - interval '2 minutes'")
+        found = {finding.check: finding for finding in await doctor.examine(settings)}
+    finally:
+        await db.close()
+    assert found["leases"].health is Health.ILL
+    assert str(run.id) in found["leases"].finding
+    assert found["workers"].health is Health.ILL
+    assert found["definitions"].health is Health.DOUBTFUL
+    await tasks.abort(run.id)
+
+
+def test_clocks_may_differ_a_little_then_a_warning_then_a_failure() -> None:
+    assert doctor.judge_clock(0.5).health is Health.WELL
+    assert doctor.judge_clock(-5).finding == "5.0 s ahead of the database's"
+    assert doctor.judge_clock(-5).health is Health.DOUBTFUL
+    assert doctor.judge_clock(timedelta(hours=1).total_seconds()).health is Health.ILL
+
+
+def test_versions_of_the_tables_older_and_newer_than_the_code_are_told_apart() -> None:
+    assert doctor.judge_migrations("0002", "0002").health is Health.WELL
+    assert doctor.judge_migrations("0001", "0002").cure == "Run `taskloom migrate`."
+    assert "older than the database" in (doctor.judge_migrations("0003", "0002").cure or "")
+
+
+def test_an_old_postgresql_is_refused() -> None:
+    assert doctor.judge_version("14.9 (Debian)").health is Health.ILL
+    assert doctor.judge_version("18.1 (Debian 18.1-1)") == Finding("database", Health.WELL, "PostgreSQL 18.1")
+
+
+def test_workers_that_drain_or_are_full_are_said() -> None:
+    assert doctor.judge_workers([worker_sign(is_draining=True)]).health is Health.ILL
+    assert doctor.judge_workers([worker_sign(running=10)]).health is Health.DOUBTFUL
+    assert "m:1 (seen 1 s ago)" in doctor.judge_workers([worker_sign()]).finding
+
+
+def test_a_dead_worker_s_runs_are_ill_only_when_nobody_takes_them_over_in_time() -> None:
+    run = StuckRun(run_id=new_id(), worker="m:1", seconds=5)
+    assert doctor.judge_leases([run]).health is Health.DOUBTFUL
+
+
+def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> None:
+    rows = [Published("a", "default", 3), Published("b", "slow", 0)]
+    assert doctor.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 have no live worker: b (queue slow)"
+    assert doctor.judge_definitions(rows, [worker_sign()]).health is Health.DOUBTFUL
+    assert doctor.judge_definitions(rows, []).health is Health.ILL
+
+
+async def publish(settings: Settings) -> None:
+    from app import definitions
+    from app.registry import registry
+
+    db = Database(settings.database_url, pool_size=1)
+    try:
+        await definitions.publish(db, registry)
+    finally:
+        await db.close()

@@ -1,0 +1,187 @@
+"""``taskloom serve · worker · migrate · schema`` as processes, their servers here or away, and what they log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from app import TaskService, migrations
+from app.cli.nearby import running_servers
+from app.dev.postgres import EmbeddedPostgres
+from app.dev.valkey import EmbeddedValkey
+from app.reporting import formatter
+from app.schema.export import export
+from app.settings import Settings
+from tests.cli.command import Command
+from tests.workbench import until
+
+AWAY = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+@asynccontextmanager
+async def both(state: Path) -> AsyncIterator[tuple[EmbeddedPostgres, EmbeddedValkey]]:
+    """The servers that ``make run`` starts in its state directory."""
+    postgres, valkey = (
+        EmbeddedPostgres(state / "postgres", durable=False),
+        EmbeddedValkey(state / "valkey", durable=False),
+    )
+    await postgres.start()
+    await valkey.start()
+    yield postgres, valkey
+    await valkey.stop()
+    await postgres.stop()
+
+
+async def until_said(stream: asyncio.StreamReader | None, text: str) -> str:
+    """The first line that holds the text."""
+    assert stream is not None
+    async with asyncio.timeout(20):
+        while line := (await stream.readline()).decode():
+            if text in line:
+                return line
+    raise AssertionError(f"'{text}' was never said")
+
+
+async def test_the_version_and_the_help_need_no_server() -> None:
+    version, help = await asyncio.gather(Command(**AWAY)("--version"), Command(**AWAY)("--help"))
+    assert version.code == help.code == 0
+    assert version.out.startswith("taskloom ")
+    commands = "dev serve worker migrate trigger runs definitions schema doctor new-task"
+    assert all(f" {command} " in help.out for command in commands.split())
+
+
+@pytest.mark.parametrize("args", [("runs", "list"), ("trigger", "x", "--json"), ("migrate",), ("definitions",)])
+async def test_a_database_that_is_away_ends_a_command_with_3_and_one_sentence_without_the_password(
+    args: tuple[str, ...],
+) -> None:
+    answer = await Command(**AWAY)(*args)
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.sentence.startswith("PostgreSQL at 127.0.0.1:1 does not answer.")
+    assert "secret" not in answer.err
+
+
+async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_3(
+    settings: Settings, fresh_database_url: str
+) -> None:
+    empty, missing = await asyncio.gather(
+        Command(settings, DATABASE_URL=fresh_database_url)("runs", "list"),
+        Command(settings, DATABASE_URL=settings.database_url.replace("taskloom_test_", "gone_"))("runs", "list"),
+    )
+    assert (empty.code, missing.code) == (3, 3)
+    assert empty.sentence.endswith("run `taskloom migrate`, then try again.")
+    assert "does not exist" in missing.sentence
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL must begin with postgresql://"),
+        ({"DATABASE_URL": "postgresql://h:port/x"}, "DATABASE_URL is no URL"),
+        ({"REDIS_URL": "http://x"}, "REDIS_URL must begin with redis://"),
+        ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. concurrency: "),
+        ({"TASKLOOM_LOG_FORMAT": "xml"}, "log_format: Input should be 'console' or 'json'"),
+        ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
+    ],
+)
+async def test_settings_that_cannot_be_used_are_named(environment: dict[str, str], words: str) -> None:
+    answer = await Command(**{**AWAY, **environment})("worker")
+    assert answer.code == 2
+    assert words in answer.sentence
+
+
+async def test_serve_refuses_an_address_beyond_loopback() -> None:
+    answer = await Command(**AWAY)("serve", "--host", "0.0.0.0", "--port", "0")
+    assert answer.code == 2
+    assert "TASKLOOM_ALLOW_ANONYMOUS=1" in answer.sentence
+
+
+async def test_serve_waits_for_its_database_with_one_line_and_ends_on_sigterm() -> None:
+    async with Command(**AWAY).started("serve", "--port", "0") as process:
+        line = await until_said(process.stderr, "PostgreSQL at 127.0.0.1:1 does not answer")
+        assert "Traceback" not in line
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        assert process.stderr is not None
+        rest = (await process.stderr.read()).decode()
+        assert "PostgreSQL" not in rest
+
+
+async def test_a_worker_waits_for_its_database_with_one_line_then_serves_the_queues_it_is_told(
+    settings: Settings, tasks: TaskService
+) -> None:
+    command = Command(settings)
+    async with command.started("worker", "--queue", "a", "--queue", "b", "--concurrency", "3") as process:
+        (found,) = await until(tasks.workers)
+        assert (found.queues, found.capacity) == (["a", "b"], 3)
+        assert "checksum-tree" in found.definition_ids
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    async with Command(**AWAY).started("worker") as process:
+        await until_said(process.stderr, "PostgreSQL is away")
+
+
+async def test_logs_are_json_lines_where_the_setting_says_so(settings: Settings) -> None:
+    async with Command(settings, TASKLOOM_LOG_FORMAT="json").started("worker") as process:
+        line = orjson.loads(await until_said(process.stderr, "is ready"))
+    assert (line["level"], line["logger"]) == ("info", "taskloom.worker")
+    assert {"timestamp", "message"} <= set(line)
+
+
+def test_a_logged_error_shows_its_traceback_without_locals_and_without_passwords() -> None:
+    hidden = "hunter" + "2"
+    try:
+        raise OSError("postgresql://ada:sesame@db/x is away")
+    except OSError:
+        record = logging.LogRecord("taskloom.worker", logging.ERROR, "", 1, "It %s.", ("broke",), sys.exc_info())
+    for format in ("console", "json"):
+        text = formatter(format).format(record)
+        assert "It broke." in text
+        assert "Traceback" in text
+        assert "postgresql://ada:***@db/x" in text
+        assert hidden not in text
+        assert "sesame" not in text
+
+
+async def test_migrate_tells_the_versions_and_may_be_repeated(settings: Settings, fresh_database_url: str) -> None:
+    command = Command(settings, DATABASE_URL=fresh_database_url)
+    first, second = await command("migrate"), await command("migrate")
+    assert first.out == f"The database went from version none to {migrations.head()}.\n"
+    assert second.out == f"The database is at version {migrations.head()}, which is the newest.\n"
+
+
+async def test_the_schema_is_exported_and_a_file_out_of_step_is_shown_with_a_diff(tmp_path: Path) -> None:
+    file, command = tmp_path / "schema.graphql", Command()
+    assert (await command("schema", "export", "--output", str(file))).code == 0
+    assert file.read_text() == export() == (await command("schema", "export", "-o", "-")).out
+    assert (await command("schema", "check", str(file))).code == 0
+    file.write_text(export().replace("type Worker {", "type Robot {"))
+    answer = await command("schema", "check", str(file))
+    assert answer.code == 1
+    assert "-type Robot {" in answer.err
+    assert "+type Worker {" in answer.err
+    assert "run `taskloom schema export`" in answer.err
+
+
+async def test_the_servers_of_a_running_make_run_are_found_without_any_setting(server_home: Path) -> None:
+    checkout = server_home / "checkout"
+    state = checkout / ".taskloom"
+    state.mkdir(parents=True)
+    for step in (checkout, state):
+        step.chmod(0o755)
+    assert running_servers(checkout) is None
+    async with both(state) as (postgres, valkey):
+        assert running_servers(checkout) is None
+        (state / "lock").write_text(f"{os.getpid()}\n")
+        found = running_servers(checkout)
+        assert found is not None
+        assert (found.database_url, found.redis_url) == (postgres.url, valkey.url)
+    assert running_servers(checkout) is None

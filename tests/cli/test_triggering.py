@@ -1,0 +1,129 @@
+"""``taskloom trigger``: from one line to a finished run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import timedelta
+
+from app import TaskRunStatus, TaskService
+from app.cli.documents import time_text
+from app.settings import Settings
+from tests.cli.command import Command
+from tests.workbench import until, until_status
+from workers.worker import TaskloomWorker
+
+
+async def test_a_trigger_prints_the_run_and_every_option_reaches_it(
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    parent = await tasks.trigger("cli-add", input={"numbers": []}, delay=3600)
+    document = await taskloom.json(
+        "trigger", "cli-add", "--input", '{"numbers": [1]}', "--name", "Mine", "--delay", "1h30m", "--priority", "7",
+        "--tag", "a", "--tag", "b", "--queue", "slow", "--parent", str(parent.id), "--timeout", "2m",
+        "--max-attempts", "4", "--ttl", "P1D", "--idempotency-key", "k", "--unique-key", "u",
+    )  # fmt: skip
+    run = await tasks.get(document["id"])
+    assert (run.name, run.status, run.priority, run.tags) == ("Mine", TaskRunStatus.SCHEDULED, 7, ["a", "b"])
+    assert (run.queue, run.parent_id, run.timeout_seconds, run.max_attempts) == ("slow", parent.id, 120.0, 4)
+    assert run.start_at - run.created_at == timedelta(minutes=90)
+    assert run.expires_at == run.start_at + timedelta(days=1)
+    assert (run.idempotency_key, run.unique_key, run.input) == ("k", "u", {"numbers": [1]})
+    assert document["startAt"] == time_text(run.start_at)
+    assert document["parent"] == {"id": str(parent.id)}
+
+
+async def test_waiting_ends_with_the_outcome_as_text_or_as_one_document(
+    taskloom: Command, worker: TaskloomWorker
+) -> None:
+    args = ("trigger", "cli-add", "--wait", "--input")
+    told, asked, piped = await asyncio.gather(
+        taskloom(*args, '{"numbers": [1, 2]}'),
+        taskloom(*args, '{"numbers": [3]}', "--json"),
+        taskloom(*args, "-", "--json", stdin='{"numbers": [4, 5]}'),
+    )
+    assert told.code == asked.code == piped.code == 0
+    assert told.out.splitlines()[1].startswith("SUCCEEDED after ")
+    assert told.out.rstrip().endswith(": 3")
+    assert (asked.json["status"], asked.json["output"], piped.json["output"]) == ("SUCCEEDED", 3, 9)
+    assert asked.json["progress"]["percent"] == 50
+    assert asked.err == ""
+
+
+async def test_following_prints_the_log_and_then_the_outcome(taskloom: Command, worker: TaskloomWorker) -> None:
+    args = ("trigger", "cli-add", "--follow", "--input", '{"numbers": [1]}')
+    told, asked = await asyncio.gather(taskloom(*args), taskloom(*args, "--json"))
+    lines = told.out.splitlines()
+    assert lines[0].endswith(" of cli-add is QUEUED.")
+    assert [line.split()[1] for line in lines[1:4]] == ["DEBUG", "INFO", "WARNING"]
+    assert "Adding [bold]\\x1b[31m  numbers=[1]" in lines[2]
+    assert lines[4].startswith("SUCCEEDED")
+    assert [row["__typename"] for row in asked.json_lines] == ["TaskLog", "TaskLog", "TaskLog", "TaskRun"]
+    assert [row["sequence"] for row in asked.json_lines[:3]] == [1, 2, 3]
+
+
+async def test_a_run_that_fails_ends_the_command_with_1(taskloom: Command, worker: TaskloomWorker) -> None:
+    answer = await taskloom("trigger", "cli-fail", "--wait")
+    assert answer.code == 1
+    assert "FAILED" in answer.out
+    assert "LookupError: no such thing" in answer.out
+
+
+async def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    async with taskloom.started("trigger", "cli-wait", "--input", '{"name": "ctrl-c"}', "--follow") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        id = (await process.stdout.readline()).decode().split()[1]
+        assert b"waiting" in await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        words = (await process.stderr.read()).decode()
+    assert words.startswith("The run goes on: ")
+    assert "Traceback" not in words
+    assert (await tasks.get(id)).status == TaskRunStatus.RUNNING
+    await tasks.abort(id)
+    await until_status(tasks, (await tasks.get(id)).id, TaskRunStatus.ABORTED)
+
+
+async def test_each_refusal_is_one_sentence_and_ends_with_2(taskloom: Command, worker: TaskloomWorker) -> None:
+    refusals = {
+        "There is no task definition 'nope'. `taskloom definitions` lists": ["nope"],
+        "Pass --delay or --start-at, not both.": ["cli-fail", "--delay", "5m", "--start-at", "2026-03-01T09:30Z"],
+        "--delay is -5": ["cli-fail", "--delay", "-5"],
+        "--delay is 'soon', which is no length of time.": ["cli-fail", "--delay", "soon"],
+        "The input does not fit the schema of 'cli-add': \"numbers\" is a required": ["cli-add"],
+        "--input is no JSON": ["cli-add", "--input", "{"],
+        "There is no task run 'x'.": ["cli-fail", "--parent", "x"],
+        "--priority is 5000": ["cli-fail", "--priority", "5000"],
+    }
+    answers = await asyncio.gather(*(taskloom("trigger", *args) for args in refusals.values()))
+    for expected, answer in zip(refusals, answers, strict=True):
+        assert answer.code == 2
+        assert answer.out == ""
+        assert answer.sentence.startswith(expected)
+
+
+async def test_the_same_idempotency_key_gives_the_same_run_and_says_so(
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    args = ("trigger", "cli-fail", "--delay", "1h", "--idempotency-key", "once", "--json")
+    first = await taskloom(*args)
+    second = await taskloom(*args)
+    assert first.json["id"] == second.json["id"]
+    assert second.sentence == "An earlier trigger with this idempotency key had made the run."
+
+
+async def test_without_redis_a_trigger_is_stored_and_the_command_says_that_it_starts_later(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    answer = await Command(settings, REDIS_URL="redis://127.0.0.1:1/0")("trigger", "cli-fail", "--json")
+    assert answer.code == 0
+    assert "Redis is away" in answer.sentence
+    run = await tasks.get(answer.json["id"])
+    await until(lambda: _is_failed(tasks, run.id))
+
+
+async def _is_failed(tasks: TaskService, id: object) -> bool:
+    return (await tasks.get(str(id))).status == TaskRunStatus.FAILED
