@@ -7,6 +7,7 @@ are awaited elsewhere block instead and return their result, so that ``await`` i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from app.models import TaskLogLevel, TaskRun
 from app.registry import Continue
 from app.settings import Settings
 from workers import json_values
-from workers.held import HeldRun, Stop, StopReason
+from workers.held import HeldRun, LogLine, Stop, StopReason
 
 if TYPE_CHECKING:
     from app.service import TaskService
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from workers.recorder import Recorder
     from workers.threads import Bridge
 
+THREAD_LINES_SECONDS = 0.03
 LONGEST_DELAY = 366 * 86400.0
 
 
@@ -104,6 +106,8 @@ class TaskContext:
         self._settings = settings
         self._bridge = bridge
         self._clockwork = clockwork
+        self._thread_lines: deque[LogLine] = deque()
+        self._collecting: asyncio.TimerHandle | None = None
         self._deadline = clockwork.deadline(held.row["timeout_seconds"])
         self.log = TaskLogger(self)
         self.state: Any = orjson.loads(held.row["state"]) if held.row["state"] is not None else None
@@ -206,6 +210,7 @@ class TaskContext:
         """Put state and progress into the run's next write."""
         if self._held.is_closed:
             raise Stop(StopReason.LOST)
+        self.collect_lines()
         text = None
         if not isinstance(state, _Unset):
             text = json_values.encode(state, "state", self._settings.max_state_bytes)
@@ -281,11 +286,28 @@ class TaskContext:
         text = json_values.plain(_text(message), self._settings.max_log_message_bytes)
         line = (level, text, json_values.encode_data(data, self._settings.max_log_data_bytes), self.now())
         self._charge(len(text) + len(line[2] or ""))
-        self._bridge.call(self._append, line)
-
-    def _append(self, line: tuple[TaskLogLevel, str, str | None, datetime]) -> None:
-        if not self._held.is_closed:
+        if self._bridge.is_here:
+            self.collect_lines()
             self._held.add_line(line)
+            self._recorder.submit(self._held)
+        else:
+            self._thread_lines.append(line)
+            self._bridge.call(self._collect_soon)
+
+    def collect_lines(self) -> None:
+        """Take over the lines that threads wrote, in their order; before every write, so that they go out with it."""
+        while self._thread_lines:
+            self._held.add_line(self._thread_lines.popleft())
+
+    def _collect_soon(self) -> None:
+        """A thread cannot log and save in one step, so its lines wait a moment for the checkpoint that may follow."""
+        if self._collecting is None:
+            self._collecting = asyncio.get_running_loop().call_later(THREAD_LINES_SECONDS, self._collect_now)
+
+    def _collect_now(self) -> None:
+        self._collecting = None
+        if self._thread_lines and not self._held.is_closed:
+            self.collect_lines()
             self._recorder.submit(self._held)
 
     def _charge(self, size: int) -> None:

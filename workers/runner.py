@@ -195,6 +195,7 @@ class Runner:
 
     async def _settle(self, attempt: Attempt, move: Move) -> None:
         held = attempt.held
+        attempt.context.collect_lines()
         held.settle(move)
         try:
             recorded = await self._recorder.submit(held)
