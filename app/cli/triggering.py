@@ -29,7 +29,9 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Wait, and print th
 
 
 def trigger(
-    definition: Annotated[str, typer.Argument(help="The id of the definition, as in checksum-tree.")],
+    definition: Annotated[
+        str, typer.Argument(metavar="DEFINITION", help="The id of the definition, as in checksum-tree.")
+    ],
     input: Input = None,
     name: Annotated[str | None, typer.Option(help="What people see; the definition's title by default.")] = None,
     delay: Annotated[str | None, typer.Option(help=f"Start this long from now at the earliest, {TIME}.")] = None,
