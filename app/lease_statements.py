@@ -25,6 +25,15 @@ RING = "id, claim_no, queue, priority, due_at"
 CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
 
 
+def locked(run_id: str, if_locked: str = "") -> str:
+    """One run by its id, locked. To be joined laterally, so that a batch looks up each of its runs by the primary key.
+
+    Without OFFSET other conditions would get inside, and the planner could take an index that finds all that is queued
+    or held, over again for each run: time squared, whenever its statistics are older than a burst of runs.
+    """
+    return f"SELECT * FROM task_runs WHERE id = {run_id} OFFSET 0 FOR UPDATE {if_locked}"
+
+
 def claim(chosen: str, *, owner: str, worker: str) -> str:
     """The claim of the runs that ``chosen`` selects and locks."""
     return f"""
@@ -59,22 +68,29 @@ def _parameters(first: int, types: Sequence[str], suffix: str = "") -> str:
     return ", ".join(f"${first + n}::{kind}{suffix}" for n, kind in enumerate(types))
 
 
+# The writes of ``given`` that count, with how their runs stand; locked in the order of ids, as everywhere.
+_WAS = "r.status AS was, r.iteration AS was_iteration, r.attempt AS was_attempt, r.interruptions"
+_STILL_HELD = f"""
+    SELECT o.*, {_WAS} FROM (SELECT * FROM given ORDER BY id) AS o CROSS JOIN LATERAL ({locked("o.id")}) AS r
+    WHERE r.claim_no = o.claim_no AND r.write_no = o.write_no AND r.lease_owner = $1 AND r.status IN {HELD}"""
+
 SAVE = f"""
+    WITH given AS (
+        SELECT * FROM unnest({_parameters(2, SAVE_TYPES, "[]")})
+            AS g(id, claim_no, write_no, state, progress, debug, info, warning, error)
+    ), held AS ({_STILL_HELD})
     UPDATE task_runs r SET write_no = r.write_no + 1,
         state = CASE WHEN g.state IS NULL THEN r.state ELSE g.state::jsonb END,
         progress = CASE WHEN g.progress IS NULL THEN r.progress ELSE g.progress::jsonb END,
         log_count = r.log_count + g.debug + g.info + g.warning + g.error,
         log_debug = r.log_debug + g.debug, log_info = r.log_info + g.info,
         log_warning = r.log_warning + g.warning, log_error = r.log_error + g.error
-    FROM unnest({_parameters(2, SAVE_TYPES, "[]")})
-        AS g(id, claim_no, write_no, state, progress, debug, info, warning, error)
-    WHERE r.id = g.id AND r.claim_no = g.claim_no AND r.write_no = g.write_no AND r.lease_owner = $1
-        AND r.status IN {HELD}
+    FROM held g WHERE r.id = g.id
     RETURNING r.id, r.status, r.abort_forced"""
 
 _LANDING = """
-    CASE WHEN h.was = 'ABORTING' AND g.aborting_status IS NOT NULL THEN {aborting}
-         WHEN g.exhausted_status IS NOT NULL AND h.interruptions >= {max_interruptions} THEN {exhausted}
+    CASE WHEN g.was = 'ABORTING' AND g.aborting_status IS NOT NULL THEN {aborting}
+         WHEN g.exhausted_status IS NOT NULL AND g.interruptions >= {max_interruptions} THEN {exhausted}
          ELSE {normal} END"""
 
 
@@ -113,22 +129,17 @@ _CLOSE = """
     FROM moved"""
 _MOVE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
     exhausted_reason, exhausted_outcome, delay, output, error, next_iteration, next_attempt, wait_for"""
-_WAS = "r.status AS was, r.iteration AS was_iteration, r.attempt AS was_attempt, r.interruptions"
 
 SETTLE = f"""
     WITH given AS (
         SELECT * FROM unnest(
             {_parameters(3, (*SAVE_TYPES, *MOVE_TYPES), "[]")}
         ) AS g(id, claim_no, write_no, state, progress, debug, info, warning, log_error, {_MOVE_NAMES})
-    ), held AS (
-        SELECT r.id, {_WAS} FROM task_runs r JOIN given g ON r.id = g.id
-        WHERE r.claim_no = g.claim_no AND r.write_no = g.write_no AND r.lease_owner = $1 AND r.status IN {HELD}
-        ORDER BY r.id FOR UPDATE OF r
     ), landed AS (
         SELECT g.id, g.state, g.progress, g.debug, g.info, g.warning, g.log_error, g.delay, g.output, g.error,
             g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for, g.exhausted_status, 1 AS writes,
-            h.was_iteration, h.was_attempt, {_landed("$2")}
-        FROM given g JOIN held h ON h.id = g.id
+            g.was_iteration, g.was_attempt, {_landed("$2")}
+        FROM ({_STILL_HELD}) g
     ), moved AS (
         UPDATE task_runs r SET {_SETTLED}, output = l.output::jsonb,
             state = CASE WHEN l.state IS NULL THEN r.state ELSE l.state::jsonb END,
@@ -151,9 +162,9 @@ def reap(condition: str) -> str:
             WHERE r.status IN {HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
             AND {condition} ORDER BY r.id LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
         ), landed AS (
-            SELECT h.id, g.delay, g.error, g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for,
-                g.exhausted_status, 0 AS writes, h.was_iteration, h.was_attempt, {_landed("$3")}
-            FROM given g CROSS JOIN held h
+            SELECT g.id, g.delay, g.error, g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for,
+                g.exhausted_status, 0 AS writes, g.was_iteration, g.was_attempt, {_landed("$3")}
+            FROM (SELECT * FROM given CROSS JOIN held) g
         ), moved AS (
             UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id
             RETURNING r.*, l.to_outcome, l.error AS to_error, l.was_iteration, l.was_attempt

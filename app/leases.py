@@ -60,10 +60,9 @@ class Leases:
     async def claim_rung(self, claimant: Claimant, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
         """Claim those of the rung runs that are still due under that claim number and that the worker can execute."""
         chosen = f"""
-            SELECT r.id FROM unnest($1::uuid[], $2::int[]) AS rung(id, claim_no)
-            JOIN task_runs r ON r.id = rung.id AND r.claim_no = rung.claim_no
-            WHERE {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])
-            ORDER BY r.id FOR UPDATE OF r SKIP LOCKED"""
+            SELECT r.id FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
+            CROSS JOIN LATERAL ({sql.locked("rung.id", "SKIP LOCKED")}) AS r
+            WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
         arguments = (run_ids, claim_nos, claimant.definition_ids, claimant.owner, claimant.name)
         return await self._pipe.fetch(sql.claim(chosen, owner="$4", worker="$5"), *arguments)
 
