@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app import dashboard
+from app import dashboard, garbage
 from app.auth import LOCAL_ADMIN
 from app.db import Database
 from app.definitions import publish
@@ -197,7 +197,9 @@ def serve(settings: Settings | None = None) -> None:
     settings = settings or get_settings()
     check_host(settings)
     with contextlib.suppress(KeyboardInterrupt):
-        HttpServer(uvicorn_config(create_app(settings), settings)).run()
+        server = HttpServer(uvicorn_config(create_app(settings), settings))
+        garbage.leave_alone_what_stays()
+        server.run()
 
 
 class HttpServer(uvicorn.Server):

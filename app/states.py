@@ -148,6 +148,8 @@ class IllegalMove(Exception):
 
 
 _ABORTED = Landing(Status.ABORTED, Reason.ABORT_REQUESTED, Outcome.ABORTED)
+_SUCCEEDED = Landing(Status.SUCCEEDED, None, Outcome.SUCCEEDED)
+_FINISHED_BEFORE_ABORT = Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED)
 
 
 def initial(start_at: datetime, now: datetime) -> TaskRunStatus:
@@ -167,13 +169,7 @@ def claim() -> Move:
 
 def succeed(output: str | None) -> Move:
     """The code returned a result; when an abort was asked meanwhile, the reason says that it came too late."""
-    return Move(
-        "succeed",
-        HELD,
-        Landing(Status.SUCCEEDED, None, Outcome.SUCCEEDED),
-        Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED),
-        output=output,
-    )
+    return Move("succeed", HELD, _SUCCEEDED, _FINISHED_BEFORE_ABORT, output=output)
 
 
 def fail(error: RunError, reason: TaskRunStatusReason) -> Move:

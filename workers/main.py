@@ -11,6 +11,7 @@ from uuid import UUID
 from arq.connections import RedisSettings
 from arq.worker import func
 
+from app import garbage
 from app.doorbell import JOB_FUNCTION, deserialize, queue_key, serialize
 from app.registry import registry
 from app.settings import Settings, get_settings
@@ -34,6 +35,7 @@ async def serve(settings: Settings) -> None:
     registry.load(settings.task_modules)
     engine = Engine(settings)
     worker = TaskloomWorker(engine)
+    garbage.leave_alone_what_stays()
     _stop_on_signals(worker)
     try:
         await worker.async_run()

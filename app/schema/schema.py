@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import strawberry
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.name_converter import NameConverter
 from strawberry.tools import create_type
+from strawberry.utils.str_converters import to_camel_case
 
 from app.schema.mutations.abort_task import abort_task
 from app.schema.mutations.rerun_task import rerun_task
@@ -14,6 +18,17 @@ from app.schema.queries import Query
 from app.schema.refusals import HANDLERS
 from app.schema.scalars import SCALARS
 from app.schema.subscriptions import Subscription
+
+
+class Names(NameConverter):
+    """Strawberry's names; each is worked out once, not for every field of every request."""
+
+    def apply_naming_config(self, name: str) -> str:
+        """A Python name as GraphQL spells it."""
+        return _camel_case(name)
+
+
+_camel_case = lru_cache(maxsize=10_000)(to_camel_case)
 
 Mutation = create_type(
     "Mutation",
@@ -25,7 +40,7 @@ schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    config=StrawberryConfig(scalar_map=SCALARS),
+    config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
     exception_handlers=HANDLERS,
 )
 """The schema that the server serves and ``schema.graphql`` shows."""
