@@ -19,12 +19,14 @@ import asyncpg
 
 import app.migrations
 from app import TaskService
-from app.db import plain_url
+from app.db import Database, plain_url
+from app.definitions import publish
 from app.dev.account import server_account
 from app.dev.http_probe import free_port
 from app.dev.places import temporary_root
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
+from app.registry import registry
 from app.settings import Settings
 from tests.bench.http_client import request
 
@@ -120,6 +122,7 @@ async def made() -> AsyncGenerator[Bed]:
         await valkey.start()
         await app.migrations.upgrade(postgres.url)
         settings = Settings(database_url=postgres.url, redis_url=valkey.url, log_level="WARNING")
+        await _publish_definitions(settings)
         look = await asyncpg.connect(plain_url(postgres.url))
         async with TaskService.connect(settings=settings) as tasks:
             yield Bed(home, settings, tasks, look)
@@ -128,6 +131,14 @@ async def made() -> AsyncGenerator[Bed]:
         await valkey.stop()
         await postgres.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+async def _publish_definitions(settings: Settings) -> None:
+    """What is triggered must be known, also where no worker has been started yet."""
+    registry.load(("tests.bench.definitions",))
+    db = Database(settings.database_url)
+    await publish(db, registry)
+    await db.close()
 
 
 def _folder() -> Path:

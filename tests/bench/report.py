@@ -55,7 +55,8 @@ def conditions(versions: Sequence[str]) -> list[str]:
     m = measures
     return [
         f"Machine: {os.cpu_count()} cores ({_processor()}), {_memory_gb():.0f} GB, {platform.system()}; "
-        f"load when the benchmark began {os.getloadavg()[0]:.1f}. Clients, server, workers and databases share it.",
+        f"load by other work when the benchmark began {os.getloadavg()[0]:.1f}. "
+        "Clients, server, workers and databases share it.",
         f"Python {platform.python_version()}, {', '.join(versions)}, reached through Unix sockets.",
         "PostgreSQL with fsync, full_page_writes and synchronous_commit on and 128 MB of shared buffers; "
         "Valkey with its append-only file, synced every second. Each measurement begins with empty tables.",
