@@ -65,9 +65,12 @@ class WriteSession(AsyncSession):
 
 def is_disconnect(error: BaseException) -> bool:
     """Whether an error means that the database could not be reached, so that the outcome of the call is unknown."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if isinstance(error, DISCONNECTED):
         return True
-    return isinstance(error, DISCONNECTED)
+    if not isinstance(error, DBAPIError):
+        return False
+    # SQLAlchemy wraps what the driver raised twice; some ways to lose a connection only show in the innermost one.
+    return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), DISCONNECTED)
 
 
 def json_text(value: Any) -> str:
