@@ -6,14 +6,16 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import jsonschema_rs
 import orjson
 from pydantic import BaseModel
 
 from app.errors import InputIssue, InvalidArgument
 from app.registry import MAX_ISSUES
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 PATH = ("input", "input")
 REGEX_BACKTRACK_LIMIT = 100_000
@@ -60,6 +62,9 @@ def digest(text: bytes) -> str:
 
 def compile_schema(schema: dict[str, Any]) -> Validator:
     """A validator for a schema. It fetches nothing, and no regular expression in it can take exponential time."""
+    # Loaded by those who need it, because it takes 8 MB: a worker has the code of what it triggers.
+    import jsonschema_rs
+
     options: dict[str, Any] = {"mask": "the value", "offline": True, "validate_formats": True}
     try:
         return jsonschema_rs.validator_for(schema, pattern_options=jsonschema_rs.RegexOptions(), **options)
