@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     reap_seconds: float = Field(default=5.0, gt=0)
     dispatch_seconds: float = Field(default=1.0, gt=0)
-    poll_seconds: float = Field(default=1.0, gt=0)
+    poll_seconds: float = Field(default=0.2, gt=0)
     abort_grace_seconds: float = Field(default=30.0, ge=0)
     drain_seconds: float = Field(default=20.0, ge=0)
     hook_seconds: float = Field(default=30.0, gt=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from typing import Any, cast
 
 from arq.connections import ArqRedis
@@ -22,7 +23,11 @@ from workers.engine import Engine
 
 logger = logging.getLogger("taskloom.worker")
 
+# arq tells of its health at every beat; whoever wants to know asks `taskloom doctor`, or `arq --check`.
+logging.getLogger("arq.worker").setLevel(logging.WARNING)
+
 CLAIM_LIMIT = 500
+CLAIM_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
 
 
@@ -48,6 +53,7 @@ class TaskloomWorker(Worker):
         self._draining = asyncio.Event()
         self._room = asyncio.Event()
         self._redis_away = False
+        self._is_claiming = False
 
     def drain(self) -> None:
         """Take no more runs; ``main`` returns once those under way have ended or been given back."""
@@ -56,19 +62,35 @@ class TaskloomWorker(Worker):
 
     async def main(self) -> None:
         """Start the engine, execute runs until asked to drain, then drain."""
-        await self.engine.start()
+        if not await self._before_draining(self.engine.start()):
+            return
         logger.info(
             "Worker %s is ready: %d definitions, queues %s, %d runs at once.", self.engine.claimant.name,
             len(self.engine.claimant.definition_ids), ", ".join(self.engine.claimant.queues), self.max_jobs,
         )  # fmt: skip
-        taking = asyncio.create_task(self._take_runs())
-        await asyncio.wait([taking, asyncio.create_task(self._draining.wait())], return_when=asyncio.FIRST_COMPLETED)
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        await self._before_draining(self._take_runs())
         logger.info(
             "Worker %s drains: %d runs are under way.", self.engine.claimant.name, len(self.engine.runner.running)
         )
         await self.engine.drain()
+
+    async def _before_draining(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do something until it is done or the worker is asked to drain; returns whether it was done.
+
+        A claim that is cut off by this may leave runs claimed that nobody executes. They are given back with the lease.
+        """
+        working, draining = asyncio.create_task(work), asyncio.create_task(self._draining.wait())
+        await asyncio.wait([working, draining], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if working.done():
+            await working
+            return True
+        if self._is_claiming:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(working), CLAIM_SECONDS)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return False
 
     async def close(self) -> None:
         """Give up the lease and close all connections."""
@@ -82,14 +104,19 @@ class TaskloomWorker(Worker):
     async def _take_runs(self) -> None:
         while not self._draining.is_set():
             try:
-                free = await self._until_room()
-                for row in await self._claim(min(free, CLAIM_LIMIT)):
-                    self._start(row)
+                await self._take_some(await self._until_room())
             except Exception as error:
                 if not is_disconnect(error):
                     logger.exception("Runs could not be claimed.")
                 await asyncio.sleep(0.2)
                 await self.engine.lifecycle.until_database_answers()
+
+    async def _take_some(self, free: int) -> None:
+        try:
+            for row in await self._claim(min(free, CLAIM_LIMIT)):
+                self._start(row)
+        finally:
+            self._is_claiming = False
 
     async def _until_room(self) -> int:
         """The number of free slots, as soon as there is one."""
@@ -114,15 +141,18 @@ class TaskloomWorker(Worker):
         if self._redis_away:
             logger.info("Redis is back.")
             self._redis_away = False
+        self._is_claiming = True
         return await self.engine.lifecycle.claim_rung(job_ids) if job_ids else []
 
     async def _claim_without_redis(self, limit: int, error: Exception) -> list[Row]:
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
+        self._is_claiming = True
         rows = await self.engine.lifecycle.claim_next(limit)
+        self._is_claiming = bool(rows)
         if not rows:
-            await asyncio.sleep(self.engine.settings.poll_seconds / 5)
+            await asyncio.sleep(self.engine.settings.poll_seconds)
         return rows
 
     async def _rung(self, limit: int) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.dev.account import server_account
 from app.dev.errors import DevError
 from app.dev.options import CHECKOUT
-from app.dev.places import _system_state, socket_directory  # pyright: ignore[reportPrivateUsage]
+from app.dev.places import socket_directory, system_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class NearbyServers:
 def running_servers(checkout: Path = CHECKOUT) -> NearbyServers | None:
     """The servers of this checkout's ``make run``, or None when it does not run or is somebody else's."""
     local = checkout.resolve() / ".taskloom"
-    for state in (local, _system_state(local.parent)):
+    for state in (local, system_state(local.parent)):
         if _is_running(state):
             return _servers(state)
     return None

@@ -37,11 +37,11 @@ def state_directory(checkout: Path) -> Path:
     account = server_account(local)
     if account is None:
         return make_private(local, None)
-    place = local if may_enter(local.parent, account) else _system_state(local.parent)
+    place = local if may_enter(local.parent, account) else system_state(local.parent)
     return make_public(place)
 
 
-def _system_state(checkout: Path) -> Path:
+def system_state(checkout: Path) -> Path:
     root = Path("/var/db" if sys.platform == "darwin" else "/var/lib")
     return root / "taskloom" / f"{checkout.name}-{_short_hash(checkout)}"
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-UNKNOWN = "0.0.0+source"
-"""The version of a source tree that was never installed."""
+_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def installed_version() -> str:
-    """The version of the installed distribution."""
+    """The version of the installed distribution, or of the checkout that this is run from."""
     try:
         return version("taskloom")
     except PackageNotFoundError:
-        return UNKNOWN
+        return tomllib.loads(_PROJECT.read_text())["project"]["version"]
 
 
 VERSION = installed_version()

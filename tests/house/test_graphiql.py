@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from app.dashboard.build import build
 from app.dashboard.places import PLACES, Places
 from app.dashboard.playground import page, routes
+from app.registry import registry
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -60,6 +61,14 @@ def test_the_sources_load_nothing_from_elsewhere() -> None:
 def test_every_tab_holds_an_operation_of_the_schema(tab: Path) -> None:
     schema = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text())
     assert validate(schema, parse(tab.read_text())) == []
+
+
+def test_the_trigger_tab_has_an_input_that_its_definition_takes() -> None:
+    asked = json.loads((PLACES.root / "tabs/trigger.json").read_text())["input"]
+    registry.load(["workers.tasks"])
+    definition = registry.get(asked["definitionId"])
+    assert definition is not None
+    assert definition.parse_input(json.dumps(asked["input"]))
 
 
 def test_a_page_that_is_not_built_says_how_to_build_it_and_reloads(places: Places) -> None:

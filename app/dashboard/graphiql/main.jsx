@@ -8,6 +8,7 @@ import follow from './tabs/follow.graphql';
 import runs from './tabs/runs.graphql';
 import start from './tabs/start.graphql';
 import trigger from './tabs/trigger.graphql';
+import example from './tabs/trigger.json';
 
 globalThis.MonacoEnvironment = {
   getWorker(_id, label) {
@@ -19,7 +20,7 @@ globalThis.MonacoEnvironment = {
 const json = (value) => JSON.stringify(value, null, 2);
 const tabs = [
   { query: start },
-  { query: trigger, variables: json({ input: { definitionId: 'checksum-tree', input: { path: '.' } } }) },
+  { query: trigger, variables: json(example) },
   { query: follow, variables: json({ runId: '' }) },
   { query: runs },
   { query: abort, variables: json({ id: '' }) },
