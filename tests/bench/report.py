@@ -25,7 +25,7 @@ class Figure:
 
     name: str
     unit: str
-    goal: float
+    goal: float | None
     values: list[float]
     more_is_better: bool = True
 
@@ -34,17 +34,16 @@ class Figure:
         """The middle one of the repetitions."""
         return statistics.median(self.values)
 
-    @property
-    def is_met(self) -> bool:
-        """Whether the median reaches the goal."""
-        return self.median >= self.goal if self.more_is_better else self.median <= self.goal
-
     def row(self) -> tuple[str, str, str, str, str]:
         """Its cells."""
         spread = f"{_number(min(self.values))} to {_number(max(self.values))}"
-        goal = f"{'at least' if self.more_is_better else 'at most'} {_number(self.goal)}"
-        median = f"{_number(self.median)} {self.unit}".strip()
-        return (self.name, median, spread, goal, "yes" if self.is_met else "no")
+        return (self.name, f"{_number(self.median)} {self.unit}", spread, *self._verdict())
+
+    def _verdict(self) -> tuple[str, str]:
+        if self.goal is None:
+            return ("", "")
+        is_met = self.median >= self.goal if self.more_is_better else self.median <= self.goal
+        return (f"{'at least' if self.more_is_better else 'at most'} {_number(self.goal)}", "yes" if is_met else "no")
 
 
 HEADINGS = ("What", "Median", "Repetitions", "Goal", "Met")
