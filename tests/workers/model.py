@@ -1,0 +1,148 @@
+"""What a run should look like after each step, worked out from ``app.states`` alone, without a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from app import states
+from app.states import FINAL, HELD, Landing, Move, Reason, Status
+
+MAX_INTERRUPTIONS = 2
+MAX_ATTEMPTS = 2
+
+
+@dataclass
+class ModelRun:
+    """One run as it should be stored."""
+
+    id: UUID
+    status: Status
+    parent: UUID | None = None
+    reason: Reason | None = None
+    iteration: int = 1
+    attempt: int = 1
+    interruptions: int = 0
+    claim_no: int = 0
+    write_no: int = 0
+    owner: UUID | None = None
+    state: Any = None
+    error: str | None = None
+    started: bool = False
+    wait_for: tuple[UUID, ...] = ()
+    lines: list[tuple[int, int, int, str]] = field(default_factory=list)
+    closed: list[tuple[int, int, int, str, str | None]] = field(default_factory=list)
+    touched: bool = True
+    """Whether the last step may have changed the row at all."""
+
+    def land(self, move: Move) -> Landing:
+        """Where a move leads from here; raises ``IllegalMove``."""
+        return move.land(self.status, interruptions=self.interruptions, max_interruptions=MAX_INTERRUPTIONS)
+
+    def stand(self, move: Move) -> None:
+        """A move that changes the status and nothing that counts."""
+        landing = self.land(move)
+        self.touched, self.status, self.reason = True, landing.status, landing.reason
+        if landing.status in FINAL:
+            self.wait_for, self.error = (), None
+
+    def become_due(self) -> None:
+        """Queued again; the reason goes on to tell why the run slept."""
+        reason = self.reason
+        self.stand(states.become_due())
+        self.reason, self.wait_for = reason, ()
+
+    def be_claimed(self, owner: UUID) -> None:
+        """A worker takes the lease."""
+        self.stand(states.claim())
+        self.owner, self.claim_no, self.started = owner, self.claim_no + 1, True
+
+    def be_written(self, messages: list[str], state: Any) -> None:
+        """An accepted write of the holder."""
+        self.touched, self.write_no = True, self.write_no + 1
+        self.state = self.state if state is None else state
+        first = len(self.lines) + 1
+        self.lines += [(first + n, self.iteration, self.attempt, text) for n, text in enumerate(messages)]
+
+    def end_attempt(self, move: Move) -> None:
+        """The holder settles the run, or the reaper does."""
+        landing = self.land(move)
+        error = move.error.type if move.error else None
+        self.closed.append((self.claim_no, self.iteration, self.attempt, str(landing.outcome), error))
+        self.touched, self.owner, self.error = True, None, error
+        self.status, self.reason = landing.status, landing.reason
+        self.wait_for = move.wait_for if landing.status is Status.WAITING else ()
+        if move.next_iteration:
+            self.interruptions = 0
+        elif move.is_interruption:
+            self.interruptions += 1
+        if landing.status not in FINAL:
+            self.iteration += move.next_iteration
+            self.attempt = 1 if move.next_iteration else self.attempt + move.next_attempt
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def is_held(self) -> bool:
+        return self.status in HELD
+
+
+class Model:
+    """All the runs."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, ModelRun] = {}
+
+    def family(self, run_id: UUID) -> list[ModelRun]:
+        """A run and all below it that are not final."""
+        children = [child for run in self.runs.values() if run.parent == run_id for child in self.family(run.id)]
+        return [run for run in (self.runs[run_id],) if not run.is_final] + children
+
+    def dispatch(self, due: UUID | None = None) -> None:
+        """Sleepers whose children are all final are queued, and the one whose time has come."""
+        for run in self.runs.values():
+            is_ready = self._all_final(run.wait_for) if run.wait_for else run.id == due
+            if is_ready and run.status in states.ASLEEP:
+                run.become_due()
+
+    def tell_parent(self, run: ModelRun) -> None:
+        """A run whose worker or reaper ended it wakes a parent that waited for the last of its children."""
+        parent = self.runs[run.parent] if run.is_final and run.parent else None
+        if parent and parent.wait_for and parent.status is Status.WAITING and self._all_final(parent.wait_for):
+            parent.become_due()
+
+    def _all_final(self, run_ids: tuple[UUID, ...]) -> bool:
+        return all(run_id not in self.runs or self.runs[run_id].is_final for run_id in run_ids)
+
+
+def grouped(rows: list[Any]) -> dict[UUID, list[Any]]:
+    """Rows that begin with a run's id, without it, by run."""
+    found: dict[UUID, list[Any]] = {}
+    for run_id, *values in rows:
+        found.setdefault(run_id, []).append(tuple(values))
+    return found
+
+
+def stored(row: dict[str, Any]) -> dict[str, Any]:
+    """What is compared of a run's row."""
+    names = ("status", "status_reason", "iteration", "attempt", "interruptions", "claim_no", "write_no", "lease_owner",
+             "state", "log_count", "log_info")  # fmt: skip
+    error = row["error"]
+    return {
+        **{name: row[name] for name in names},
+        "error": error["type"] if error else None,
+        "wait_for": tuple(row["wait_for"] or ()),
+    }
+
+
+def expected(run: ModelRun) -> dict[str, Any]:
+    """The same of the model."""
+    return {
+        "status": run.status, "status_reason": run.reason, "iteration": run.iteration, "attempt": run.attempt,
+        "interruptions": run.interruptions, "claim_no": run.claim_no, "write_no": run.write_no,
+        "lease_owner": run.owner, "state": run.state, "log_count": len(run.lines), "log_info": len(run.lines),
+        "error": run.error, "wait_for": run.wait_for,
+    }  # fmt: skip
