@@ -21,9 +21,9 @@ class Lossy:
         self.lost = 0
         self.url = ""
 
-    def lose_reply_to(self, mark: str) -> None:
-        """Lose the reply to the next message that holds this text."""
-        self._marks.add(mark.encode())
+    def lose_reply_to(self, mark: str | bytes) -> None:
+        """Lose the reply to the next message that holds this text, or these bytes."""
+        self._marks.add(mark.encode() if isinstance(mark, str) else mark)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""

@@ -1,0 +1,73 @@
+"""A server that dies after it has stored a run, while it rings for it: the run is executed all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from app import TaskService
+from app.settings import Settings
+from app.states import TaskRunStatus
+from tests.faults.processes import QUICK, ROOT, worker_process
+from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled
+
+SOON = timedelta(seconds=20)
+
+
+class DeafRedis:
+    """Takes connections and commands, and never answers: whoever rings here waits."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.called = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        while await reader.read(65536):
+            self.called.set()
+        writer.close()
+
+
+@asynccontextmanager
+async def deaf_redis() -> AsyncIterator[DeafRedis]:
+    deaf = DeafRedis()
+    server = await asyncio.start_server(deaf.handle, "127.0.0.1", 0)
+    deaf.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    yield deaf
+    server.close()
+
+
+async def test_a_run_whose_server_was_killed_between_commit_and_ring_is_executed(
+    settings: Settings, tasks: TaskService
+) -> None:
+    run_id = await triggered_by_a_server_killed_while_it_rings(settings)
+    async with Redis.from_url(settings.redis_url) as redis:
+        assert await redis.dbsize() == 0
+    assert (await tasks.get(run_id)).status == TaskRunStatus.QUEUED
+    async with worker_process(settings):
+        await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run_id, timeout=SOON), 3)
+
+
+async def triggered_by_a_server_killed_while_it_rings(settings: Settings) -> UUID:
+    async with deaf_redis() as deaf:
+        environment = {**os.environ, **QUICK, "DATABASE_URL": settings.database_url, "REDIS_URL": deaf.url}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.faults.trigger_and_stay",
+            env=environment | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(20):
+                run_id = UUID((await process.stdout.readline()).decode().strip())
+                await deaf.called.wait()
+        finally:
+            process.kill()
+            await process.wait()
+    return run_id
