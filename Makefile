@@ -13,7 +13,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help environment run test lint format types schema schema-check check bench lock clean
+.PHONY: help environment run test lint format types schema schema-check check bench chaos lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ check: lint types schema-check test ## everything that CI checks
 
 bench: $(READY) ## measure speed, latencies and memory (a few minutes)
 	@$(BIN)/python -m tests.bench
+
+chaos: $(READY) ## load and random faults, then a check of all that the database saw (SEED=1, SECONDS=60)
+	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60)
 
 lock: $(UV) ## pin every dependency of pyproject.toml in requirements.lock
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
