@@ -86,7 +86,7 @@ SAVE = f"""
         log_debug = r.log_debug + g.debug, log_info = r.log_info + g.info,
         log_warning = r.log_warning + g.warning, log_error = r.log_error + g.error
     FROM held g WHERE r.id = g.id
-    RETURNING r.id, r.status, r.abort_forced"""
+    RETURNING r.id, r.claim_no, r.status, r.abort_forced"""
 
 _LANDING = """
     CASE WHEN g.was = 'ABORTING' AND g.aborting_status IS NOT NULL THEN {aborting}

@@ -19,6 +19,7 @@ from app.models import statuses
 from app.states import FINAL, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
+Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
 
@@ -47,6 +48,11 @@ class Write:
     move: Move | None = None
     logs: Sequence[LogRow] = ()
     levels: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
+
+    @property
+    def claim(self) -> Claim:
+        """Which claim it is made under. A worker may write under two claims of one run at once, the older in vain."""
+        return self.run_id, self.claim_no
 
 
 class Leases:
@@ -83,7 +89,7 @@ class Leases:
     # Writing while the lease is held.
 
     async def save(self, owner: UUID, writes: Sequence[Write]) -> list[Row]:
-        """Save state, progress and log counts of runs; returns ``id, status, abort_forced`` of those accepted."""
+        """Save state, progress and log counts of runs; returns claim and standing of those accepted."""
         return await self._pipe.fetch(sql.SAVE, owner, *_save_columns(writes)) if writes else []
 
     async def settle(self, owner: UUID, writes: Sequence[Write], max_interruptions: int) -> list[Row]:

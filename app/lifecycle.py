@@ -21,7 +21,7 @@ from app.batching import Batcher
 from app.db import Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
-from app.leases import Claimant, Leases, Write, is_final
+from app.leases import Claim, Claimant, Leases, Write, is_final
 from app.settings import Settings
 from app.states import Reason, RunError, TaskRunStatus
 
@@ -105,7 +105,7 @@ class Lifecycle:
 
         The answer of a write that PostgreSQL refuses for what is in it is that exception; the others are not hurt.
         """
-        answers: dict[UUID, Recorded | Exception] = {}
+        answers: dict[Claim, Recorded | Exception] = {}
         pending = writes
         while pending:
             try:
@@ -117,39 +117,37 @@ class Lifecycle:
                 elif isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
                     await asyncio.sleep(0)
                 elif len(pending) == 1:
-                    answers[pending[0].run_id] = error
+                    answers[pending[0].claim] = error
                     break
                 else:
                     for write in pending:
-                        answers[write.run_id] = (await self.record([write]))[0]
+                        answers[write.claim] = (await self.record([write]))[0]
                     break
-        return [answers[write.run_id] for write in writes]
+        return [answers[write.claim] for write in writes]
 
-    async def _record_once(self, writes: list[Write]) -> dict[UUID, Recorded | Exception]:
+    async def _record_once(self, writes: list[Write]) -> dict[Claim, Recorded | Exception]:
         owner = self._claimant.owner
         async with self._db.pipe() as pipe:
             leases = Leases(pipe)
             saved = await leases.save(owner, [write for write in writes if write.move is None])
             moves = [write for write in writes if write.move]
             settled = await leases.settle(owner, moves, self._settings.max_interruptions)
-            accepted = {row["id"] for row in (*saved, *settled)}
-            await leases.append_logs([line for write in writes if write.run_id in accepted for line in write.logs])
+            accepted = {_claim_of(row) for row in (*saved, *settled)}
+            await leases.append_logs([line for write in writes if write.claim in accepted for line in write.logs])
         self._tell((*saved, *settled))
         await self._after_settling(settled)
         return self._answers(writes, (*saved, *settled))
 
     @staticmethod
-    def _answers(writes: list[Write], rows: Sequence[Row]) -> dict[UUID, Recorded | Exception]:
-        standing = {row["id"]: row for row in rows}
-        answers: dict[UUID, Recorded | Exception] = {}
+    def _answers(writes: list[Write], rows: Sequence[Row]) -> dict[Claim, Recorded | Exception]:
+        standing = {_claim_of(row): row for row in rows}
+        answers: dict[Claim, Recorded | Exception] = {}
         for write in writes:
-            row = standing.get(write.run_id)
-            answers[write.run_id] = (
-                Recorded(True, TaskRunStatus(row["status"]), row["abort_forced"]) if row else REFUSED
-            )
+            row = standing.get(write.claim)
+            answers[write.claim] = Recorded(True, TaskRunStatus(row["status"]), row["abort_forced"]) if row else REFUSED
         return answers
 
-    async def _recognise(self, writes: list[Write], answers: dict[UUID, Recorded | Exception]) -> list[Write]:
+    async def _recognise(self, writes: list[Write], answers: dict[Claim, Recorded | Exception]) -> list[Write]:
         """After a lost connection: note the writes that were committed or overtaken, return those still to be made.
 
         ``write_no`` moves only with this worker's writes, so that one more than expected means "it was this one".
@@ -161,14 +159,14 @@ class Lifecycle:
         for write in writes:
             row = standing.get(write.run_id)
             if row is None or row["claim_no"] != write.claim_no:
-                answers[write.run_id] = REFUSED
+                answers[write.claim] = REFUSED
             elif row["write_no"] == write.write_no + 1:
                 committed.append(row)
                 answers |= self._answers([write], [row])
             elif row["lease_owner"] == self._claimant.owner:
                 missing.append(write)
             else:
-                answers[write.run_id] = REFUSED
+                answers[write.claim] = REFUSED
         await self._after_settling([row for row in committed if row["lease_owner"] is None])
         return missing
 
@@ -331,6 +329,10 @@ def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
         return UUID(run_id), int(claim_no)
     except ValueError:
         return None
+
+
+def _claim_of(row: Row) -> Claim:
+    return row["id"], row["claim_no"]
 
 
 def _ring_of(row: Row) -> Ring:
