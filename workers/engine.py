@@ -9,6 +9,7 @@ import os
 import socket
 
 from app import definitions
+from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.leases import Claimant
 from app.registry import Registry, registry
@@ -25,6 +26,7 @@ logger = logging.getLogger("taskloom.worker")
 
 ABORT_POLL_SECONDS = 1.0
 """How late an abort is noticed at the most when its message was lost."""
+PUBLISH_AGAIN_SECONDS = 0.2
 
 
 class Engine:
@@ -52,11 +54,20 @@ class Engine:
 
     async def start(self) -> None:
         """Wait for the database, publish the definitions, take the lease, and begin to listen for aborts."""
-        await self.lifecycle.until_database_answers()
-        await definitions.publish(self._connections.db, self._registry)
+        await self._publish_definitions()
         capture.install()
         await self.keeper.begin()
         self._listening = asyncio.create_task(self._listen_for_aborts())
+
+    async def _publish_definitions(self) -> None:
+        """Publish the definitions; again while the connection is lost over it."""
+        while True:
+            await self.lifecycle.until_database_answers()
+            try:
+                return await definitions.publish(self._connections.db, self._registry)
+            except ServiceUnavailable as error:
+                logger.warning("The definitions cannot be published (%s); trying again.", error)
+                await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
 
     async def drain(self) -> None:
         """Let runs reach a checkpoint for the drain time of the settings, then give the rest back."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from app.db import is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.settings import Settings
@@ -96,12 +97,21 @@ class LeaseKeeper:
     async def _first_beat(self, lifecycle: Lifecycle, held: asyncio.Future[None]) -> None:
         assert self._main_loop is not None
         try:
-            await lifecycle.until_database_answers()
-            await self._beat(lifecycle)
+            await self._beat_at_last(lifecycle)
         except Exception as error:
             self._main_loop.call_soon_threadsafe(held.set_exception, error)
             raise
         self._main_loop.call_soon_threadsafe(held.set_result, None)
+
+    async def _beat_at_last(self, lifecycle: Lifecycle) -> None:
+        """Take the lease, however often the connection is lost over it."""
+        while True:
+            await lifecycle.until_database_answers()
+            try:
+                return await self._beat(lifecycle)
+            except Exception as error:
+                if not is_disconnect(error):
+                    raise
 
     async def _beat(self, lifecycle: Lifecycle) -> None:
         """Renew the lease, unless the event loop has been stuck for so long that others should take its runs."""
