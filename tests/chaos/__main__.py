@@ -24,7 +24,7 @@ from tests.chaos.load import Load, live_runs
 from tests.chaos.worker import NO_FENCING
 
 assert definitions
-SETTLING_SECONDS = 120.0
+SETTLING_SECONDS = 60.0
 SHOWN = 20
 
 
@@ -47,6 +47,7 @@ async def main(seed: int, seconds: float, *, fencing: bool, log: Path | None) ->
         if log is not None:
             shutil.copyfile(made.home / "workers.log", log)
     violations = check(runs, load.told, cluster.MAX_INTERRUPTIONS)
+    violations += [Violation("I11", None, f"a worker ended by itself with {code}") for code in faults.deserters]
     _say("faults", faults.done)
     _say("exit codes under way", faults.exit_codes)
     _say("exit codes in the end", leaving)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.service.lossy import Lossy
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
 MAX_INTERRUPTIONS = 5
+STARTING_SECONDS = 2.5
 QUICK = {
     "TASKLOOM_TASKS": "tests.chaos.definitions",
     "TASKLOOM_LEASE_SECONDS": "1.5",
@@ -58,6 +60,7 @@ class Cluster:
         self.postgres = EmbeddedPostgres(home / "postgres", durable=False)
         self.valkey = EmbeddedValkey(home / "valkey", durable=False)
         self.workers: list[asyncio.subprocess.Process] = []
+        self._started: dict[int, float] = {}
         self.for_workers: Proxy
         self.for_clients: Proxy
         self._environment = environment
@@ -68,6 +71,12 @@ class Cluster:
         return Settings(
             database_url=self.for_clients.url, redis_url=self.valkey.url, tasks=("tests.chaos.definitions",)
         )
+
+    @property
+    def grown_up(self) -> list[asyncio.subprocess.Process]:
+        """The workers that have had the time to take runs."""
+        oldest = time.monotonic() - STARTING_SECONDS
+        return [worker for worker in self.workers if self._started[worker.pid] < oldest]
 
     async def start_worker(self) -> None:
         """One more worker."""
@@ -80,6 +89,7 @@ class Cluster:
                     preexec_fn=tied_to_parent(signal.SIGKILL),
                 )
             )  # fmt: skip
+        self._started[self.workers[-1].pid] = time.monotonic()
 
     async def replace(self, worker: asyncio.subprocess.Process, ask: signal.Signals, patience: float = 20.0) -> int:
         """End a worker by a signal, by SIGKILL after ``patience`` seconds, and start another; the exit code."""

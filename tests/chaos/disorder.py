@@ -29,6 +29,7 @@ class Disorder:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self.exit_codes: Counter[int] = Counter()
+        self.deserters: list[int] = []
         self._cluster = cluster
         self._random = random.Random(f"faults {seed}")
         self._under_way: set[asyncio.Task[None]] = set()
@@ -43,6 +44,7 @@ class Disorder:
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
+            await self._replace_the_dead()
             [fault] = self._random.choices(list(self._faults), list(self._faults.values()))
             await fault()
             self.done[getattr(fault, "__name__", "fault")] += 1
@@ -50,11 +52,13 @@ class Disorder:
     async def repair(self) -> None:
         """Wait until faults under way are over, and start what is missing."""
         await asyncio.gather(*self._under_way)
+        await self._replace_the_dead()
+
+    async def _replace_the_dead(self) -> None:
+        """Workers that ended without having been asked to: each breaks a promise."""
         for worker in [worker for worker in self._cluster.workers if worker.returncode is not None]:
-            self.exit_codes[worker.returncode or 0] += 1
-            self._cluster.workers.remove(worker)
-        while len(self._cluster.workers) < WORKERS:
-            await self._cluster.start_worker()
+            self.deserters.append(worker.returncode or 0)
+            await self._cluster.replace(worker, signal.SIGKILL)
 
     # Workers.
 
@@ -90,7 +94,7 @@ class Disorder:
         self._meanwhile(thawed())
 
     def _worker(self) -> asyncio.subprocess.Process:
-        return self._random.choice(self._cluster.workers)
+        return self._random.choice(self._cluster.grown_up or self._cluster.workers)
 
     # PostgreSQL.
 
