@@ -24,7 +24,7 @@ from tests.chaos.load import Load, live_runs
 from tests.chaos.worker import NO_FENCING
 
 assert definitions
-SETTLING_SECONDS = 60.0
+SETTLING_SECONDS = 90.0
 SHOWN = 20
 
 

@@ -42,14 +42,25 @@ QUICK = {
 
 
 class Proxy(Lossy):
-    """Hangs up when the server behind it is away, as the server itself would."""
+    """Hangs up when the server behind it is away, or the client before it is gone."""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""
         try:
             await super().handle(reader, writer)
-        except OSError:
+        except (OSError, RuntimeError):
+            # RuntimeError is what uvloop says of a connection that is closed.
             writer.close()
+
+    async def _forward_requests(
+        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        """Let the server know also of a client that was killed: else its transaction would keep its locks."""
+        try:
+            with contextlib.suppress(RuntimeError):
+                await super()._forward_requests(reader, server, doomed)
+        finally:
+            server.close()
 
 
 class Cluster:
