@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 import pytest
-from hypothesis import HealthCheck, example, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
@@ -363,8 +363,12 @@ async def bench(settings: Settings) -> AsyncIterator[Callable[[], Bench]]:
         await db.close()
 
 
+SHORT = [Phase.explicit, Phase.generate]
+"""Without shrinking, which takes minutes on a database; a program says at which step it went wrong."""
+
+
 @bounded(
-    max_examples=30, deadline=None, derandomize=True, database=None,
+    max_examples=30, deadline=None, derandomize=True, database=None, phases=SHORT,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(program=PROGRAMS)
