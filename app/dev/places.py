@@ -42,6 +42,7 @@ def state_directory(checkout: Path) -> Path:
 
 
 def system_state(checkout: Path) -> Path:
+    """Where the state of a checkout goes that the servers' account cannot enter: below the system's state folder."""
     root = Path("/var/db" if sys.platform == "darwin" else "/var/lib")
     return root / "taskloom" / f"{checkout.name}-{_short_hash(checkout)}"
 
