@@ -38,6 +38,9 @@ class Pipe(Protocol):
 
 
 QUERY_CANCELED = "57014"
+IDLE_SECONDS = 15.0
+"""How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
+because the reaper passes over locked rows."""
 # A plan kept from when a table was nearly empty takes quadratic time once it has grown; planning costs less than 1 ms.
 _BATCHES = {"plan_cache_mode": "force_custom_plan"}
 DISCONNECTED = (
@@ -48,6 +51,7 @@ DISCONNECTED = (
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.TooManyConnectionsError,
     asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     InterfaceError,
     OperationalError,
     PoolTimeout,
@@ -82,13 +86,16 @@ class Database:
     """The connections of one process to PostgreSQL.
 
     ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools, ``query_seconds`` each statement of
-    a session.
+    a session, ``idle_seconds`` the time that any transaction stands still.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self._dsn = plain_url(url)
         self._pool_size = pool_size
         self._pool: Any = None
+        self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._engine: AsyncEngine = create_async_engine(
             with_driver(url),
             pool_size=pool_size,
@@ -97,7 +104,7 @@ class Database:
             pool_pre_ping=True,
             json_serializer=json_text,
             json_deserializer=orjson.loads,
-            connect_args={"server_settings": _session_settings(query_seconds)},
+            connect_args={"server_settings": {**_session_settings(query_seconds), **self._idle_limit}},
         )
 
     @asynccontextmanager
@@ -138,7 +145,7 @@ class Database:
                 min_size=0,
                 max_size=self._pool_size,
                 command_timeout=60,
-                server_settings=_BATCHES,
+                server_settings={**_BATCHES, **self._idle_limit},
                 reset=_leave_as_it_is,
             )
         await self._pool
