@@ -9,7 +9,7 @@ from datetime import timedelta
 from app import TaskRunStatus, TaskService
 from app.cli.documents import time_text
 from app.settings import Settings
-from tests.cli.command import Command
+from tests.cli.command import PATIENCE_SECONDS, Command
 from tests.workbench import until, until_status
 from workers.worker import TaskloomWorker
 
@@ -78,7 +78,8 @@ async def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(
         id = (await process.stdout.readline()).decode().split()[1]
         assert b"waiting" in await process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert await process.wait() == 130
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await process.wait() == 130
         words = (await process.stderr.read()).decode()
     assert words.startswith("The run goes on: ")
     assert "Traceback" not in words
