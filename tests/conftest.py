@@ -31,7 +31,6 @@ from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.settings import Settings
 
-
 # A shell that starts the suite in the background has SIGINT ignored, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
