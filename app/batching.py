@@ -40,9 +40,6 @@ class Batcher(Generic[Item, Result]):
             self._loop_task = asyncio.get_running_loop().create_task(self._run(), context=Context())
         return future
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     async def _run(self) -> None:
         """Flush until nothing waits any more."""
         try:
