@@ -30,12 +30,17 @@ JOB_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # is at most now, hence the shift to negative scores; 2,000 steps of 2**42 stay below 2**53, exact in a double.
 PRIORITY_STEP = 2**42
 AWAY = (RedisError, OSError)
-# One command, because three for each run cost the client more than everything else. The job comes before its id, so
-# that no worker finds an id without its job.
-_PUT_IN = """
-    for _, job in ipairs(cjson.decode(ARGV[3])) do
-        redis.call('SET', ARGV[1] .. job[1], job[3], 'PX', ARGV[2])
-        redis.call('ZADD', KEYS[1], string.format('%.0f', job[2]), job[1])
+# One command, because three for each run cost the client more than everything else. The job, as arq writes it
+# (``arq/jobs.py``: try, function, arguments, keyword arguments, time of enqueueing), comes before its id, so that no
+# worker finds an id without its job.
+_PUT_IN = f"""
+    local prefix, lifetime, now = ARGV[1], ARGV[2], ARGV[3]
+    for _, ring in ipairs(cjson.decode(ARGV[4])) do
+        local run_id, claim_no = ring[1], string.format('%d', ring[2])
+        local job_id = run_id .. ':' .. claim_no
+        redis.call('SET', prefix .. job_id, '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' .. claim_no ..
+            '],"k":{{}},"et":' .. now .. '}}', 'PX', lifetime)
+        redis.call('ZADD', KEYS[1], string.format('%.0f', ring[3]), job_id)
     end"""
 
 
@@ -118,8 +123,8 @@ class Doorbell:
     async def _ring(self, rings: Sequence[Ring]) -> None:
         now_ms = int(time.time() * 1000)
         for key, members in _by_queue(rings).items():
-            jobs = serialize([(ring.job_id, score(ring.priority, ring.due_at), _job(ring, now_ms)) for ring in members])
-            await self._put_in(keys=[key], args=[job_key_prefix, JOB_LIFETIME_MS, jobs])
+            told = [(str(ring.run_id), ring.claim_no, score(ring.priority, ring.due_at)) for ring in members]
+            await self._put_in(keys=[key], args=[job_key_prefix, JOB_LIFETIME_MS, now_ms, serialize(told)])
 
 
 def _by_queue(rings: Iterable[Ring]) -> dict[str, list[Ring]]:
@@ -127,9 +132,3 @@ def _by_queue(rings: Iterable[Ring]) -> dict[str, list[Ring]]:
     for ring in rings:
         grouped.setdefault(queue_key(ring.queue), []).append(ring)
     return grouped
-
-
-def _job(ring: Ring, now_ms: int) -> str:
-    """The job as arq writes it (``arq/jobs.py``): try, function, arguments, keyword arguments, time of enqueueing."""
-    arguments = (str(ring.run_id), ring.claim_no)
-    return serialize({"t": None, "f": JOB_FUNCTION, "a": arguments, "k": {}, "et": now_ms}).decode()

@@ -21,7 +21,8 @@ import orjson
 from app import clock, states
 from app.auth import Principal
 from app.batching import Batcher
-from app.db import Database
+from app.db import Database, json_text
+from app.doorbell import Ring
 from app.errors import (
     CodeNotLoaded,
     TaskDefinitionNotFound,
@@ -39,26 +40,38 @@ from app.service.arguments import Checked
 from app.service.known import Known, KnownDefinitions
 from app.service.requests import TriggerRequest
 from app.settings import Settings
+from app.states import TaskRunStatus
 
 logger = logging.getLogger("taskloom.service")
 
+NO_TAGS = "{}"
 _stored_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*INSERTED)
 
 
 @dataclass(slots=True)
 class NewRun:
-    """A run that may be stored: the values of all its columns, its JSON columns as text, and its parsed input."""
+    """A run that may be stored: the values of ``INSERTED`` as they travel, its tags, and its input, parsed."""
 
     known: Known
     values: dict[str, Any]
-    input_text: bytes
+    tags: Sequence[str]
     parsed: Any
-    state_text: str | None = None
 
     @property
     def id(self) -> UUID:
         """The run's id."""
         return self.values["id"]
+
+    @property
+    def ring(self) -> Ring:
+        """What its queue is told when it is due."""
+        values = self.values
+        return Ring(values["id"], 0, values["queue"], values["priority"], values["start_at"])
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it may be claimed at once."""
+        return self.values["status"] is TaskRunStatus.QUEUED
 
     @property
     def key_order(self) -> tuple[str, str, str]:
@@ -67,18 +80,19 @@ class NewRun:
 
     def row(self) -> TaskRun:
         """The run as it is once stored."""
-        return detached(TaskRun, self.values)
+        values = self.values
+        known = {
+            "input": orjson.loads(values["input"]),
+            "state": None if values["state"] is None else orjson.loads(values["state"]),
+            "tags": list(self.tags),
+            "status_changed_at": values["created_at"],
+            "due_at": values["start_at"],
+        }
+        return detached(TaskRun, {**RUN_DEFAULTS, **values, **known})
 
     def stored(self) -> tuple[Any, ...]:
         """The values as the insert takes them."""
-        values = self.values
-        texts = {
-            "status": values["status"].value,
-            "input": self.input_text.decode(),
-            "state": self.state_text,
-            "tags": _array(values["tags"]) if values["tags"] else "{}",
-        }
-        return _stored_values({**values, **texts})
+        return _stored_values(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,30 +151,31 @@ class Preparing:
         inputs.check_size(text, self._settings.max_input_bytes)
         parsed = known.parse(text)
         values = {
-            **RUN_DEFAULTS,
             "id": new_id(),
             "definition_id": known.id,
             "name": request.name or known.title,
             "status": states.initial(checked.start_at, now),
-            "status_changed_at": now,
-            "input": orjson.loads(text),
+            "input": text.decode(),
+            "state": None,
             "queue": request.queue or known.queue,
             "priority": known.priority if request.priority is None else request.priority,
-            "tags": list(request.tags),
+            "tags": _array(request.tags) if request.tags else NO_TAGS,
             "timeout_seconds": checked.timeout_seconds or known.timeout_seconds,
+            "iteration": 1,
+            "attempt": 1,
             "max_iterations": known.max_iterations,
             "max_attempts": request.max_attempts or known.max_attempts,
             "created_at": now,
             "start_at": checked.start_at,
-            "due_at": checked.start_at,
             "expires_at": checked.expires_at,
             "created_by": by,
             "idempotency_key": request.idempotency_key,
             "input_digest": inputs.digest(text),
             "unique_key": request.unique_key,
             "parent_id": checked.parent_id,
+            "rerun_of": None,
         }
-        return _continued(NewRun(known, values, text, parsed), origin)
+        return _continued(NewRun(known, values, request.tags, parsed), origin)
 
     # The parent.
 
@@ -221,8 +236,7 @@ def _continued(run: NewRun, origin: Origin | None) -> NewRun:
         run.values["rerun_of"] = origin.rerun_of
         run.values["iteration"] = origin.iteration
         run.values["max_iterations"] += origin.iteration - 1
-        run.values["state"] = origin.state
-        run.state_text = None if origin.state is None else orjson.dumps(origin.state).decode()
+        run.values["state"] = None if origin.state is None else json_text(origin.state)
     return run
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -72,9 +73,14 @@ class TriggerRequest:
     unique_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Triggered:
     """The run that a trigger led to; ``deduplicated`` when an earlier trigger with the same key had made it."""
 
-    run: TaskRun
-    deduplicated: bool = False
+    def __init__(self, make_run: Callable[[], TaskRun], *, deduplicated: bool) -> None:
+        self._make_run = make_run
+        self.deduplicated = deduplicated
+
+    @cached_property
+    def run(self) -> TaskRun:
+        """The run, made when somebody looks at it: most of those who trigger thousands never do."""
+        return self._make_run()

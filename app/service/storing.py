@@ -35,14 +35,20 @@ UNKNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A run of ours that is stored (``created``), or the earlier one that holds the same idempotency key."""
+class Created:
+    """A run of ours that is stored."""
+
+    new: NewRun
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The earlier run that holds the same idempotency key."""
 
     run: TaskRun
-    created: bool
 
 
-Outcome = Stored | Exception
+Outcome = Created | Found | Exception
 
 
 class Storing:
@@ -58,9 +64,9 @@ class Storing:
         for _ in range(VANISHED_ROUNDS):
             inserted = await self._insert(pending, outcomes)
             if len(inserted) == len(new):
-                return [Stored(run.row(), created=True) for run in new]
+                return [Created(run) for run in new]
             ours = set(inserted)
-            outcomes |= {run.id: Stored(run.row(), created=True) for run in pending if run.id in ours}
+            outcomes |= {run.id: Created(run) for run in pending if run.id in ours}
             pending = [run for run in pending if run.id not in outcomes]
             if not pending:
                 break
@@ -133,11 +139,11 @@ class Storing:
 
 def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:
     if run.id in rows:
-        return Stored(rows[run.id], created=True)
+        return Created(run)
     if first is not None and first["input_digest"] != run.values["input_digest"]:
         return IdempotencyConflict(run.values["idempotency_key"], first["id"])
     if first is not None and first["id"] in rows:
-        return Stored(rows[first["id"]], created=False)
+        return Found(rows[first["id"]])
     if first is None and holder is not None:
         return UniqueConflict(run.values["unique_key"], holder["id"])
     return None

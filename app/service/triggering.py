@@ -9,18 +9,16 @@ from itertools import chain
 from app.auth import Principal
 from app.batching import Batcher
 from app.db import Database
-from app.doorbell import Doorbell, Ring
+from app.doorbell import Doorbell
 from app.errors import InvalidArgument, ServiceUnavailable, TaskError
 from app.events import Events
-from app.models import TaskRun
 from app.service.preparing import NewRun, Origin, Preparing
 from app.service.requests import Triggered, TriggerRequest
-from app.service.storing import Outcome, Stored, Storing
+from app.service.storing import Created, Found, Outcome, Storing
 from app.settings import Settings
-from app.states import TaskRunStatus
 
 BATCH = 500
-CHUNK = 2000
+CHUNK = 250
 TOLD_AT_ONCE = 10
 
 
@@ -37,7 +35,7 @@ class Triggering:
         self._preparing = preparing
         self._inserts: Batcher[NewRun, Triggered] = Batcher(self._store, BATCH)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down a trigger.
-        self._told: Batcher[list[TaskRun], None] = Batcher(self._tell, TOLD_AT_ONCE)
+        self._told: Batcher[list[NewRun], None] = Batcher(self._tell, TOLD_AT_ONCE)
         self._last_told: asyncio.Future[None] | None = None
 
     async def submit(
@@ -54,13 +52,22 @@ class Triggering:
     ) -> list[Triggered | TaskError]:
         """Trigger many runs in few inserts; the answer has a run or a refusal for each, in order."""
         self._check_number(len(requests))
-        prepared = await self._preparing.prepare(requests, principal, allow_private=allow_private)
-        good = [run for run in prepared if isinstance(run, NewRun)]
-        answers: list[Triggered | Exception] = []
-        for start in range(0, len(good), CHUNK):
-            answers += await self._store_or_refuse(good[start : start + CHUNK])
-        stored = iter(answers)
-        return [run if isinstance(run, TaskError) else _expected(next(stored)) for run in prepared]
+        answers: list[Triggered | TaskError] = []
+        storing: asyncio.Task[list[Triggered | TaskError]] | None = None
+        for start in range(0, len(requests), CHUNK):
+            chunk = requests[start : start + CHUNK]
+            try:
+                prepared = await self._preparing.prepare(chunk, principal, allow_private=allow_private)
+            except ServiceUnavailable as error:
+                if not start:
+                    raise
+                # Others are stored by now, and their callers have to hear of them.
+                prepared = [error] * len(chunk)
+            # PostgreSQL stores one chunk while the next is prepared.
+            answers += await storing if storing else []
+            storing = asyncio.create_task(self._store_prepared(prepared))
+            await asyncio.sleep(0)
+        return answers + (await storing if storing else [])
 
     async def finish_telling(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until everything stored so far has been rung and told."""
@@ -75,6 +82,11 @@ class Triggering:
                 path=("input", "tasks"),
             )
 
+    async def _store_prepared(self, prepared: Sequence[NewRun | TaskError]) -> list[Triggered | TaskError]:
+        good = [run for run in prepared if isinstance(run, NewRun)]
+        stored = iter(await self._store_or_refuse(good) if good else [])
+        return [run if isinstance(run, TaskError) else _expected(next(stored)) for run in prepared]
+
     async def _store_or_refuse(self, new: list[NewRun]) -> list[Triggered | Exception]:
         """A chunk's answers; when the database is away, that is the answer to each of its items."""
         try:
@@ -84,20 +96,24 @@ class Triggering:
 
     async def _store(self, new: list[NewRun]) -> list[Triggered | Exception]:
         outcomes = await self._storing.store(new)
-        created = [outcome.run for outcome in outcomes if isinstance(outcome, Stored) and outcome.created]
+        created = [outcome.new for outcome in outcomes if isinstance(outcome, Created)]
         if created:
             self._last_told = self._told.submit(created)
         return [_answer(outcome) for outcome in outcomes]
 
-    async def _tell(self, batches: list[list[TaskRun]]) -> list[None]:
-        rows = list(chain.from_iterable(batches))
-        await self._doorbell.ring([_ring(row) for row in rows if row.status is TaskRunStatus.QUEUED])
-        await self._events.publish([row.id for row in rows])
+    async def _tell(self, batches: list[list[NewRun]]) -> list[None]:
+        created = list(chain.from_iterable(batches))
+        await self._doorbell.ring([run.ring for run in created if run.is_due])
+        await self._events.publish([run.id for run in created])
         return [None] * len(batches)
 
 
 def _answer(outcome: Outcome) -> Triggered | Exception:
-    return Triggered(outcome.run, deduplicated=not outcome.created) if isinstance(outcome, Stored) else outcome
+    if isinstance(outcome, Created):
+        return Triggered(outcome.new.row, deduplicated=False)
+    if isinstance(outcome, Found):
+        return Triggered(lambda: outcome.run, deduplicated=True)
+    return outcome
 
 
 def _expected(answer: Triggered | Exception) -> Triggered | TaskError:
@@ -105,8 +121,3 @@ def _expected(answer: Triggered | Exception) -> Triggered | TaskError:
     if isinstance(answer, (Triggered, TaskError)):
         return answer
     raise answer
-
-
-def _ring(row: TaskRun) -> Ring:
-    assert row.due_at is not None
-    return Ring(row.id, row.claim_no, row.queue, row.priority, row.due_at)
