@@ -13,7 +13,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help environment run test lint format types schema schema-check check bench chaos lock clean
+.PHONY: help environment run test lint format types schema schema-check check bench bench-peers chaos lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ check: lint types schema-check test ## everything that CI checks
 bench: $(READY) ## measure speed, latencies and memory (a few minutes)
 	@$(BIN)/python -m tests.bench
 
+bench-peers: $(READY) ## compare with other task queues, installed into .bench-peers at first (some ten minutes)
+	@$(BIN)/python -m tests.bench.peers
+
 chaos: $(READY) ## load and random faults, then a check of all that the database saw (SEED=1, SECONDS=60)
 	@$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60)
 
@@ -56,7 +59,7 @@ lock: $(UV) ## pin every dependency of pyproject.toml in requirements.lock
 		--no-annotate --extra dev pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and the caches (the data of make run stay)
-	rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools .bench-peers .pytest_cache .ruff_cache .hypothesis
 
 $(UV):
 	@.ci/environment uv $(UV_VERSION)

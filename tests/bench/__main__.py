@@ -12,6 +12,7 @@ from tests.bench import bed, measures, report
 from tests.bench.bed import Bed, Process
 from tests.bench.report import Figure, percentile
 
+TITLE = "Speed, latencies and memory: `make bench`"
 PARTS = ("workers", "triggers", "latencies")
 
 
@@ -34,12 +35,15 @@ class Bench:
 
     async def _workers(self, bed: Bed, worker: Process) -> None:
         self.note("Memory of an idle worker", "MB", 80, worker.memory(), more_is_better=False)
-        one = await measures.throughput(bed)
-        self.note("Bulk trigger to all final, one worker", "runs/s", 10_000, one)
+        pids = {**bed.pids, "worker": worker.pid}
+        one = await measures.throughput(bed, pids)
+        self.note("Bulk trigger to all final, one worker", "runs/s", 10_000, one.rate)
+        for process, microseconds in one.microseconds.items():
+            self.note(f"Processor time of such a run: {process}", "µs", None, microseconds, more_is_better=False)
         async with bed.worker():
-            two = await measures.throughput(bed)
-        self.note("Bulk trigger to all final, two workers", "runs/s", None, two)
-        self.note("Two workers to one", "times", 1.5, two / one)
+            two = await measures.throughput(bed, pids)
+        self.note("Bulk trigger to all final, two workers", "runs/s", None, two.rate)
+        self.note("Two workers to one", "times", 1.5, two.rate / one.rate)
 
     async def _triggers(self, bed: Bed) -> None:
         self.note("`triggerTasks` of 1,000", "runs/s", 30_000, await measures.bulk_triggers(bed))
@@ -68,16 +72,17 @@ async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
     """Measure and report."""
     bench = Bench()
     async with bed.made() as made:
-        said = report.conditions(await _versions(made))
+        said = report.conditions(await versions(made), repetitions)
         for _ in range(repetitions):
             await bench.measure(made, parts)
-    figures = list(bench.figures.values())
-    report.show(figures, said)
+    rows = [figure.row() for figure in bench.figures.values()]
+    report.show(report.HEADINGS, rows, said)
     if write:
-        report.write(figures, said)
+        report.write(TITLE, report.HEADINGS, rows, said)
 
 
-async def _versions(made: Bed) -> list[str]:
+async def versions(made: Bed) -> list[str]:
+    """The versions of the servers, for reports."""
     async with Redis.from_url(made.settings.redis_url) as redis:
         valkey = await redis.info("server")
     postgres = await made.look.fetchval("SHOW server_version")

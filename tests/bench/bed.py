@@ -48,14 +48,36 @@ class Process:
         return int(kilobytes) / 1024
 
 
+@dataclass(frozen=True)
+class Servers:
+    """The servers, and the folder that they are in."""
+
+    home: Path
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+
+
 class Bed:
     """The servers with a database that has all tables, a service on them, and a connection for looking."""
 
-    def __init__(self, home: Path, settings: Settings, tasks: TaskService, look: Any) -> None:
+    def __init__(self, servers: Servers, settings: Settings, tasks: TaskService, look: Any) -> None:
+        self.servers = servers
         self.settings = settings
         self.tasks = tasks
         self.look = look
-        self._home = home
+
+    @property
+    def home(self) -> Path:
+        """The temporary folder."""
+        return self.servers.home
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of the servers, by the names that reports give them."""
+        postgres, valkey = self.servers.postgres.pid, self.servers.valkey.pid
+        assert postgres is not None
+        assert valkey is not None
+        return {"PostgreSQL": postgres, "Valkey": valkey}
 
     async def clear(self) -> None:
         """Empty the tables of runs, and have their pages written before the next measurement."""
@@ -92,7 +114,7 @@ class Bed:
     async def _process(self, *command: str, **variables: str) -> AsyncGenerator[asyncio.subprocess.Process]:
         environment = {**os.environ, "TASKLOOM_TASKS": "tests.bench.definitions", "PYTHONPATH": str(ROOT)}
         environment |= {"DATABASE_URL": self.settings.database_url, "REDIS_URL": self.settings.redis_url, **variables}
-        with (self._home / "processes.log").open("ab") as log:
+        with (self.home / "processes.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "app.cli", *command, env=environment, cwd=ROOT, stdout=log, stderr=log
             )
@@ -115,25 +137,43 @@ async def until(condition: Callable[[], Awaitable[bool]], every: float = 0.02) -
 async def made() -> AsyncGenerator[Bed]:
     """A bed in a temporary folder; everything is stopped and removed at the end."""
     home = _folder()
-    postgres = EmbeddedPostgres(home / "postgres", durable=True)
-    valkey = EmbeddedValkey(home / "valkey", durable=True)
+    servers = Servers(
+        home, EmbeddedPostgres(home / "postgres", durable=True), EmbeddedValkey(home / "valkey", durable=True)
+    )
     try:
-        await postgres.start()
-        await valkey.start()
-        await app.migrations.upgrade(postgres.url)
-        settings = Settings(database_url=postgres.url, redis_url=valkey.url, log_level="WARNING")
-        await _publish_definitions(settings)
-        look = await asyncpg.connect(plain_url(postgres.url))
-        async with TaskService.connect(settings=settings) as tasks:
-            yield Bed(home, settings, tasks, look)
-        await look.close()
+        await servers.postgres.start()
+        await servers.valkey.start()
+        async with _on(servers, servers.postgres.url, servers.valkey.url) as bed:
+            yield bed
     finally:
-        await valkey.stop()
-        await postgres.stop()
+        await servers.valkey.stop()
+        await servers.postgres.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _publish_definitions(settings: Settings) -> None:
+@asynccontextmanager
+async def beside(bed: Bed, name: str) -> AsyncGenerator[Bed]:
+    """Another bed on the same servers, with a database of this name and queues of its own; gone at the end."""
+    await bed.look.execute(f'CREATE DATABASE "{name}"')
+    try:
+        async with _on(bed.servers, bed.servers.postgres.url_of(name), f"{bed.servers.valkey.url}?db=1") as other:
+            yield other
+    finally:
+        await bed.look.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@asynccontextmanager
+async def _on(servers: Servers, database_url: str, redis_url: str) -> AsyncGenerator[Bed]:
+    await app.migrations.upgrade(database_url)
+    settings = Settings(database_url=database_url, redis_url=redis_url, log_level="WARNING")
+    await publish_definitions(settings)
+    look = await asyncpg.connect(plain_url(database_url))
+    async with TaskService.connect(settings=settings) as tasks:
+        yield Bed(servers, settings, tasks, look)
+    await look.close()
+
+
+async def publish_definitions(settings: Settings) -> None:
     """What is triggered must be known, also where no worker has been started yet."""
     registry.load(("tests.bench.definitions",))
     db = Database(settings.database_url)

@@ -16,6 +16,11 @@ async def nothing(ctx: TaskContext) -> None:
     ctx.log.info("three")
 
 
+@task(id="bench-silent")
+async def silent(ctx: TaskContext) -> None:
+    """Nothing at all."""
+
+
 @task(id="bench-first-line")
 async def first_line(ctx: TaskContext) -> float:
     """When its first line was executed."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +17,7 @@ import orjson
 
 from app import TriggerRequest
 from app.states import TaskRunStatus
+from tests.bench import processor_time
 from tests.bench.bed import ROOT, Bed, until
 from tests.bench.http_client import ABORT, TRIGGER, Connection, encoded, operation
 
@@ -25,28 +29,44 @@ HTTP_SECONDS = 4.0
 STARTS = 150
 ABORTS = 40
 PAUSE_SECONDS = 0.015
+LONG_PAUSE_SECONDS = (0.02, 0.52)
+LINES = {"bench-nothing": 3, "bench-silent": 0}
 UNFINISHED = "SELECT EXISTS (SELECT FROM task_runs WHERE status IN ('QUEUED', 'RUNNING'))"
 
 
-async def throughput(bed: Bed) -> float:
-    """Runs a second, from the first of 20 bulk triggers of 1,000 to the last final run."""
+@dataclass(frozen=True)
+class Throughput:
+    """Runs a second, and the microseconds of processor time that one run took, by process."""
+
+    rate: float
+    microseconds: dict[str, float]
+
+
+async def throughput(
+    bed: Bed, pids: Mapping[str, int], definition_id: str = "bench-nothing", runs: int = 0
+) -> Throughput:
+    """Runs a second, from the first of the bulk triggers of 1,000 to the last final run.
+
+    ``pids`` are the processes whose time is taken too, ``runs`` how many (``RUNS``).
+    """
+    runs = runs or RUNS
     await bed.clear()
-    requests = [TriggerRequest(definition_id="bench-nothing")] * BULK
-
-    async def all_final() -> bool:
-        return not await bed.look.fetchval(
-            "SELECT EXISTS (SELECT FROM task_runs WHERE status IN ('QUEUED', 'RUNNING'))"
-        )
-
+    before = processor_time.used(pids)
     start = time.perf_counter()
-    for _ in range(RUNS // BULK):
-        await bed.tasks.submit_many(requests)
-    await until(all_final)
-    seconds = time.perf_counter() - start
-    facts = "SELECT count(*) FROM task_runs WHERE status = 'SUCCEEDED' AND log_count = 3"
-    assert await bed.look.fetchval(facts) == RUNS
-    assert await bed.look.fetchval("SELECT count(*) FROM task_logs") == 3 * RUNS
-    return RUNS / seconds
+    for begun in range(0, runs, BULK):
+        await bed.tasks.submit_many([TriggerRequest(definition_id=definition_id)] * min(BULK, runs - begun))
+    await until(partial(_all_final, bed))
+    measured = Throughput(runs / (time.perf_counter() - start), processor_time.since(before, pids, runs))
+    succeeded = "SELECT count(*) FROM task_runs WHERE status = 'SUCCEEDED'"
+    assert await bed.look.fetchval(succeeded) == runs
+    lines = LINES[definition_id] * runs
+    assert await bed.look.fetchval("SELECT sum(log_count) FROM task_runs") == lines
+    assert await bed.look.fetchval("SELECT count(*) FROM task_logs") == lines
+    return measured
+
+
+async def _all_final(bed: Bed) -> bool:
+    return not await bed.look.fetchval(UNFINISHED)
 
 
 async def bulk_triggers(bed: Bed) -> float:
@@ -83,11 +103,23 @@ async def starts(bed: Bed, port: int) -> list[float]:
             await asyncio.sleep(PAUSE_SECONDS)
             at = time.time()
             sent[await _triggered(connection, "bench-first-line")] = at
+    return await _waits(bed, sent)
 
-    async def all_final() -> bool:
-        return not await bed.look.fetchval(UNFINISHED)
 
-    await until(all_final)
+async def starts_by_service(bed: Bed, starts: int) -> list[float]:
+    """Milliseconds from ``TaskService.submit`` called to the first line of the task's code, on an idle system."""
+    await bed.clear()
+    sent: dict[UUID, float] = {}
+    for _ in range(starts):
+        await asyncio.sleep(random.uniform(*LONG_PAUSE_SECONDS))
+        at = time.time()
+        sent[(await bed.tasks.trigger("bench-first-line")).id] = at
+    return await _waits(bed, sent)
+
+
+async def _waits(bed: Bed, sent: Mapping[UUID, float]) -> list[float]:
+    """Milliseconds from the moment in which each run was asked for to the one that it has as its output."""
+    await until(partial(_all_final, bed))
     rows = await bed.look.fetch("SELECT id, output::float8 AS output FROM task_runs")
     return [1000 * (row["output"] - sent[row["id"]]) for row in rows]
 

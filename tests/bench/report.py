@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,32 +37,43 @@ class Figure:
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Its cells."""
-        spread = f"{_number(min(self.values))} to {_number(max(self.values))}"
-        return (self.name, f"{_number(self.median)} {self.unit}", spread, *self._verdict())
+        spread = f"{number(min(self.values))} to {number(max(self.values))}"
+        return (self.name, f"{number(self.median)} {self.unit}", spread, *self._verdict())
 
     def _verdict(self) -> tuple[str, str]:
         if self.goal is None:
             return ("", "")
         is_met = self.median >= self.goal if self.more_is_better else self.median <= self.goal
-        return (f"{'at least' if self.more_is_better else 'at most'} {_number(self.goal)}", "yes" if is_met else "no")
+        return (f"{'at least' if self.more_is_better else 'at most'} {number(self.goal)}", "yes" if is_met else "no")
 
 
 HEADINGS = ("What", "Median", "Repetitions", "Goal", "Met")
 
 
-def conditions(versions: Sequence[str]) -> list[str]:
-    """Every setting that the figures depend on, and the machine."""
-    m = measures
+def machine(versions: Sequence[str]) -> list[str]:
+    """What all figures depend on: the machine, the versions, and the settings of the servers."""
     return [
         f"Machine: {os.cpu_count()} cores ({_processor()}), {_memory_gb():.0f} GB, {platform.system()}; "
         f"load by other work when the benchmark began {os.getloadavg()[0]:.1f}. "
         "Clients, server, workers and databases share it.",
         f"Python {platform.python_version()}, {', '.join(versions)}, reached through Unix sockets.",
         "PostgreSQL with fsync, full_page_writes and synchronous_commit on and 128 MB of shared buffers; "
-        "Valkey with its append-only file, synced every second. Each measurement begins with empty tables.",
+        "Valkey with its append-only file, synced every second.",
+    ]
+
+
+def conditions(versions: Sequence[str], repetitions: int) -> list[str]:
+    """Every setting that the figures depend on, and the machine."""
+    m = measures
+    return [
+        *machine(versions),
+        f"Medians of {repetitions} interleaved repetitions. Each measurement begins with empty tables, but for those "
+        "of many queued runs.",
         f"Workers: TASKLOOM_CONCURRENCY={CONCURRENCY}; everything else, here and in the server, is the default.",
         f"Throughput: {m.RUNS:,} runs in bulk triggers of {m.BULK:,}, from the first trigger to the last final row. "
         "Each run is claimed, leased, shown RUNNING, writes three log lines and gets its iteration row.",
+        "Processor time: user and system time of a process and its children, divided by the runs; the client is the "
+        "process that triggers and looks on.",
         f"triggerTasks: {m.BULKS} calls of TaskService.submit_many, no worker, until the last one has been rung.",
         f"triggerTask: {m.CLIENTS} keep-alive connections of one client process for {m.HTTP_SECONDS:.0f} s, one "
         "server process, no worker.",
@@ -71,29 +83,34 @@ def conditions(versions: Sequence[str]) -> list[str]:
     ]
 
 
-def show(figures: Sequence[Figure], said: Sequence[str]) -> None:
-    """Print the table and the conditions."""
-    table = Table(*HEADINGS)
-    for figure in figures:
-        table.add_row(*figure.row())
-    console = Console(width=120)
+def show(headings: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]) -> None:
+    """Print a table, and below it what its figures depend on."""
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=160)
     console.print(table)
     for sentence in said:
         console.print(f"- {sentence}", highlight=False)
 
 
-def write(figures: Sequence[Figure], said: Sequence[str]) -> None:
-    """Write the document."""
-    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(figure.row() for figure in figures)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def write(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]) -> None:
+    """Put a section into the document, in the place of the earlier one of that title."""
+    cells = (headings, ["---"] * len(headings), *rows)
+    table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells)
     listed = "\n".join(f"- {sentence}" for sentence in said)
-    repetitions = max(len(figure.values) for figure in figures)
-    DOCUMENT.write_text(
-        f"# Benchmarks\n\nMedians of {repetitions} interleaved repetitions, measured {datetime.now(UTC):%Y-%m-%d}. "
-        "`make bench` prints such a table;\n`python -m tests.bench --write` writes this page. "
-        "A machine that does other work meanwhile shows less.\n\n"
-        f"{table}\n\n## Conditions\n\n{listed}\n"
-    )
+    text = f"Measured {datetime.now(UTC):%Y-%m-%d}.\n\n{table}\n\n{listed}"
+    DOCUMENT.write_text(with_section(DOCUMENT.read_text(), title, text))
+
+
+def with_section(document: str, title: str, text: str) -> str:
+    """A Markdown document with this text below the heading ``## title``; a new section comes last."""
+    parts = re.split(r"^(?=## )", document, flags=re.MULTILINE)
+    section = f"## {title}\n\n{text}\n"
+    there = [n for n, part in enumerate(parts) if part.startswith(f"## {title}\n")]
+    for n in there:
+        parts[n] = section
+    return "\n\n".join(part.strip() for part in (parts if there else [*parts, section])) + "\n"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -102,7 +119,8 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure as reports show it: three digits, or all of a large one."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

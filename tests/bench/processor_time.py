@@ -1,0 +1,42 @@
+"""How much processor time processes use: what stays comparable on a machine that does other work meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+OURSELVES = "client"
+
+
+def used(pids: Mapping[str, int]) -> dict[str, float]:
+    """Seconds of processor time so far: of this process, called the client, and of others with all their children.
+
+    Only Linux tells it of others; elsewhere there is the client alone.
+    """
+    tree = _processes()
+    return {OURSELVES: time.process_time()} | {name: _of(pid, tree) for name, pid in pids.items() if pid in tree}
+
+
+def since(before: Mapping[str, float], pids: Mapping[str, int], count: int) -> dict[str, float]:
+    """Microseconds for each of ``count`` things since ``used`` told ``before``, by the name of the process."""
+    return {name: 1e6 * (now - before[name]) / count for name, now in used(pids).items() if name in before}
+
+
+def _of(pid: int, tree: Mapping[int, tuple[int, float]]) -> float:
+    """A process with all that it has started: the live ones, and those that ended and were waited for."""
+    return tree[pid][1] + sum(_of(child, tree) for child, (parent, _) in tree.items() if parent == pid)
+
+
+def _processes() -> dict[int, tuple[int, float]]:
+    """Of each process its parent and its seconds, those of its children that have ended included."""
+    found: dict[int, tuple[int, float]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name, which is in brackets and may hold anything: state, parent, ...
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # It has just ended.
+            continue
+        found[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"))
+    return found
