@@ -18,20 +18,21 @@ FINAL = statuses(states.FINAL)
 ASLEEP = statuses(states.ASLEEP)
 
 CLAIMED = """
-    id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
+    r.id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
     iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by
 """
 RING = "id, claim_no, queue, priority, due_at"
+_RUNG = "r.id, claim_no, queue, priority, due_at"
 CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
 
 
-def locked(run_id: str, if_locked: str = "") -> str:
-    """One run by its id, locked. To be joined laterally, so that a batch looks up each of its runs by the primary key.
+def locked(run_id: str, columns: str, if_locked: str = "") -> str:
+    """Columns of one run by its id, locked. To be joined laterally, so that a batch looks up each of its runs by the primary key.
 
     Without OFFSET other conditions would get inside, and the planner could take an index that finds all that is queued
     or held, over again for each run: time squared, whenever its statistics are older than a burst of runs.
     """
-    return f"SELECT * FROM task_runs WHERE id = {run_id} OFFSET 0 FOR UPDATE {if_locked}"
+    return f"SELECT {columns} FROM task_runs WHERE id = {run_id} OFFSET 0 FOR UPDATE {if_locked}"
 
 
 def claim(chosen: str, *, owner: str, worker: str) -> str:
@@ -43,8 +44,8 @@ def claim(chosen: str, *, owner: str, worker: str) -> str:
                 started_at = COALESCE(r.started_at, now()), due_at = NULL,
                 deadline_at = now() + make_interval(secs => r.timeout_seconds)
             FROM chosen WHERE r.id = chosen.id
-            RETURNING r.*)
-        SELECT {CLAIMED} FROM claimed ORDER BY priority DESC, start_at, id"""
+            RETURNING {CLAIMED}, start_at)
+        SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
 
 
 def queue_up(chosen: str) -> str:
@@ -53,14 +54,18 @@ def queue_up(chosen: str) -> str:
         WITH chosen AS ({chosen}), due AS (
             UPDATE task_runs r SET status = $1, status_changed_at = now(), due_at = COALESCE(r.due_at, now()),
                 wait_for = NULL
-            FROM chosen WHERE r.id = chosen.id RETURNING r.*)
-        SELECT status, {RING} FROM due"""
+            FROM chosen WHERE r.id = chosen.id RETURNING status, {_RUNG})
+        SELECT * FROM due"""
 
 
 SAVE_TYPES = ("uuid", "int", "int", "text", "text", "int", "int", "int", "int")
-MOVE_TYPES = ("text",) * 9 + ("float8", "text", "text", "bool", "bool", "text")
+RULE_TYPES = ("text",) * 9 + ("bool", "bool")
+"""What moves have in common with all others of their rule: where they land, and which counter they advance."""
+MOVE_TYPES = ("int", "float8", "text", "text", "text")
+"""What a move has of its own: the number of its rule among those given, delay, output, error, children."""
 
-FIRST_CONDITION_PARAMETER = 4 + len(MOVE_TYPES)
+_REAPED_TYPES = (*RULE_TYPES, "float8", "text")
+FIRST_CONDITION_PARAMETER = 4 + len(_REAPED_TYPES)
 
 
 def _parameters(first: int, types: Sequence[str], suffix: str = "") -> str:
@@ -70,8 +75,10 @@ def _parameters(first: int, types: Sequence[str], suffix: str = "") -> str:
 
 # The writes of ``given`` that count, with how their runs stand; locked in the order of ids, as everywhere.
 _WAS = "r.status AS was, r.iteration AS was_iteration, r.attempt AS was_attempt, r.interruptions"
+_STANDING = "claim_no, write_no, lease_owner, status, iteration, attempt, interruptions"
 _STILL_HELD = f"""
-    SELECT o.*, {_WAS} FROM (SELECT * FROM given ORDER BY id) AS o CROSS JOIN LATERAL ({locked("o.id")}) AS r
+    SELECT o.*, {_WAS} FROM (SELECT * FROM given ORDER BY id) AS o
+    CROSS JOIN LATERAL ({locked("o.id", _STANDING)}) AS r
     WHERE r.claim_no = o.claim_no AND r.write_no = o.write_no AND r.lease_owner = $1 AND r.status IN {HELD}"""
 
 SAVE = f"""
@@ -127,19 +134,25 @@ _CLOSE = """
     INSERT INTO task_iterations (run_id, claim_no, number, attempt, worker, started_at, finished_at, outcome, error)
     SELECT id, claim_no, was_iteration, was_attempt, worker, claimed_at, status_changed_at, to_outcome, to_error::jsonb
     FROM moved"""
-_MOVE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
-    exhausted_reason, exhausted_outcome, delay, output, error, next_iteration, next_attempt, wait_for"""
+_RULE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
+    exhausted_reason, exhausted_outcome, next_iteration, next_attempt"""
+# What is told about a run that was moved, besides what a closed iteration needs of it.
+_MOVED = """r.status, r.status_changed_at, r.parent_id, r.worker, r.claimed_at, l.to_outcome, l.error AS to_error,
+    l.was_iteration, l.was_attempt"""
 
 SETTLE = f"""
-    WITH given AS (
+    WITH rule AS (
+        SELECT * FROM unnest({_parameters(3, RULE_TYPES, "[]")}) WITH ORDINALITY AS k({_RULE_NAMES}, rule)
+    ), given AS (
         SELECT * FROM unnest(
-            {_parameters(3, (*SAVE_TYPES, *MOVE_TYPES), "[]")}
-        ) AS g(id, claim_no, write_no, state, progress, debug, info, warning, log_error, {_MOVE_NAMES})
+            {_parameters(3 + len(RULE_TYPES), (*MOVE_TYPES, *SAVE_TYPES), "[]")}
+        ) AS g(rule, delay, output, error, wait_for,
+            id, claim_no, write_no, state, progress, debug, info, warning, log_error)
     ), landed AS (
         SELECT g.id, g.state, g.progress, g.debug, g.info, g.warning, g.log_error, g.delay, g.output, g.error,
             g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for, g.exhausted_status, 1 AS writes,
             g.was_iteration, g.was_attempt, {_landed("$2")}
-        FROM ({_STILL_HELD}) g
+        FROM (SELECT * FROM ({_STILL_HELD}) AS h JOIN rule USING (rule)) AS g
     ), moved AS (
         UPDATE task_runs r SET {_SETTLED}, output = l.output::jsonb,
             state = CASE WHEN l.state IS NULL THEN r.state ELSE l.state::jsonb END,
@@ -148,7 +161,7 @@ SETTLE = f"""
             log_debug = r.log_debug + l.debug, log_info = r.log_info + l.info,
             log_warning = r.log_warning + l.warning, log_error = r.log_error + l.log_error
         FROM landed l WHERE r.id = l.id
-        RETURNING r.*, l.to_outcome, l.error AS to_error, l.was_iteration, l.was_attempt
+        RETURNING {_RUNG}, r.abort_forced, {_MOVED}
     ), closed AS ({_CLOSE})
     SELECT status, abort_forced, parent_id, {RING} FROM moved"""
 
@@ -156,18 +169,17 @@ SETTLE = f"""
 def reap(condition: str) -> str:
     """The move, without their worker's doing, of the held runs that meet a condition; its parameters come last."""
     return f"""
-        WITH given({_MOVE_NAMES}) AS (VALUES ({_parameters(4, MOVE_TYPES)})
+        WITH given({_RULE_NAMES}, delay, error) AS (VALUES ({_parameters(4, _REAPED_TYPES)})
         ), held AS (
             SELECT r.id, {_WAS} FROM task_runs r
             WHERE r.status IN {HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
             AND {condition} ORDER BY r.id LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
         ), landed AS (
-            SELECT g.id, g.delay, g.error, g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for,
+            SELECT g.id, g.delay, g.error, g.next_iteration, g.next_attempt, NULL::uuid[] AS wait_for,
                 g.exhausted_status, 0 AS writes, g.was_iteration, g.was_attempt, {_landed("$3")}
             FROM (SELECT * FROM given CROSS JOIN held) g
         ), moved AS (
-            UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id
-            RETURNING r.*, l.to_outcome, l.error AS to_error, l.was_iteration, l.was_attempt
+            UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id RETURNING {_RUNG}, {_MOVED}
         ), closed AS ({_CLOSE})
         SELECT status, worker, parent_id, {RING} FROM moved"""
 
@@ -180,21 +192,27 @@ BEAT = """
     RETURNING now()"""
 
 
-def move_row(move: Move) -> tuple[Any, ...]:
-    """A move as the parameters of ``MOVE_TYPES``."""
-    # PostgreSQL has no arrays of arrays of different lengths, so the children travel as the text of an array.
-    wait_for = "{" + ",".join(str(child) for child in move.wait_for) + "}" if move.wait_for else None
+def rule_row(move: Move) -> tuple[Any, ...]:
+    """A move's rule as the parameters of ``RULE_TYPES``."""
     return (
         *_landing_row(move.landing),
         *_landing_row(move.when_aborting),
         *_landing_row(move.when_exhausted),
-        move.delay,
-        move.output,
-        error_text(move.error),
         move.next_iteration,
         move.next_attempt,
-        wait_for,
     )
+
+
+def move_row(move: Move, rule: int) -> tuple[Any, ...]:
+    """A move as the parameters of ``MOVE_TYPES``; ``rule`` is the number of its rule, from 1."""
+    # PostgreSQL has no arrays of arrays of different lengths, so the children travel as the text of an array.
+    wait_for = "{" + ",".join(str(child) for child in move.wait_for) + "}" if move.wait_for else None
+    return (rule, move.delay, move.output, error_text(move.error), wait_for)
+
+
+def reap_row(move: Move) -> tuple[Any, ...]:
+    """A move as the parameters of ``reap``."""
+    return (*rule_row(move), move.delay, error_text(move.error))
 
 
 def _landing_row(landing: Landing | None) -> tuple[str | None, str | None, str | None]:

@@ -16,9 +16,10 @@ from uuid import UUID
 from app import lease_statements as sql
 from app.db import Pipe, Row
 from app.models import statuses
-from app.states import FINAL, Move, TaskRunStatus
+from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
+_CLAIMABLE_BY = "id, claim_no, status, expires_at, started_at, definition_id"
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -33,7 +34,7 @@ class Claimant:
     definition_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """One write of a worker about one run it holds: log lines, state, progress, and at the end a move that settles it.
 
@@ -67,7 +68,7 @@ class Leases:
         """Claim those of the rung runs that are still due under that claim number and that the worker can execute."""
         chosen = f"""
             SELECT r.id FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
-            CROSS JOIN LATERAL ({sql.locked("rung.id", "SKIP LOCKED")}) AS r
+            CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
             WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
         arguments = (run_ids, claim_nos, claimant.definition_ids, claimant.owner, claimant.name)
         return await self._pipe.fetch(sql.claim(chosen, owner="$4", worker="$5"), *arguments)
@@ -83,7 +84,7 @@ class Leases:
 
     async def claimed_under(self, owner: UUID, run_ids: Sequence[UUID]) -> list[Row]:
         """Runs among these that this owner holds: what a claim brought whose reply was lost."""
-        query = f"SELECT {sql.CLAIMED} FROM task_runs WHERE id = ANY($1::uuid[]) AND lease_owner = $2"
+        query = f"SELECT {sql.CLAIMED} FROM task_runs r WHERE id = ANY($1::uuid[]) AND lease_owner = $2"
         return await self._pipe.fetch(query, run_ids, owner)
 
     # Writing while the lease is held.
@@ -97,7 +98,7 @@ class Leases:
         if not writes:
             return []
         return await self._pipe.fetch(
-            sql.SETTLE, owner, max_interruptions, *_save_columns(writes), *_move_columns(writes)
+            sql.SETTLE, owner, max_interruptions, *_move_columns(writes), *_save_columns(writes)
         )
 
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
@@ -184,7 +185,7 @@ class Leases:
     async def _reap(
         self, claimant: Claimant, move: Move, max_interruptions: int, condition: str, *extra: Any
     ) -> list[Row]:
-        arguments = (claimant.queues, claimant.definition_ids, max_interruptions, *sql.move_row(move), *extra)
+        arguments = (claimant.queues, claimant.definition_ids, max_interruptions, *sql.reap_row(move), *extra)
         return await self._pipe.fetch(sql.reap(condition), *arguments)
 
     # The workers' rows.
@@ -206,20 +207,37 @@ class Leases:
         await self._pipe.execute(query, seconds)
 
 
-def _save_columns(writes: Sequence[Write]) -> tuple[list[Any], ...]:
+def _save_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:
     return (
         [write.run_id for write in writes],
         [write.claim_no for write in writes],
         [write.write_no for write in writes],
-        [write.state for write in writes],
-        [write.progress for write in writes],
-        *([write.levels[level] for write in writes] for level in range(4)),
+        _packed([write.state for write in writes]),
+        _packed([write.progress for write in writes]),
+        *zip(*[write.levels for write in writes], strict=True),
     )
 
 
-def _move_columns(writes: Sequence[Write]) -> list[list[Any]]:
-    rows = [sql.move_row(write.move) for write in writes if write.move]
-    return [list(column) for column in zip(*rows, strict=True)]
+def _move_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:
+    """The rules that the moves follow, then the moves.
+
+    Most runs of a batch land alike: the eleven columns of a rule travel once instead of with each of them.
+    """
+    numbers: dict[tuple[str, Landing], int] = {}
+    rules: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
+    for move in [write.move for write in writes if write.move]:
+        rule = (move.name, move.landing)
+        if rule not in numbers:
+            rules.append(sql.rule_row(move))
+            numbers[rule] = len(rules)
+        rows.append(sql.move_row(move, numbers[rule]))
+    return (*zip(*rules, strict=True), *map(_packed, zip(*rows, strict=True)))
+
+
+def _packed(column: Sequence[Any]) -> Sequence[Any]:
+    """A column as it travels: one of nothing but NULL is empty, because ``unnest`` fills shorter arrays up."""
+    return [] if column.count(None) == len(column) else column
 
 
 def is_final(status: str) -> bool:

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from typing import TypeVar
 from uuid import UUID
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("taskloom.lifecycle")
 
 Answer = TypeVar("Answer")
 BATCH = 1000
+TOLD_AT_ONCE = 10
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 LOST_RING_SECONDS = 2.0
 OVERRUN_MARGIN_SECONDS = 5.0
@@ -50,6 +52,12 @@ class Recorded:
 REFUSED = Recorded(accepted=False)
 
 
+@cache
+def recorded(status: str, *, forced: bool) -> Recorded:
+    """The answer to an accepted write; there are few, so that each is made once."""
+    return Recorded(True, TaskRunStatus(status), forced)
+
+
 class Lifecycle:
     """The worker's use cases. One per process; safe for concurrent use."""
 
@@ -62,8 +70,8 @@ class Lifecycle:
         self._settings = settings
         self._claimant = claimant
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
-        self._rings: Batcher[Ring, None] = Batcher(self._ring, BATCH)
-        self._changes: Batcher[UUID, None] = Batcher(self._publish, BATCH)
+        self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)
+        self._changes: Batcher[list[UUID], None] = Batcher(self._publish, TOLD_AT_ONCE)
 
     # Claiming.
 
@@ -144,7 +152,7 @@ class Lifecycle:
         answers: dict[Claim, Recorded | Exception] = {}
         for write in writes:
             row = standing.get(write.claim)
-            answers[write.claim] = Recorded(True, TaskRunStatus(row["status"]), row["abort_forced"]) if row else REFUSED
+            answers[write.claim] = recorded(row["status"], forced=row["abort_forced"]) if row else REFUSED
         return answers
 
     async def _recognise(self, writes: list[Write], answers: dict[Claim, Recorded | Exception]) -> list[Write]:
@@ -305,21 +313,21 @@ class Lifecycle:
     # Telling others, after the commit.
 
     def _ring_queued(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            if row["status"] == TaskRunStatus.QUEUED:
-                self._rings.submit(_ring_of(row))
+        queued = [_ring_of(row) for row in rows if row["status"] == TaskRunStatus.QUEUED]
+        if queued:
+            self._rings.submit(queued)
 
     def _tell(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self._changes.submit(row["id"])
+        if rows:
+            self._changes.submit([row["id"] for row in rows])
 
-    async def _ring(self, rings: list[Ring]) -> list[None]:
-        await self._doorbell.ring(rings)
-        return [None] * len(rings)
+    async def _ring(self, batches: list[list[Ring]]) -> list[None]:
+        await self._doorbell.ring(list(chain.from_iterable(batches)))
+        return [None] * len(batches)
 
-    async def _publish(self, run_ids: list[UUID]) -> list[None]:
-        await self._events.publish(dict.fromkeys(run_ids))
-        return [None] * len(run_ids)
+    async def _publish(self, batches: list[list[UUID]]) -> list[None]:
+        await self._events.publish(dict.fromkeys(chain.from_iterable(batches)))
+        return [None] * len(batches)
 
 
 def parse_job_id(job_id: str) -> tuple[UUID, int] | None:

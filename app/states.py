@@ -9,7 +9,7 @@ only one that all processes share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -150,6 +150,7 @@ class IllegalMove(Exception):
 _ABORTED = Landing(Status.ABORTED, Reason.ABORT_REQUESTED, Outcome.ABORTED)
 _SUCCEEDED = Landing(Status.SUCCEEDED, None, Outcome.SUCCEEDED)
 _FINISHED_BEFORE_ABORT = Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED)
+_SUCCEED = Move("succeed", HELD, _SUCCEEDED, _FINISHED_BEFORE_ABORT)
 
 
 def initial(start_at: datetime, now: datetime) -> TaskRunStatus:
@@ -169,7 +170,7 @@ def claim() -> Move:
 
 def succeed(output: str | None) -> Move:
     """The code returned a result; when an abort was asked meanwhile, the reason says that it came too late."""
-    return Move("succeed", HELD, _SUCCEEDED, _FINISHED_BEFORE_ABORT, output=output)
+    return _SUCCEED if output is None else replace(_SUCCEED, output=output)
 
 
 def fail(error: RunError, reason: TaskRunStatusReason) -> Move:

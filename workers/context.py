@@ -68,6 +68,8 @@ class TaskLogger:
     not JSON is stored as text. Raises ``LogLimitExceeded`` past the limits of the settings.
     """
 
+    __slots__ = ("_write",)
+
     def __init__(self, context: TaskContext) -> None:
         self._write = context.write_line
 
@@ -109,8 +111,13 @@ class TaskContext:
         self._thread_lines: deque[LogLine] = deque()
         self._collecting: asyncio.TimerHandle | None = None
         self._deadline = clockwork.deadline(held.row["timeout_seconds"])
-        self.log = TaskLogger(self)
         self.state: Any = orjson.loads(held.row["state"]) if held.row["state"] is not None else None
+
+    @property
+    def log(self) -> TaskLogger:
+        """Writes log lines of the run."""
+        # Made anew, because two objects that hold each other wait for the garbage collector once the run is over.
+        return TaskLogger(self)
 
     # Which run this is.
 

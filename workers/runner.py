@@ -72,6 +72,8 @@ class Runner:
             logger.exception("Run %s could not be settled.", held.run_id)
         finally:
             held.is_closed = True
+            # The task knows the run, so that the run must not keep the task for the garbage collector to find.
+            held.task = None
             if self.running.get(held.run_id) is held:
                 del self.running[held.run_id]
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any
 
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
@@ -26,6 +26,16 @@ logger = logging.getLogger("taskloom.worker")
 # arq tells of its health at every beat; whoever wants to know asks `taskloom doctor`, or `arq --check`.
 logging.getLogger("arq.worker").setLevel(logging.WARNING)
 
+# One call that takes the ids off the queues and the jobs, which say nothing more than the ids, out of the way.
+_TAKE = """
+    local prefix, left, share, taken = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {unpack(ARGV, 4)}
+    for _, queue in ipairs(KEYS) do
+        local jobs = redis.call('ZPOPMIN', queue, math.min(share, left))
+        for n = 1, #jobs, 2 do taken[#taken + 1] = jobs[n] end
+        left = left - #jobs / 2
+    end
+    for _, job_id in ipairs(taken) do redis.call('UNLINK', prefix .. job_id) end
+    return taken"""
 CLAIM_LIMIT = 500
 CLAIM_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
@@ -49,6 +59,7 @@ class TaskloomWorker(Worker):
             job_deserializer=deserialize,
         )
         self.engine = engine
+        self._take: Any = self.pool.register_script(_TAKE)
         self._queue_keys = [queue_key(queue) for queue in settings.queues]
         self._draining = asyncio.Event()
         self._room = asyncio.Event()
@@ -162,22 +173,15 @@ class TaskloomWorker(Worker):
         taken = await self._pop(limit)
         if not taken:
             first = await self.pool.bzpopmin(self._queue_keys, timeout=LISTEN_SECONDS)
-            taken = [first[1], *(await self._pop(limit - 1))] if first else []
-        if taken:
-            await self.pool.unlink(*(job_key_prefix.encode() + job_id for job_id in taken))
+            taken = await self._pop(limit - 1, first[1]) if first else []
         # The queue that was first is last next time, so that a full one does not starve the others.
         self._queue_keys.append(self._queue_keys.pop(0))
         return [job_id.decode() for job_id in taken]
 
-    async def _pop(self, limit: int) -> list[bytes]:
-        if limit <= 0:
-            return []
+    async def _pop(self, limit: int, *first: bytes) -> list[bytes]:
+        """Take up to ``limit`` jobs off the queues, fairly; ``first`` is one that was taken already."""
         share = -(-limit // len(self._queue_keys))
-        pipe: Any = cast(Any, self.pool).pipeline(transaction=False)
-        for key in self._queue_keys:
-            pipe.zpopmin(key, share)
-        popped: list[list[tuple[bytes, float]]] = await pipe.execute()
-        return [job_id for jobs in popped for job_id, _ in jobs]
+        return await self._take(keys=self._queue_keys, args=[job_key_prefix, limit, share, *first])
 
 
 def _arq_redis(url: str) -> ArqRedis:
