@@ -20,6 +20,7 @@ from arq.constants import default_queue_name, job_key_prefix
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app import metrics
 from app.registry import PRIORITY_LIMIT
 
 logger = logging.getLogger("taskloom.doorbell")
@@ -104,8 +105,10 @@ class Doorbell:
             if not self._away:
                 logger.warning("Redis is away (%s); workers find due runs in PostgreSQL meanwhile.", error)
             self._away = True
+            metrics.doorbell(answered=False)
             return False
         self._away = False
+        metrics.doorbell(answered=True)
         return True
 
     async def missing(self, rings: Sequence[Ring]) -> list[Ring]:

@@ -27,7 +27,7 @@ CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now
 
 
 def locked(run_id: str, columns: str, if_locked: str = "") -> str:
-    """Columns of one run by its id, locked. To be joined laterally, so that a batch looks up each of its runs by the primary key.
+    """Columns of one run by its id, locked. To be joined laterally: a batch looks up each of its runs by the primary key.
 
     Without OFFSET other conditions would get inside, and the planner could take an index that finds all that is queued
     or held, over again for each run: time squared, whenever its statistics are older than a burst of runs.
@@ -36,7 +36,7 @@ def locked(run_id: str, columns: str, if_locked: str = "") -> str:
 
 
 def claim(chosen: str, *, owner: str, worker: str) -> str:
-    """The claim of the runs that ``chosen`` selects and locks."""
+    """The claim of the runs that ``chosen`` selects and locks, as ``id, due_at``."""
     return f"""
         WITH chosen AS ({chosen}), claimed AS (
             UPDATE task_runs r SET status = 'RUNNING', status_reason = NULL, status_changed_at = now(),
@@ -44,7 +44,7 @@ def claim(chosen: str, *, owner: str, worker: str) -> str:
                 started_at = COALESCE(r.started_at, now()), due_at = NULL,
                 deadline_at = now() + make_interval(secs => r.timeout_seconds)
             FROM chosen WHERE r.id = chosen.id
-            RETURNING {CLAIMED}, start_at)
+            RETURNING {CLAIMED}, start_at, extract(epoch FROM now() - chosen.due_at)::float8 AS waited)
         SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
 
 
@@ -137,8 +137,8 @@ _CLOSE = """
 _RULE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
     exhausted_reason, exhausted_outcome, next_iteration, next_attempt"""
 # What is told about a run that was moved, besides what a closed iteration needs of it.
-_MOVED = """r.status, r.status_changed_at, r.parent_id, r.worker, r.claimed_at, l.to_outcome, l.error AS to_error,
-    l.was_iteration, l.was_attempt"""
+_MOVED = """r.status, r.status_changed_at, r.parent_id, r.definition_id, r.worker, r.claimed_at, l.to_outcome,
+    l.error AS to_error, l.was_iteration, l.was_attempt"""
 
 SETTLE = f"""
     WITH rule AS (
@@ -163,7 +163,7 @@ SETTLE = f"""
         FROM landed l WHERE r.id = l.id
         RETURNING {_RUNG}, r.abort_forced, {_MOVED}
     ), closed AS ({_CLOSE})
-    SELECT status, abort_forced, parent_id, {RING} FROM moved"""
+    SELECT status, abort_forced, parent_id, definition_id, {RING} FROM moved"""
 
 
 def reap(condition: str) -> str:
@@ -181,7 +181,7 @@ def reap(condition: str) -> str:
         ), moved AS (
             UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id RETURNING {_RUNG}, {_MOVED}
         ), closed AS ({_CLOSE})
-        SELECT status, worker, parent_id, {RING} FROM moved"""
+        SELECT status, worker, parent_id, definition_id, {RING} FROM moved"""
 
 
 BEAT = """

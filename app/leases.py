@@ -19,7 +19,7 @@ from app.models import statuses
 from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
-_CLAIMABLE_BY = "id, claim_no, status, expires_at, started_at, definition_id"
+_CLAIMABLE_BY = "id, claim_no, status, due_at, expires_at, started_at, definition_id"
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -67,7 +67,8 @@ class Leases:
     async def claim_rung(self, claimant: Claimant, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
         """Claim those of the rung runs that are still due under that claim number and that the worker can execute."""
         chosen = f"""
-            SELECT r.id FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
+            SELECT r.id, r.due_at
+            FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
             CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
             WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
         arguments = (run_ids, claim_nos, claimant.definition_ids, claimant.owner, claimant.name)
@@ -76,7 +77,7 @@ class Leases:
     async def claim_next(self, claimant: Claimant, queue: str, limit: int) -> list[Row]:
         """Claim the next due runs of a queue, in their order, without having been rung for them."""
         chosen = f"""
-            SELECT r.id FROM task_runs r
+            SELECT r.id, r.due_at FROM task_runs r
             WHERE r.queue = $1 AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])
             ORDER BY r.priority DESC, r.due_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED"""
         arguments = (queue, limit, claimant.definition_ids, claimant.owner, claimant.name)
@@ -108,8 +109,8 @@ class Leases:
 
     async def standing(self, run_ids: Sequence[UUID]) -> list[Row]:
         """How runs stand: what is needed to tell whether a write whose reply was lost was accepted."""
-        query = f"SELECT lease_owner, write_no, status, abort_forced, parent_id, {sql.RING} FROM task_runs"
-        return await self._pipe.fetch(query + " WHERE id = ANY($1::uuid[])", run_ids)
+        columns = f"lease_owner, write_no, status, abort_forced, parent_id, definition_id, {sql.RING}"
+        return await self._pipe.fetch(f"SELECT {columns} FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
 
     async def aborting(self, owner: UUID) -> list[Row]:
         """Runs held by this owner that were asked to abort: ``id, abort_forced``."""
@@ -135,14 +136,14 @@ class Leases:
         return await self._pipe.fetch(sql.queue_up(chosen), move.landing.status.value, limit, parent_ids)
 
     async def expire_unstarted(self, move: Move, limit: int) -> list[Row]:
-        """End the runs whose time to live passed before they started; returns ``id, parent_id``."""
+        """End the runs whose time to live passed before they started; returns how they stand."""
         query = f"""
             WITH chosen AS (
                 SELECT id FROM task_runs WHERE expires_at <= now() AND status IN {statuses(move.sources)}
                 AND started_at IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED)
             UPDATE task_runs r SET status = $1, status_reason = $2, status_changed_at = now(), finished_at = now(),
                 due_at = NULL
-            FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.parent_id"""
+            FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.parent_id, r.definition_id, r.status"""
         return await self._pipe.fetch(query, move.landing.status.value, sql.value(move.landing.reason), limit)
 
     async def longest_due(self, claimant: Claimant, queue: str, age: float, limit: int) -> list[Row]:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app import states
+from app import metrics, states
 from app.batching import Batcher
 from app.db import Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
@@ -86,7 +86,8 @@ class Lifecycle:
             if not is_disconnect(error):
                 raise
             rows = await self._insist(partial(self._claimed_all_the_same, run_ids, claim_nos))
-        self._tell(rows)
+        metrics.VAIN_RINGS.inc(len(job_ids) - len(rows))
+        self._note_claims(rows, "rung")
         return rows
 
     async def claim_next(self, limit: int) -> list[Row]:
@@ -96,8 +97,16 @@ class Lifecycle:
             for queue in self._claimant.queues:
                 if limit > len(rows):
                     rows += await Leases(pipe).claim_next(self._claimant, queue, limit - len(rows))
-        self._tell(rows)
+        self._note_claims(rows, "polled")
         return rows
+
+    def _note_claims(self, rows: Sequence[Row], source: str) -> None:
+        metrics.CLAIMED.labels(source).inc(len(rows))
+        for row in rows:
+            # A claim whose reply was lost does not tell how long its runs had waited.
+            if (waited := row.get("waited")) is not None:
+                metrics.RUN_WAIT.labels(row["queue"]).observe(waited)
+        self._tell(rows)
 
     async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
         """What a claim brought whose reply was lost with the connection."""
@@ -180,7 +189,9 @@ class Lifecycle:
 
     async def _after_settling(self, rows: Sequence[Row]) -> None:
         self._ring_queued(rows)
-        parents = {row["parent_id"] for row in rows if row["parent_id"] and is_final(row["status"])}
+        final = [row for row in rows if is_final(row["status"])]
+        _count_finished(final)
+        parents = {row["parent_id"] for row in final if row["parent_id"]}
         if parents:
             async with self._db.autocommit() as pipe:
                 due = await Leases(pipe).make_parents_due(states.become_due(), BATCH, list(parents))
@@ -201,11 +212,13 @@ class Lifecycle:
         async with self._db.autocommit() as pipe:
             leases = Leases(pipe)
             expired = await leases.expire_unstarted(states.expire(), BATCH)
-            rows = await leases.make_due(due, BATCH)
-            rows += await leases.make_parents_due(due, BATCH)
-        await self._doorbell.ring([_ring_of(row) for row in rows])
-        self._tell((*rows, *expired))
-        return len(rows) + len(expired)
+            slept = await leases.make_due(due, BATCH)
+            parents = await leases.make_parents_due(due, BATCH)
+        metrics.count_each(metrics.DISPATCHED, _kinds(due=slept, children=parents, expired=expired))
+        _count_finished(expired)
+        await self._doorbell.ring([_ring_of(row) for row in (*slept, *parents)])
+        self._tell((*slept, *parents, *expired))
+        return len(slept) + len(parents) + len(expired)
 
     async def ring_lost(self) -> int:
         """Ring again for the heads of the queues where Redis has lost the ring. Returns how many it was."""
@@ -218,14 +231,16 @@ class Lifecycle:
                 except AWAY:
                     return lost
                 await self._doorbell.ring(missing)
+                metrics.DISPATCHED.labels("rung_again").inc(len(missing))
                 lost += len(missing)
         return lost
 
     async def reap(self) -> int:
         """End or requeue what its worker can no longer settle. Returns how many runs moved."""
-        rows = await self._reap_leases()
-        rows += await self._reap_overruns()
-        rows += await self._reap_aborts()
+        lost, overrun = await self._reap_leases(), await self._reap_overruns()
+        aborted = await self._reap_aborts()
+        metrics.count_each(metrics.REAPED, _kinds(lease=lost, overrun=overrun, abort=aborted))
+        rows = [*lost, *overrun, *aborted]
         for row in rows:
             logger.warning("Run %s was taken from worker %s and is %s now.", row["id"], row["worker"], row["status"])
         self._tell(rows)
@@ -241,6 +256,7 @@ class Lifecycle:
             rows = await Leases(pipe).reap_disowned(
                 self._claimant, states.expire_lease(), self._settings.max_interruptions, running, DISOWNED_SECONDS
             )
+        metrics.REAPED.labels("disowned").inc(len(rows))
         self._tell(rows)
         await self._after_settling(rows)
         return len(rows)
@@ -337,6 +353,14 @@ def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
         return UUID(run_id), int(claim_no)
     except ValueError:
         return None
+
+
+def _kinds(**moved: Sequence[Row]) -> list[tuple[str]]:
+    return [(kind,) for kind, rows in moved.items() for _ in rows]
+
+
+def _count_finished(rows: Sequence[Row]) -> None:
+    metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in rows])
 
 
 def _claim_of(row: Row) -> Claim:

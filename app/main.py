@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from starlette.applications import Starlette
@@ -33,6 +33,8 @@ from app.definitions import publish
 from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
 from app.events import Events
+from app.exposition import Exposition, Measured
+from app.hosts import LOOPBACK_NAMES, check_host
 from app.nested import Counts
 from app.registry import registry
 from app.schema.context import Context
@@ -48,31 +50,6 @@ logger = logging.getLogger("taskloom.server")
 RETRY_SECONDS = 1.0
 SHUTDOWN_SECONDS = 10
 """How long requests under way may take to end when the server is told to stop."""
-LOOPBACK_NAMES = ["localhost", "127.0.0.1", "::1", "[::1]"]
-
-
-class UnsafeHost(Exception):
-    """The server would let everybody in from other machines, and nobody has said that this is meant."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"Taskloom has no authentication yet, so it listens on loopback (127.0.0.1) only, not on '{host}'. "
-            "Set TASKLOOM_ALLOW_ANONYMOUS=1 to let everybody in who can reach that address."
-        )
-
-
-def check_host(settings: Settings) -> None:
-    """Raise ``UnsafeHost`` when the server would listen beyond loopback without having been told that it may."""
-    if not settings.allow_anonymous and not is_loopback(settings.host):
-        raise UnsafeHost(settings.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, out of reach for others."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Server:
@@ -87,6 +64,7 @@ class Server:
         self.events = Events(settings.redis_url)
         self.service = TaskService(self.db, self.doorbell, self.events, settings)
         self.counts = Counts(self.db, settings.count_limit)
+        self.exposition = Exposition(self.db, settings.redis_url)
         self.is_published = asyncio.Event()
 
     @asynccontextmanager
@@ -141,9 +119,14 @@ class Server:
             return JSONResponse({"status": "waiting", "reason": "The definitions are not published yet."}, 503)
         return JSONResponse({"status": "ready"})
 
+    async def figures(self, _request: Request) -> Response:
+        """``/metrics``: this process's figures and those of the database, for Prometheus."""
+        return Response(await self.exposition.text(), media_type=CONTENT_TYPE_LATEST)
+
     async def close(self) -> None:
         """Close all connections."""
         await self.service.finish_telling()
+        await self.exposition.close()
         await self.events.close()
         await self.doorbell.close()
         await self.db.close()
@@ -173,6 +156,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route("/", _to_graphql),
         Route("/healthz", server.is_up),
         Route("/readyz", server.is_ready),
+        Route("/metrics", server.figures),
         *dashboard.routes(),
         *graphql_routes(schema, server.context, server.settings, dashboard.page),
     ]
@@ -186,10 +170,11 @@ def _to_graphql(_request: Request) -> Response:
 
 
 def _guards(settings: Settings) -> list[Middleware]:
-    """On loopback, answer only to loopback's names, so that no web page gets in under a name that it points here."""
+    """Count every request; on loopback, answer only to loopback's names."""
+    measured = Middleware(Measured)
     if settings.allow_anonymous:
-        return []
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)]
+        return [measured]
+    return [measured, Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES), www_redirect=False)]
 
 
 def serve(settings: Settings | None = None) -> None:

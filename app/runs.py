@@ -66,12 +66,12 @@ _ABORT = """
         due_at = CASE WHEN $4 THEN NULL ELSE due_at END, wait_for = CASE WHEN $4 THEN NULL ELSE wait_for END,
         abort_requested_at = now(), abort_requested_by = $6, abort_message = $7, abort_forced = $8
     WHERE id = ANY($1::uuid[]) AND status = ANY($5::text[])
-    RETURNING id, lease_owner"""
+    RETURNING id, lease_owner, definition_id, status"""
 _FORCE = """
     UPDATE task_runs SET abort_requested_at = now(), abort_requested_by = $2, abort_forced = true,
         abort_message = COALESCE($3, abort_message)
     WHERE id = ANY($1::uuid[]) AND status = 'ABORTING' AND NOT abort_forced
-    RETURNING id, lease_owner"""
+    RETURNING id, lease_owner, definition_id, status"""
 
 
 async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:

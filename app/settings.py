@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("PORT", "TASKLOOM_PORT"))
     allow_anonymous: bool = False
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     # What server and worker processes say about themselves.

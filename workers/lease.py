@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from app import metrics
 from app.db import is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
@@ -117,6 +118,7 @@ class LeaseKeeper:
         """Renew the lease, unless the event loop has been stuck for so long that others should take its runs."""
         if time.monotonic() - self._pulse > self._settings.stall_seconds:
             logger.error("The event loop has been stuck for %.0f s; the lease is not renewed.", self._stuck_for())
+            metrics.LEASE_RENEWALS.labels("withheld").inc()
             return
         try:
             now = await lifecycle.beat(
@@ -124,8 +126,11 @@ class LeaseKeeper:
                 draining=self.is_draining,
             )  # fmt: skip
         except Exception:
+            metrics.LEASE_RENEWALS.labels("failed").inc()
             self._give_back_when_over()
             raise
+        metrics.LEASE_RENEWALS.labels("renewed").inc()
+        metrics.LEASE_RENEWED.set(now.timestamp())
         self._renewed = time.monotonic()
         self._clockwork.set_by(now)
 

@@ -15,6 +15,7 @@ from app import garbage
 from app.doorbell import JOB_FUNCTION, deserialize, queue_key, serialize
 from app.registry import registry
 from app.settings import Settings, get_settings
+from workers import metrics_port
 from workers.engine import Engine
 from workers.worker import TaskloomWorker
 
@@ -31,16 +32,16 @@ def run_worker(settings: Settings) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Load the definitions, then execute runs until a signal asks to stop."""
+    """Load the definitions, then execute runs until a signal asks to stop. Raises ``CannotListen``."""
     registry.load(settings.task_modules)
-    engine = Engine(settings)
-    worker = TaskloomWorker(engine)
-    garbage.leave_alone_what_stays()
-    _stop_on_signals(worker)
-    try:
-        await worker.async_run()
-    finally:
-        await worker.close()
+    with metrics_port.serving(settings):
+        worker = TaskloomWorker(Engine(settings))
+        garbage.leave_alone_what_stays()
+        _stop_on_signals(worker)
+        try:
+            await worker.async_run()
+        finally:
+            await worker.close()
 
 
 def _stop_on_signals(worker: TaskloomWorker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from app import metrics
 from app.batching import Batcher
 from app.lifecycle import Lifecycle, Recorded
 from workers.held import HeldRun
@@ -28,7 +29,9 @@ class Recorder:
 
     async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception]:
         writes = [self._take(held) for held in batch]
-        answers = await self._lifecycle.record(writes)
+        metrics.FLUSH_WRITES.observe(len(writes))
+        with metrics.FLUSH_SECONDS.time():
+            answers = await self._lifecycle.record(writes)
         for held, write, answer in zip(batch, writes, answers, strict=True):
             held.written(write, answer)
         return answers

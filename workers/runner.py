@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app import states
+from app import metrics, states
 from app.db import Row
 from app.errors import InvalidTaskInput
 from app.lifecycle import Recorded
@@ -62,6 +62,7 @@ class Runner:
 
     async def run(self, held: HeldRun) -> None:
         """One attempt at one iteration, from the claim to the settlement."""
+        began = self._clockwork.monotonic()
         try:
             attempt = self._prepare(held)
             move = await self._execute(attempt)
@@ -71,6 +72,7 @@ class Runner:
             # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
             logger.exception("Run %s could not be settled.", held.run_id)
         finally:
+            metrics.ATTEMPT.labels(held.row["definition_id"]).observe(self._clockwork.monotonic() - began)
             held.is_closed = True
             # The task knows the run, so that the run must not keep the task for the garbage collector to find.
             held.task = None

@@ -17,6 +17,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.worker import Worker, func
 
+from app import metrics
 from app.db import Row, is_disconnect
 from app.doorbell import AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
 from workers.engine import Engine
@@ -65,6 +66,8 @@ class TaskloomWorker(Worker):
         self._room = asyncio.Event()
         self._redis_away = False
         self._is_claiming = False
+        metrics.SLOTS.set(settings.concurrency)
+        metrics.SLOTS_IN_USE.set_function(lambda: len(engine.runner.running))
 
     def drain(self) -> None:
         """Take no more runs; ``main`` returns once those under way have ended or been given back."""
@@ -152,6 +155,7 @@ class TaskloomWorker(Worker):
         if self._redis_away:
             logger.info("Redis is back.")
             self._redis_away = False
+        metrics.doorbell(answered=True)
         self._is_claiming = True
         return await self.engine.lifecycle.claim_rung(job_ids) if job_ids else []
 
@@ -159,6 +163,7 @@ class TaskloomWorker(Worker):
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
+        metrics.doorbell(answered=False)
         self._is_claiming = True
         rows = await self.engine.lifecycle.claim_next(limit)
         self._is_claiming = bool(rows)

@@ -25,7 +25,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from app.schema.version import VERSION
+        from app.version import VERSION
 
         out.print(f"taskloom {VERSION}")
         raise typer.Exit

@@ -12,6 +12,7 @@ import typer
 from app.cli.environment import given_settings, settings
 from app.cli.outcomes import ExitCode, Refusal
 from app.cli.terminal import out
+from app.hosts import CannotListen, UnsafeHost, check_host
 from app.reporting import configure_logging
 from app.settings import Settings
 
@@ -46,8 +47,8 @@ def serve(
     from app.registry import registry
 
     try:
-        main.check_host(chosen)
-    except main.UnsafeHost as error:
+        check_host(chosen)
+    except UnsafeHost as error:
         raise Refusal(str(error)) from None
     # uvicorn hands the signal on when it has stopped: that is the end of a server that was asked to stop, and no crash.
     signal.signal(signal.SIGTERM, _end)
@@ -67,7 +68,10 @@ def worker(
     chosen = _changed(settings(), queues=tuple(queue) if queue else None, concurrency=concurrency)
     configure_logging(chosen)
     # By name, because nothing in app imports the workers.
-    importlib.import_module("workers.main").run_worker(chosen)
+    try:
+        importlib.import_module("workers.main").run_worker(chosen)
+    except CannotListen as error:
+        raise Refusal(str(error)) from None
 
 
 def migrate() -> None:

@@ -15,6 +15,7 @@ from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream  # pyright: ignore[reportUnknownVariableType]
 from strawberry.execution import optimized_is_awaitable
 
+from app import metrics
 from app.errors import ErrorCode, TaskError
 from app.ids import new_id
 from app.schema.documents import Documents
@@ -29,6 +30,7 @@ from app.schema.faults import (
     with_request_id,
 )
 from app.schema.limits import Limits
+from app.schema.measuring import count_refused, measured
 from app.schema.survey import TooComplex
 
 if TYPE_CHECKING:
@@ -103,12 +105,20 @@ class Engine:
 
     def prepare(self, request: OperationRequest) -> Operation:
         """The operation a request asks for. Raises RequestRefused where it is not valid or asks for too much."""
-        operation = self._documents.get(request.query).operation(request.operation_name)
+        operation = self._find(request)
         try:
             self._limits.check_cost(operation.shape, {**operation.page_defaults, **request.variables})
         except TooComplex as error:
+            count_refused(operation.kind)
             raise refuse_operation(QUERY_TOO_COMPLEX, [GraphQLError(str(error))]) from error
         return operation
+
+    def _find(self, request: OperationRequest) -> Operation:
+        try:
+            return self._documents.get(request.query).operation(request.operation_name)
+        except RequestRefused:
+            count_refused(None)
+            raise
 
     async def context(self, caller: Caller) -> Any:
         """The context of one operation. Raises RequestRefused where the caller may not ask, or nobody can answer."""
@@ -122,8 +132,11 @@ class Engine:
 
     async def run(self, operation: Operation, request: OperationRequest, caller: Caller) -> Answer:
         """Execute a query or a mutation. Raises RequestRefused where the variables or the caller are refused."""
-        executor = self._build(operation, request, await self.context(caller))
-        return await self._execute(executor, caller.request_id)
+        with measured(operation.kind) as ended:
+            executor = self._build(operation, request, await self.context(caller))
+            answer = await self._execute(executor, caller.request_id)
+            ended("errors" if answer.errors else "answered")
+            return answer
 
     async def stream(
         self, operation: Operation, request: OperationRequest, caller: Caller
@@ -136,12 +149,16 @@ class Engine:
         if operation.kind is not OperationType.SUBSCRIPTION:
             yield await self.run(operation, request, caller)
             return
-        executor = self._build(operation, request, await self.context(caller))
-        events = await _source(executor, caller.request_id)
+        with measured(operation.kind) as ended:
+            executor = self._build(operation, request, await self.context(caller))
+            events = await _source(executor, caller.request_id)
+            ended("answered")
         async with aclosing(cast("AsyncGenerator[Any, None]", events)):
             try:
-                async for event in events:
-                    yield await self._execute_event(executor, event, caller)
+                with metrics.SUBSCRIPTIONS.track_inprogress():
+                    async for event in events:
+                        metrics.EVENTS.inc()
+                        yield await self._execute_event(executor, event, caller)
             except RequestRefused as refusal:
                 yield Answer(None, refusal.errors)
             except Exception as error:

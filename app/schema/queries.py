@@ -29,8 +29,8 @@ from app.schema.principals import Viewer, principal_of
 from app.schema.refusals import InputIssue, InvalidArgument, TaskDefinitionNotFound, issues
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.selection import page_columns
-from app.schema.version import VERSION
 from app.schema.worker import Worker
+from app.version import VERSION
 
 RunId = Annotated[
     strawberry.ID, strawberry.argument(description="The id of the run: a UUID, as triggerTask returned it.")

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from app import runs, states
+from app import metrics, runs, states
 from app.auth import Principal
 from app.db import Database, Pipe, Row, is_disconnect
 from app.errors import ServiceUnavailable, TaskRunNotAbortable, TaskRunNotFound
@@ -50,6 +50,8 @@ class Aborting:
             arguments.text(message, "message", MAX_MESSAGE)
         request = AbortRequest(arguments.run_id(run_id), str(principal), message, cascade, force)
         changed = await self._commit(request)
+        ended = [row for row in changed if TaskRunStatus(row["status"]) in FINAL]
+        metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in ended])
         await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
         await self._events.publish([row["id"] for row in changed])
         return request.run_id

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from itertools import chain
 
+from app import metrics
 from app.auth import Principal
 from app.batching import Batcher
 from app.db import Database
@@ -98,6 +99,7 @@ class Triggering:
         outcomes = await self._storing.store(new)
         created = [outcome.new for outcome in outcomes if isinstance(outcome, Created)]
         if created:
+            metrics.count_each(metrics.TRIGGERED, [(run.known.id,) for run in created])
             self._last_told = self._told.submit(created)
         return [_answer(outcome) for outcome in outcomes]
 

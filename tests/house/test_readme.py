@@ -49,6 +49,8 @@ def variables() -> dict[str, object]:
 
 def shown(default: object) -> str:
     """A default as the table writes it."""
+    if default is None:
+        return ""
     if isinstance(default, tuple):
         return ",".join(str(part) for part in default)
     if isinstance(default, bool):

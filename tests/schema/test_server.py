@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from app.dev.postgres import EmbeddedPostgres
-from app.main import Server, UnsafeHost, check_host, create_app, is_loopback
+from app.hosts import UnsafeHost, check_host, is_loopback
+from app.main import Server, create_app
 from app.settings import Settings
 from tests.schema.conftest import TRIGGER, GraphQLClient, serving
 from tests.schema.live import PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""The version of this server."""
+"""The version of this program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def installed_version() -> str:

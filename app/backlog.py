@@ -1,0 +1,84 @@
+"""How much work there is, asked so that it stays cheap with a million queued runs: bounded counts and index probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.db import Pipe
+from app.models import statuses
+from app.states import ASLEEP, HELD
+
+COUNTED = 10_000
+"""Counting stops here, for each queue; beyond it Redis knows the number of rings."""
+MOST_QUEUES = 50
+_MOST_PRIORITIES = 500
+
+# From one (queue, priority) to the next by index probes. Each is headed by its oldest run, because the index
+# task_runs_queued is in the order (queue, priority DESC, due_at).
+_HEADS = f"""
+    WITH RECURSIVE head(queue, priority, due_at) AS (
+        (SELECT queue, priority, due_at FROM task_runs WHERE status = 'QUEUED'
+         ORDER BY queue, priority DESC, due_at LIMIT 1)
+        UNION ALL
+        SELECT next.queue, next.priority, next.due_at FROM head h CROSS JOIN LATERAL (
+            (SELECT 1 AS step, queue, priority, due_at FROM task_runs
+             WHERE status = 'QUEUED' AND queue = h.queue AND priority < h.priority
+             ORDER BY queue, priority DESC, due_at LIMIT 1)
+            UNION ALL
+            (SELECT 2, queue, priority, due_at FROM task_runs WHERE status = 'QUEUED' AND queue > h.queue
+             ORDER BY queue, priority DESC, due_at LIMIT 1)
+            ORDER BY step LIMIT 1) next
+    ), queues AS (
+        SELECT queue, min(due_at) AS oldest FROM (SELECT * FROM head LIMIT {_MOST_PRIORITIES}) h
+        GROUP BY queue ORDER BY queue LIMIT {MOST_QUEUES})"""
+_QUEUES = f"""{_HEADS}
+    SELECT q.queue, greatest(0, extract(epoch FROM now() - q.oldest))::float8 AS oldest_seconds,
+        (SELECT count(*) FROM (SELECT FROM task_runs r WHERE r.status = 'QUEUED' AND r.queue = q.queue
+                               LIMIT {COUNTED}) counted) AS queued
+    FROM queues q ORDER BY q.queue"""
+_MOVING = f"""
+    SELECT (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(HELD)} LIMIT {COUNTED}) h) AS held,
+        (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(ASLEEP)} LIMIT {COUNTED}) a) AS asleep,
+        (SELECT count(*) FROM workers WHERE lease_expires_at > now() AND NOT is_draining) AS taking,
+        (SELECT count(*) FROM workers WHERE lease_expires_at > now() AND is_draining) AS draining"""
+# How far the dispatcher is behind: the run that should have been woken longest ago.
+_OVERDUE = f"""
+    SELECT greatest(0, extract(epoch FROM now() - min(due_at)))::float8
+    FROM task_runs WHERE status IN {statuses(ASLEEP)}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The due runs of one queue: how many (no more than ``COUNTED`` are counted), and since when the oldest is due."""
+
+    name: str
+    queued: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queues that have due runs, how many runs are held and asleep (both bounded), and the live workers."""
+
+    queues: tuple[Queue, ...]
+    held: int
+    asleep: int
+    overdue_seconds: float
+    taking_workers: int
+    draining_workers: int
+
+
+async def queues(pipe: Pipe) -> list[Queue]:
+    """The queues that have due runs, up to ``MOST_QUEUES`` of them."""
+    rows = await pipe.fetch(_QUEUES)
+    return [Queue(row["queue"], row["queued"], row["oldest_seconds"]) for row in rows]
+
+
+async def backlog(pipe: Pipe) -> Backlog:
+    """All of it."""
+    found = await pipe.fetchrow(_MOVING)
+    assert found is not None
+    overdue: float = await pipe.fetchval(_OVERDUE) or 0.0
+    return Backlog(
+        tuple(await queues(pipe)), found["held"], found["asleep"], overdue, found["taking"], found["draining"]
+    )
