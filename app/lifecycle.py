@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,6 +70,7 @@ class Lifecycle:
         self._events = events
         self._settings = settings
         self._claimant = claimant
+        self._queues = deque(claimant.queues)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
         self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)
         self._changes: Batcher[list[UUID], None] = Batcher(self._publish, TOLD_AT_ONCE)
@@ -91,12 +93,17 @@ class Lifecycle:
         return rows
 
     async def claim_next(self, limit: int) -> list[Row]:
-        """Claim up to ``limit`` due runs of this worker's queues without having been rung for them."""
+        """Claim up to ``limit`` due runs of this worker's queues without having been rung for them.
+
+        Each queue gets an equal share, and another one is first each time, so that a full one starves no other.
+        """
         rows: list[Row] = []
+        self._queues.rotate(-1)
         async with self._db.autocommit() as pipe:
-            for queue in self._claimant.queues:
-                if limit > len(rows):
-                    rows += await Leases(pipe).claim_next(self._claimant, queue, limit - len(rows))
+            for left, queue in zip(range(len(self._queues), 0, -1), self._queues, strict=True):
+                share = -(-(limit - len(rows)) // left)
+                if share > 0:
+                    rows += await Leases(pipe).claim_next(self._claimant, queue, share)
         self._note_claims(rows, "polled")
         return rows
 

@@ -36,6 +36,26 @@ async def double(ctx: TaskContext, input: Number) -> Number:
     return Number(value=2 * input.value)
 
 
+@task(id="test-order", max_iterations=2, retry=Retry(max_attempts=2))
+async def order(ctx: TaskContext, input: Number) -> Continue | None:
+    """Notes when it is its turn; the first time 1 asks for another attempt in an hour, 2 for another iteration."""
+    if input.value == 1 and ctx.attempt == 1:
+        raise RetryLater(3600)
+    if input.value == 2 and ctx.iteration == 1:
+        return ctx.continue_({}, delay=3600)
+    calls["order"].append(ctx.run_id)
+    return None
+
+
+@task(id="test-at-once")
+async def at_once(ctx: TaskContext) -> None:
+    """Notes how many of it are executed at the same time."""
+    calls["under way"].append(ctx.run_id)
+    calls["at once"].append(len(calls["under way"]))
+    await asyncio.sleep(0.01)
+    calls["under way"].remove(ctx.run_id)
+
+
 @task(id="test-double-plain")
 def double_plain(ctx: TaskContext, input: Number) -> Number:
     """Doubles a number in a thread, checkpoint included."""
