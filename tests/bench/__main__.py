@@ -8,12 +8,12 @@ from collections.abc import Awaitable
 import uvloop
 from redis.asyncio import Redis
 
-from tests.bench import bed, measures, report
-from tests.bench.bed import Bed, Process
+from tests.bench import backlog, bed, measures, report
+from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
 
 TITLE = "Speed, latencies and memory: `make bench`"
-PARTS = ("workers", "triggers", "latencies")
+PARTS = ("workers", "triggers", "latencies", "backlog")
 
 
 class Bench:
@@ -57,6 +57,35 @@ class Bench:
             await self._latency("Log line written to seen by a subscriber", 30, 120, measures.lines(bed, server.port))
             await self._latency("Abort sent to seen ABORTED", 30, 150, measures.aborts(bed, server.port))
 
+    async def measure_backlog(self, few: Bed, repetitions: int, large: int = backlog.LARGE) -> None:
+        """All repetitions with many queued runs, each beside one with few, because filling takes a minute."""
+        async with beside(few, "many") as many:
+            await backlog.fill(many, large)
+            for _ in range(repetitions):
+                await self._claims(many, few, large)
+                await self._pages(many, large)
+
+    async def _claims(self, many: Bed, few: Bed, large: int) -> None:
+        await few.clear()
+        await backlog.fill(few, backlog.SMALL)
+        for name, measuring in (("claimed by polling", backlog.claimed), ("claimed to final", backlog.executed)):
+            small = await measuring(few, backlog.SMALL * 6 // 10)
+            much = await measuring(many, backlog.SMALL * 6 // 10)
+            self.note(f"Queued runs {name}, of {backlog.SMALL:,}", "runs/s", None, small)
+            self.note(f"Queued runs {name}, of {large:,}", "runs/s", None, much)
+            self.note(f"Queued runs {name}, many to few", "times", 0.8, much / small)
+
+    async def _pages(self, bed: Bed, large: int) -> None:
+        async with bed.server() as server:
+            for listing in backlog.LISTINGS:
+                for by, found in (
+                    ("TaskService", await backlog.pages_by_service(bed, listing, backlog.PAGES)),
+                    ("HTTP", await backlog.pages_by_http(bed, server.port, listing, backlog.PAGES)),
+                ):
+                    name = f"Page of {large:,} runs, {listing.name}, by {by}"
+                    self.note(f"{name}, p50", "ms", None, percentile(found, 0.5), more_is_better=False)
+                    self.note(f"{name}, p99", "ms", 25, percentile(found, 0.99), more_is_better=False)
+
     async def _latency(self, name: str, p50: float, p99: float, measuring: Awaitable[list[float]]) -> None:
         found = await measuring
         self.note(f"{name}, p50", "ms", p50, percentile(found, 0.5), more_is_better=False)
@@ -75,6 +104,8 @@ async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
         said = report.conditions(await versions(made), repetitions)
         for _ in range(repetitions):
             await bench.measure(made, parts)
+        if "backlog" in parts:
+            await bench.measure_backlog(made, repetitions)
     rows = [figure.row() for figure in bench.figures.values()]
     report.show(report.HEADINGS, rows, said)
     if write:

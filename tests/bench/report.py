@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import measures
+from tests.bench import backlog, measures
 from tests.bench.bed import CONCURRENCY, ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -79,6 +79,10 @@ def conditions(versions: Sequence[str], repetitions: int) -> list[str]:
         "server process, no worker.",
         f"Latencies: over HTTP, idle system, one at a time: {m.STARTS} starts, 100 lines 20 ms apart to a subscriber "
         f"over server-sent events, {m.ABORTS} aborts seen by who watches the run. Percentiles of each repetition.",
+        f"Many queued runs: {backlog.LARGE:,}, due and rung, of two definitions, queues and five priorities, beside "
+        f"{backlog.SMALL:,} in another database, in turns. By polling: Leases.claim_next of {backlog.CLAIM} at a time, "
+        "without a worker. To final: one worker process, by the times in the rows. Pages: of 50, one at a time on an "
+        f"idle system, {backlog.PAGES} each; by HTTP with 16 fields of a run.",
         "Memory: resident, of processes that have started and done nothing yet.",
     ]
 
