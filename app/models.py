@@ -119,7 +119,6 @@ class TaskRun(SQLModel, table=True):
             postgresql_where=text("status = 'QUEUED'"),
         ),
         Index("task_runs_asleep", "due_at", postgresql_where=text("status IN ('SCHEDULED', 'WAITING')")),
-        Index("task_runs_held", "lease_owner", postgresql_where=text(f"status IN {statuses(HELD)}")),
         Index(
             "task_runs_expiring",
             "expires_at",
@@ -128,11 +127,12 @@ class TaskRun(SQLModel, table=True):
         # The orders and filters of lists; ids are UUIDv7, so that "by id" is "by creation".
         Index("task_runs_by_definition", "definition_id", "id"),
         Index("task_runs_by_status", "status", "id"),
-        Index("task_runs_by_queue", "queue", "id"),
+        # What most runs share is not worth an entry at each change of a run: their list is the one of all runs.
+        Index("task_runs_by_other_queue", "queue", "id", postgresql_where=text("queue <> 'default'")),
         Index("task_runs_with_error", "id", postgresql_where=text("error IS NOT NULL")),
         Index("task_runs_by_start", "started_at", "id", postgresql_where=text("started_at IS NOT NULL")),
         Index("task_runs_by_finish", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
-        Index("task_runs_by_priority", "priority", "id"),
+        Index("task_runs_by_other_priority", "priority", "id", postgresql_where=text("priority <> 0")),
         Index("task_runs_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("task_runs_by_tag", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
         Index(

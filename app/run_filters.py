@@ -118,12 +118,36 @@ class RunOrder:
         if columns[0].nullable:
             conditions.append(columns[0].is_not(None))
         place = tuple_(*columns) if len(columns) > 1 else columns[0]
-        ascending = self.direction is OrderDirection.ASC
-        for bound, above in ((window.after, ascending), (window.before, not ascending)):
-            if bound is not None:
-                value = _place(columns, bound)
-                conditions.append(place > value if above else place < value)
+        for bound, above in self._bounds(window):
+            value = _place(columns, bound)
+            conditions.append(place > value if above else place < value)
         return conditions
+
+    def parts(self, window: Window) -> list[list[ColumnElement[bool]]]:
+        """The conditions of each part of the list that has an index of its own; together the parts are the list.
+
+        The index by priority leaves out the runs of no special priority, which are in order by their ids alone.
+        """
+        if self.field is not RunOrderField.PRIORITY:
+            return [self.conditions(window)]
+        special = [TABLE.c.priority != 0, *self.conditions(window)]
+        return [special, *self._plain_part(window)]
+
+    def _plain_part(self, window: Window) -> list[list[ColumnElement[bool]]]:
+        """The part of priority 0, bounded by ids; none where the window holds only other priorities."""
+        conditions: list[ColumnElement[bool]] = [TABLE.c.priority == 0]
+        for (priority, run_id), above in self._bounds(window):
+            if priority == 0:
+                conditions.append(TABLE.c.id > run_id if above else TABLE.c.id < run_id)
+            elif (priority > 0) is above:
+                return []
+        return [conditions]
+
+    def _bounds(self, window: Window) -> list[tuple[Key, bool]]:
+        """The ends of the window, each with whether the list lies above it."""
+        ascending = self.direction is OrderDirection.ASC
+        ends = ((window.after, ascending), (window.before, not ascending))
+        return [(bound, above) for bound, above in ends if bound is not None]
 
     def order_by(self, window: Window, columns_of: Any = TABLE.c) -> list[ColumnElement[Any]]:
         """The columns to sort by; reversed for a window that reads backward."""

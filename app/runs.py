@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, any_, func, literal, select, true
+from sqlalchemy import ColumnElement, Select, any_, func, literal, select, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db import Pipe, ReadSession, Row
@@ -136,8 +136,15 @@ def list_of_runs(
 ) -> Select[Any]:
     """The statement behind every list of runs."""
     chosen = list(TABLE.c) if columns is None else _columns({*columns, *order.keys})
-    wanted = select(*chosen).where(*conditions, *order.conditions(window))
-    return wanted.order_by(*order.order_by(window)).limit(window.size + 1)
+    size = window.size + 1
+    parts = [
+        select(*chosen).where(*conditions, *bounds).order_by(*order.order_by(window)).limit(size)
+        for bounds in order.parts(window)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    together = union_all(*parts).subquery()
+    return select(together).order_by(*order.order_by(window, together.c)).limit(size)
 
 
 class Runs:

@@ -11,13 +11,15 @@ assert app.models
 
 
 def run() -> None:
-    """Run the migrations on the connection the caller opened, all in one transaction."""
+    """Run the migrations on the connection the caller opened, each in a transaction of its own."""
     connection: Connection | None = context.config.attributes.get("connection")
     if connection is None:
         raise RuntimeError(
             "Migrations run through app.migrations (`taskloom migrate`), not through the alembic command."
         )
-    context.configure(connection=connection, target_metadata=SQLModel.metadata, compare_type=True)
+    context.configure(
+        connection=connection, target_metadata=SQLModel.metadata, compare_type=True, transaction_per_migration=True
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

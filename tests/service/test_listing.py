@@ -35,7 +35,7 @@ ORDERS = [RunOrder(field, direction) for field in RunOrderField for direction in
 
 async def several(tasks: TaskService, hand: Hand) -> None:
     """Twelve runs of equal and different priorities: three not started, three running, the others final."""
-    await tasks.submit_many([TriggerRequest(definition_id="echo", priority=n % 3) for n in range(12)])
+    await tasks.submit_many([TriggerRequest(definition_id="echo", priority=n % 3 - 1) for n in range(12)])
     for held in (await hand.claim(9))[:6]:
         await held.write(move=SUCCEED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,8 @@ SEED = """
     INSERT INTO task_runs (id, definition_id, name, status, status_changed_at, input, queue, priority, tags,
         max_iterations, iteration, max_attempts, attempt, created_at, start_at, started_at, finished_at, created_by,
         parent_id, lease_owner)
-    SELECT id, 'def-' || n % 20, 'Run ' || n, status, at, '{}', 'default', n % 21 - 10,
+    SELECT id, 'def-' || n % 20, 'Run ' || n, status, at, '{}', CASE WHEN n % 100 = 3 THEN 'mail' ELSE 'default' END,
+        CASE WHEN n % 4 = 0 THEN n % 21 - 10 ELSE 0 END,
         CASE WHEN n % 5 = 0 THEN ARRAY['t' || n % 1000] ELSE '{}'::text[] END, 1, 1, 1, 1, at, at,
         CASE WHEN status <> 'QUEUED' THEN at END,
         CASE WHEN status NOT IN ('QUEUED', 'RUNNING') THEN at END, 'USER:local-admin',
@@ -82,6 +84,9 @@ FILTERS = {
     "failed": RunFilter(statuses=[TaskRunStatus.FAILED]),
     "running": RunFilter(statuses=[TaskRunStatus.RUNNING]),
     "lost, and there is none": RunFilter(statuses=[TaskRunStatus.LOST]),
+    "default queue": RunFilter(queues=["default"]),
+    "other queue": RunFilter(queues=["mail"]),
+    "unused queues": RunFilter(queues=["nobody", "no-one"]),
     "parent": RunFilter(parent_id=SOMEONE),
     "any tag": RunFilter(tags=TagFilter(any=["t5", "t10"])),
     "all tags": RunFilter(tags=TagFilter(all=["t5"])),
@@ -112,4 +117,19 @@ async def test_a_page_in_the_middle_begins_at_its_cursor_and_is_not_sorted(
     place = tuple(values[key] for key in order.keys)
     plan = await planner(RunFilter(), order, Window(50, backward, None if backward else place, place))
     assert "Index Cond" in plan
-    assert "Sort" not in plan
+    # A page of a part may be sorted in with the other's.
+    assert not re.search(r"Sort  \(.*\n.*Sort Key.*\n +->  (?!Limit)", plan)
+
+
+@pytest.mark.parametrize("direction", list(OrderDirection))
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("priority", [-3, 0, 3])
+async def test_a_page_by_priority_never_walks_through_the_runs_of_no_special_priority(
+    planner: Callable[..., Any], priority: int, direction: OrderDirection, backward: bool
+) -> None:
+    place = (priority, SOMEONE)
+    order = RunOrder(RunOrderField.PRIORITY, direction)
+    window = Window(50, backward, None if backward else place, place if backward else None)
+    plan = await planner(RunFilter(), order, window)
+    # They are bounded by their ids, or all of them fit and the page is full at once, or none can and nothing is read.
+    assert not re.search(r"Filter: .*ROW\(", plan)
