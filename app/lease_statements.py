@@ -27,7 +27,7 @@ CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now
 
 
 def locked(run_id: str, columns: str, if_locked: str = "") -> str:
-    """Columns of one run by its id, locked. To be joined laterally: a batch looks up each of its runs by the primary key.
+    """Columns of one run by its id, locked. Joined laterally: a batch looks up each of its runs by the primary key.
 
     Without OFFSET other conditions would get inside, and the planner could take an index that finds all that is queued
     or held, over again for each run: time squared, whenever its statistics are older than a burst of runs.
