@@ -10,21 +10,31 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from enum import Enum
 from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Again(Enum):
+    """The answer of a flush to an item of which it did only a part: it comes again with the next batch."""
+
+    AGAIN = "again"
+
+
+AGAIN = Again.AGAIN
+
+
 class Batcher(Generic[Item, Result]):
     """Collects items for ``flush``, which takes up to ``limit`` of them and answers each, in order.
 
     An answer that is an exception is raised for the one who submitted that item; an exception raised by ``flush``
-    itself is raised for all of its items.
+    itself is raised for all of its items. ``AGAIN`` is no answer yet.
     """
 
     def __init__(
-        self, flush: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]], limit: int = 500
+        self, flush: Callable[[list[Item]], Awaitable[Sequence[Result | Exception | Again]]], limit: int = 500
     ) -> None:
         self._flush = flush
         self._limit = limit
@@ -61,7 +71,10 @@ class Batcher(Generic[Item, Result]):
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (item, future), answer in zip(batch, answers, strict=True):
+            if answer is AGAIN:
+                self._waiting.append((item, future))
+                continue
             if future.done():
                 continue
             if isinstance(answer, Exception):

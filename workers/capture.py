@@ -6,8 +6,9 @@ import contextvars
 import logging
 
 from app.models import TaskLogLevel
-from workers.context import LogLimitExceeded, TaskContext
+from workers.context import TaskContext
 from workers.held import Stop
+from workers.log_lines import LogLimitExceeded
 
 current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("current_run", default=None)
 """The run that this piece of code executes for; follows into threads and tasks that the code starts."""
@@ -24,7 +25,7 @@ class RunLogHandler(logging.Handler):
         if context is None or record.name.split(".", 1)[0] == OWN:
             return
         try:
-            context.write_line(_level(record.levelno), self.format(record), {"logger": record.name})
+            context.log.add(_level(record.levelno), self.format(record), {"logger": record.name})
         except (LogLimitExceeded, Stop):
             # The code finds out at its next checkpoint; a library's log call is no place for it.
             return

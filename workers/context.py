@@ -7,8 +7,9 @@ are awaited elsewhere block instead and return their result, so that ``await`` i
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine, Iterable
+import os
+import subprocess
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -17,24 +18,22 @@ from uuid import UUID
 import orjson
 
 from app.auth import Principal, PrincipalKind
-from app.models import TaskLogLevel, TaskRun
+from app.models import TaskRun
 from app.registry import Continue
 from app.settings import Settings
-from workers import json_values
-from workers.held import HeldRun, LogLine, Stop, StopReason
+from workers import json_values, processes
+from workers.held import PORTION_BYTES, HeldRun, Stop, StopReason
+from workers.log_lines import LogLines, TaskLogger
 
 if TYPE_CHECKING:
     from app.service import TaskService
     from workers.clockwork import Clockwork
+    from workers.processes import Leashes
     from workers.recorder import Recorder
     from workers.threads import Bridge
 
-THREAD_LINES_SECONDS = 0.03
+OUTPUT_BYTES = 1024 * 1024
 LONGEST_DELAY = 366 * 86400.0
-
-
-class LogLimitExceeded(Exception):
-    """The run wrote more log lines or bytes than the settings allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +60,6 @@ class _Unset:
 UNSET: Final = _Unset()
 
 
-class TaskLogger:
-    """Writes log lines of a run: ``ctx.log.info("Hashed", path=str(path), bytes=size)``.
-
-    A line is never refused for what is in it: NUL characters are made visible, long messages are cut, and data that is
-    not JSON is stored as text. Raises ``LogLimitExceeded`` past the limits of the settings.
-    """
-
-    __slots__ = ("_write",)
-
-    def __init__(self, context: TaskContext) -> None:
-        self._write = context.write_line
-
-    def debug(self, message: object, **data: Any) -> None:
-        """A line for whoever looks for a fault."""
-        self._write(TaskLogLevel.DEBUG, message, data)
-
-    def info(self, message: object, **data: Any) -> None:
-        """A line that tells what happens."""
-        self._write(TaskLogLevel.INFO, message, data)
-
-    def warning(self, message: object, **data: Any) -> None:
-        """A line about something that is not as it should be, though the run goes on."""
-        self._write(TaskLogLevel.WARNING, message, data)
-
-    def error(self, message: object, **data: Any) -> None:
-        """A line about something that went wrong."""
-        self._write(TaskLogLevel.ERROR, message, data)
-
-
 class TaskContext:
     """One attempt at one iteration of a run, as its code sees it."""
 
@@ -101,6 +71,7 @@ class TaskContext:
         settings: Settings,
         bridge: Bridge,
         clockwork: Clockwork,
+        leashes: Leashes,
     ) -> None:
         self._held = held
         self._recorder = recorder
@@ -108,16 +79,11 @@ class TaskContext:
         self._settings = settings
         self._bridge = bridge
         self._clockwork = clockwork
-        self._thread_lines: deque[LogLine] = deque()
-        self._collecting: asyncio.TimerHandle | None = None
+        self._leashes = leashes
         self._deadline = clockwork.deadline(held.row["timeout_seconds"])
+        self._lines = LogLines(held, recorder, settings, bridge, clockwork)
+        self.log = TaskLogger(self._lines)
         self.state: Any = orjson.loads(held.row["state"]) if held.row["state"] is not None else None
-
-    @property
-    def log(self) -> TaskLogger:
-        """Writes log lines of the run."""
-        # Made anew, because two objects that hold each other wait for the garbage collector once the run is over.
-        return TaskLogger(self)
 
     # Which run this is.
 
@@ -207,7 +173,8 @@ class TaskContext:
             self._keep(state, progress)
         # What was kept goes out with the settlement where the run stops here, so that the next one goes on from it.
         self.raise_if_stopped()
-        if saves:
+        self._lines.raise_if_over()
+        if saves or self._held.waiting_bytes > PORTION_BYTES:
             await self._write()
         else:
             await self._clockwork.breathe()
@@ -217,7 +184,7 @@ class TaskContext:
         """Put state and progress into the run's next write."""
         if self._held.is_closed:
             raise Stop(StopReason.LOST)
-        self.collect_lines()
+        self._lines.collect()
         text = None
         if not isinstance(state, _Unset):
             text = json_values.encode(state, "state", self._settings.max_state_bytes)
@@ -284,54 +251,32 @@ class TaskContext:
         """The runs that this one triggered, oldest first, with their status and output."""
         return self._bridge.run(self._service.children(self.run_id))
 
-    # Logs.
+    # Processes.
 
-    def write_line(self, level: TaskLogLevel, message: object, data: dict[str, Any]) -> None:
-        """Write a log line; ``ctx.log`` and the standard library's ``logging`` come in here."""
-        if self._held.is_closed:
-            raise Stop(StopReason.LOST)
-        text = json_values.plain(_text(message), self._settings.max_log_message_bytes)
-        line = (level, text, json_values.encode_data(data, self._settings.max_log_data_bytes), self.now())
-        self._charge(len(text) + len(line[2] or ""))
-        if self._bridge.is_here:
-            self.collect_lines()
-            self._held.add_line(line)
-            self._recorder.submit(self._held)
-        else:
-            self._thread_lines.append(line)
-            self._bridge.call(self._collect_soon)
+    def run_process(
+        self,
+        *command: str,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+        check: bool = True,
+        limit: int = OUTPUT_BYTES,
+    ) -> Coroutine[Any, Any, subprocess.CompletedProcess[bytes]]:
+        """Run a program to its end. It is dead before the run is settled, also when the worker is killed or frozen.
 
-    def collect_lines(self) -> None:
-        """Take over the lines that threads wrote, in their order; before every write, so that they go out with it."""
-        while self._thread_lines:
-            self._held.add_line(self._thread_lines.popleft())
+        Args:
+            command: the program and its arguments; no shell.
+            cwd, env: its working directory and its environment; the worker's own by default.
+            input: what it reads from standard input.
+            check: raise ``CalledProcessError`` when its exit code is not 0.
+            limit: of standard output and of standard error, the last so many bytes are kept.
 
-    def _collect_soon(self) -> None:
-        """A thread cannot log and save in one step, so its lines wait a moment for the checkpoint that may follow."""
-        if self._collecting is None:
-            self._collecting = asyncio.get_running_loop().call_later(THREAD_LINES_SECONDS, self._collect_now)
-
-    def _collect_now(self) -> None:
-        self._collecting = None
-        if self._thread_lines and not self._held.is_closed:
-            self.collect_lines()
-            self._recorder.submit(self._held)
-
-    def _charge(self, size: int) -> None:
-        held, settings = self._held, self._settings
-        held.logged_bytes += size
-        if held.logged_bytes > settings.max_log_bytes:
-            raise LogLimitExceeded(
-                f"The attempt logged more than {settings.max_log_bytes:,} bytes (TASKLOOM_MAX_LOG_BYTES)."
+        While it runs, an abort takes effect: it gets SIGTERM, two seconds later SIGKILL, and so does all that it
+        started, unless that made a session of its own. When the worker's lease is over it is killed at once.
+        """
+        self.raise_if_stopped()
+        return self._bridge.run(
+            processes.run(
+                self._held, self._leashes, command, cwd=cwd, env=env, input=input, check=check, limit=limit
             )
-        if held.log_count >= settings.max_log_lines:
-            raise LogLimitExceeded(
-                f"The run logged more than {settings.max_log_lines:,} lines (TASKLOOM_MAX_LOG_LINES)."
-            )
-
-
-def _text(message: object) -> str:
-    try:
-        return str(message)
-    except Exception as error:
-        return f"(a message that cannot be read: {type(error).__name__})"
+        )  # fmt: skip

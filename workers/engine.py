@@ -15,7 +15,7 @@ from app.leases import Claimant
 from app.registry import Registry, registry
 from app.service import TaskService
 from app.settings import Settings
-from workers import capture
+from workers import capture, forks
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.lease import LeaseKeeper
@@ -56,6 +56,7 @@ class Engine:
         """Wait for the database, publish the definitions, take the lease, and begin to listen for aborts."""
         await self._publish_definitions()
         capture.install()
+        forks.guard(self.settings)
         await self.keeper.begin()
         self._listening = asyncio.create_task(self._listen_for_aborts())
 
@@ -94,7 +95,6 @@ class Engine:
             async with listener.subscribe() as subscription:
                 while True:
                     await subscription.changed(ABORT_POLL_SECONDS)
-                    self.keeper.pulse()
                     if self.runner.running:
                         await self._look_for_aborts()
         finally:

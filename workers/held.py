@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app.db import Row
@@ -15,8 +15,15 @@ from app.lifecycle import Recorded
 from app.models import TaskLogLevel
 from app.states import Move, TaskRunStatus
 
+if TYPE_CHECKING:
+    from workers.processes import Child
+
 LEVELS = {TaskLogLevel.DEBUG: 0, TaskLogLevel.INFO: 1, TaskLogLevel.WARNING: 2, TaskLogLevel.ERROR: 3}
 LogLine = tuple[TaskLogLevel, str, str | None, datetime]
+LINE_BYTES = 256
+"""What a line takes in memory beside its text, about."""
+PORTION_BYTES = 1024 * 1024
+"""Lines of one run in one write: with more, all other runs would wait long for the flush."""
 
 
 class StopReason(StrEnum):
@@ -55,6 +62,9 @@ class HeldRun:
         self.task: asyncio.Task[None] | None = None
         self.flush: asyncio.Future[Recorded] | None = None
         self.logged_bytes = 0
+        self.log_refusal: str | None = None
+        self.waiting_bytes = 0
+        self.children: set[Child] = set()
         self._in_code = False
         self._write_no: int = row["write_no"]
         self._log_count: int = row["log_count"]
@@ -73,6 +83,7 @@ class HeldRun:
     def add_line(self, line: LogLine) -> None:
         """Add a log line to the next write."""
         self._lines.append(line)
+        self.waiting_bytes += size_of(line)
 
     def save(self, state: str | None, progress: str | None) -> None:
         """Put state and progress (JSON text; None leaves them) into the next write."""
@@ -86,17 +97,37 @@ class HeldRun:
 
     def drop_writes(self) -> None:
         """Forget what waits, because the database refuses something in it."""
-        self._lines, self._state, self._progress = [], None, None
+        self._lines, self._state, self._progress, self.waiting_bytes = [], None, None, 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether lines are left over that did not fit into the last write; state and move wait behind them."""
+        return bool(self._lines)
 
     def take(self) -> Write:
         """The next write. Until it is answered by ``written``, no other may be taken."""
-        lines, self._lines = self._lines, []
+        lines = self._portion()
+        numbered, levels = self._number(lines), _count(lines)
+        if self._lines:
+            return Write(self.run_id, self.claim_no, self._write_no, logs=numbered, levels=levels)
         write = Write(
-            self.run_id, self.claim_no, self._write_no, self._state, self._progress, self._move,
-            self._number(lines), _count(lines),
-        )  # fmt: skip
+            self.run_id, self.claim_no, self._write_no, self._state, self._progress, self._move, numbered, levels
+        )
         self._state = self._progress = None
         return write
+
+    def _portion(self) -> list[LogLine]:
+        """The lines of one write: all, unless that would be too much."""
+        if self.waiting_bytes <= PORTION_BYTES:
+            lines, self._lines, self.waiting_bytes = self._lines, [], 0
+            return lines
+        number = taken = 0
+        while number < len(self._lines) and taken < PORTION_BYTES:
+            taken += size_of(self._lines[number])
+            number += 1
+        lines, self._lines = self._lines[:number], self._lines[number:]
+        self.waiting_bytes -= taken
+        return lines
 
     def written(self, write: Write, answer: Recorded | Exception) -> None:
         """Learn what became of a write."""
@@ -154,6 +185,17 @@ class HeldRun:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
             self.task.uncancel()
+
+    async def end_children(self) -> None:
+        """End the processes that the code started with ``run_process``; returns when they are dead."""
+        for child in tuple(self.children):
+            await child.end()
+            self.children.discard(child)
+
+
+def size_of(line: LogLine) -> int:
+    """The bytes that a line takes while it waits, about."""
+    return LINE_BYTES + len(line[1]) + len(line[2] or "")
 
 
 def _count(lines: list[LogLine]) -> tuple[int, int, int, int]:

@@ -21,7 +21,8 @@ def encode(value: Any, what: str, limit: int, adapter: TypeAdapter[Any] | None =
     """A value as JSON text of at most ``limit`` bytes. Raises ``NotStorable``, whose message calls it ``what``."""
     try:
         data = adapter.dump_json(value, warnings="error") if adapter else orjson.dumps(value, default=_model)
-    except (TypeError, ValueError, PydanticSerializationError) as error:
+    except Exception as error:
+        # Whatever a serializer of theirs may raise.
         raise NotStorable(f"The {what} is not JSON: {error}") from error
     if len(data) > limit:
         raise NotStorable(

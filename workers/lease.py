@@ -19,10 +19,12 @@ from app.db import is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.settings import Settings
+from workers import watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
 from workers.reaper import Reaper
+from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from workers.runner import Runner
@@ -41,7 +43,7 @@ class LeaseKeeper:
         self._runner = runner
         self._clockwork = clockwork
         self.is_draining = False
-        self._pulse = time.monotonic()
+        self._watchdog = Watchdog(runner)
         self._renewed = time.monotonic()
         self._main_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -53,13 +55,10 @@ class LeaseKeeper:
         """Whether the lease has been taken."""
         return self._loop is not None
 
-    def pulse(self) -> None:
-        """The event loop tells that it is not stuck."""
-        self._pulse = time.monotonic()
-
     async def begin(self) -> None:
         """Start the thread; returns when the lease is held."""
         self._main_loop = asyncio.get_running_loop()
+        self._watchdog.begin()
         held: asyncio.Future[None] = self._main_loop.create_future()
         self._thread = threading.Thread(target=self._run, args=(held,), name="taskloom-lease", daemon=True)
         self._thread.start()
@@ -85,6 +84,7 @@ class LeaseKeeper:
             (self._settings.heartbeat_seconds, lambda: self._beat(lifecycle)),
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
+            (watchdog.LOOK_SECONDS, self._watchdog.look),
         )
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
         await self._stopped.wait()
@@ -116,10 +116,11 @@ class LeaseKeeper:
 
     async def _beat(self, lifecycle: Lifecycle) -> None:
         """Renew the lease, unless the event loop has been stuck for so long that others should take its runs."""
-        if time.monotonic() - self._pulse > self._settings.stall_seconds:
-            logger.error("The event loop has been stuck for %.0f s; the lease is not renewed.", self._stuck_for())
+        if (stuck := self._watchdog.stuck_seconds) > self._settings.stall_seconds:
+            logger.error("The event loop has been stuck for %.0f s; the lease is not renewed.", stuck)
             metrics.LEASE_RENEWALS.labels("withheld").inc()
             return
+        asked = time.monotonic()
         try:
             now = await lifecycle.beat(
                 socket.gethostname(), os.getpid(), self._settings.concurrency, len(self._runner.running),
@@ -132,10 +133,8 @@ class LeaseKeeper:
         metrics.LEASE_RENEWALS.labels("renewed").inc()
         metrics.LEASE_RENEWED.set(now.timestamp())
         self._renewed = time.monotonic()
+        self._runner.leashes.renew(asked + self._settings.lease_seconds)
         self._clockwork.set_by(now)
-
-    def _stuck_for(self) -> float:
-        return time.monotonic() - self._pulse
 
     def _give_back_when_over(self) -> None:
         """Once the lease must be over, others may execute our runs: stop them here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,24 @@ def run_worker(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT has drained it; a second signal gives its runs back at once."""
     import uvloop
 
-    uvloop.run(serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        _run_to_the_end(runner.get_loop(), serve(settings))
+
+
+def _run_to_the_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine; a SystemExit or KeyboardInterrupt of anything else on the loop ends that alone.
+
+    asyncio lets these two out of the loop, whichever task they were raised in: a ``sys.exit()`` in a task that a run
+    started would end the worker with all its other runs. The one who awaits that task learns of it all the same.
+    """
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if task.done():
+                raise
+            logger.error("Task code raised %s in a task of its own; the worker goes on.", type(error).__name__)
 
 
 async def serve(settings: Settings) -> None:

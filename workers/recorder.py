@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from app import metrics
-from app.batching import Batcher
+from app.batching import AGAIN, Again, Batcher
+from app.leases import Write
 from app.lifecycle import Lifecycle, Recorded
 from workers.held import HeldRun
 
@@ -23,20 +24,27 @@ class Recorder:
 
     def submit(self, held: HeldRun) -> asyncio.Future[Recorded]:
         """Have what waits in a run written with the next flush; the future gives what became of it."""
-        if held.flush is None:
+        if held.flush is None or held.flush.done():
             held.flush = self._batcher.submit(held)
         return held.flush
 
-    async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception]:
+    async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception | Again]:
         writes = [self._take(held) for held in batch]
+        partly = [held.is_waiting for held in batch]
         metrics.FLUSH_WRITES.observe(len(writes))
         with metrics.FLUSH_SECONDS.time():
             answers = await self._lifecycle.record(writes)
         for held, write, answer in zip(batch, writes, answers, strict=True):
             held.written(write, answer)
-        return answers
+        return [
+            AGAIN if more and isinstance(answer, Recorded) and answer.accepted else answer
+            for more, answer in zip(partly, answers, strict=True)
+        ]
 
     @staticmethod
-    def _take(held: HeldRun):
-        held.flush = None
-        return held.take()
+    def _take(held: HeldRun) -> Write:
+        write = held.take()
+        if not held.is_waiting:
+            # What comes from now on goes out with another flush. What is left over goes on under this one.
+            held.flush = None
+        return write

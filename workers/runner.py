@@ -6,6 +6,7 @@ Read ``Runner.run`` first; the functions follow in the order in which they are c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable
@@ -16,15 +17,18 @@ from app import metrics, states
 from app.db import Row
 from app.errors import InvalidTaskInput
 from app.lifecycle import Recorded
+from app.models import TaskLogLevel
 from app.registry import Continue, Definition, Registry
 from app.retry import decide_retry
 from app.settings import Settings
 from app.states import Move, Reason, RunError
-from workers import capture, json_values
+from workers import capture, forks, json_values
 from workers.clockwork import Clockwork
 from workers.context import TaskContext
 from workers.faults import error_of
 from workers.held import HeldRun, Stop, StopReason
+from workers.log_lines import LogLimitExceeded
+from workers.processes import Leashes
 from workers.recorder import Recorder
 from workers.threads import Bridge, call_in_thread
 
@@ -51,6 +55,7 @@ class Runner:
         self._settings = settings
         self._clockwork = clockwork
         self._bridge = Bridge()
+        self.leashes = Leashes()
         self.running: dict[UUID, HeldRun] = {}
 
     def start(self, row: Row) -> asyncio.Task[None]:
@@ -65,7 +70,14 @@ class Runner:
         began = self._clockwork.monotonic()
         try:
             attempt = self._prepare(held)
-            move = await self._execute(attempt)
+            try:
+                move = await self._execute(attempt)
+            except GeneratorExit as error:
+                # Where the code raised it, Python has closed all coroutines below this one.
+                if _is_torn_down(held):
+                    raise
+                move = await self._failed(attempt, error, Reason.ERROR)
+            await held.end_children()
             if move is not None:
                 await self._settle(attempt, move)
         except (Exception, asyncio.CancelledError):
@@ -83,7 +95,9 @@ class Runner:
         definition = self._registry.get(held.row["definition_id"])
         if definition is None:
             raise LookupError(f"'{held.row['definition_id']}' was claimed without its code")
-        context = TaskContext(held, self._recorder, self._service, self._settings, self._bridge, self._clockwork)
+        context = TaskContext(
+            held, self._recorder, self._service, self._settings, self._bridge, self._clockwork, self.leashes
+        )
         return Attempt(held, definition, context)
 
     async def _execute(self, attempt: Attempt) -> Move | None:
@@ -92,6 +106,9 @@ class Runner:
             input = attempt.definition.parse_input(attempt.held.row["input"] or "null")
         except InvalidTaskInput as error:
             return await self._failed(attempt, error, Reason.INVALID_INPUT)
+        except BaseException as error:
+            # A validator of theirs that raises something else.
+            return await self._failed(attempt, error, Reason.ERROR)
         try:
             result = await self._call_code(attempt, input)
         except Stop as stop:
@@ -119,7 +136,9 @@ class Runner:
                 return await definition.function(*arguments)
             return await call_in_thread(definition.function, *arguments)
         finally:
+            forks.end_if_forked()
             await held.leave_code()
+            await held.end_children()
             if timer is not None:
                 timer.cancel()
 
@@ -189,17 +208,22 @@ class Runner:
                     await hook(attempt.context, *args)
                 else:
                     await call_in_thread(hook, attempt.context, *args)
-        except Exception as error:
-            stored = error_of(error)
-            attempt.context.log.error(f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
         except Stop:
             attempt.context.log.warning(f"{name} stopped at a checkpoint, because the run has to stop.")
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if _is_torn_down(attempt.held):
+                raise
+            stored = error_of(error)
+            with contextlib.suppress(LogLimitExceeded):
+                attempt.context.log.error(f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
 
     # The settlement.
 
     async def _settle(self, attempt: Attempt, move: Move) -> None:
         held = attempt.held
-        attempt.context.collect_lines()
+        attempt.context.log.collect_lines()
         held.settle(move)
         try:
             recorded = await self._recorder.submit(held)
@@ -228,6 +252,12 @@ class Runner:
             if held.grace is None:
                 held.grace = loop.call_later(self._settings.abort_grace_seconds, held.cancel, StopReason.FORCED)
 
+    def warn(self, run_id: UUID, message: str) -> None:
+        """Write a warning into a run's log, if it is still executed here."""
+        if held := self.running.get(run_id):
+            held.add_line((TaskLogLevel.WARNING, message, None, self._clockwork.now()))
+            self._recorder.submit(held)
+
     def ask_release(self) -> None:
         """Ask all runs to stop at their next checkpoint, because the worker shuts down."""
         for held in tuple(self.running.values()):
@@ -243,6 +273,17 @@ class Runner:
         while self.running:
             tasks = [held.task for held in self.running.values() if held.task is not None]
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_torn_down(held: HeldRun) -> bool:
+    """Whether the interpreter or the loop ends and takes the run's task apart: then nothing may be awaited any more.
+
+    A GeneratorExit or CancelledError that the code itself raised looks the same, but comes while the task is executed.
+    """
+    try:
+        return asyncio.current_task() is not held.task or bool(held.task and held.task.cancelling())
+    except RuntimeError:
+        return True
 
 
 def _too_many_iterations(limit: int) -> RunError:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from workers import forks
+
 Result = TypeVar("Result")
 
 
@@ -28,11 +30,12 @@ async def call_in_thread(function: Callable[..., Result], *args: Any) -> Result:
     def work() -> None:
         try:
             outcome: tuple[Callable[[Any], None], Any] = (future.set_result, context.run(function, *args))
-        except StopIteration as error:
-            # A future cannot carry StopIteration, which would end the coroutine that awaits it.
-            outcome = (future.set_exception, RuntimeError(f"the task raised StopIteration({error.value!r})"))
+        except (StopIteration, GeneratorExit) as error:
+            # A future cannot carry them, because they would end the coroutine that awaits it.
+            outcome = (future.set_exception, RuntimeError(f"the task raised {error!r}"))
         except BaseException as error:
             outcome = (future.set_exception, error)
+        forks.end_if_forked()
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             loop.call_soon_threadsafe(answer, *outcome)
 
@@ -57,6 +60,11 @@ class Bridge:
         if self.is_here:
             return coroutine
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, None], seconds: float) -> None:
+        """In a thread: wait until something is done on the loop, or until so many seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function on the loop's thread: at once when there, else in the order of the calls."""

@@ -127,7 +127,7 @@ POISON = {
     "huge output": ("FAILED", "at most 1,048,576 are stored"),
     "stop iteration": ("FAILED", "StopIteration"),
     "cancelled": ("FAILED", "CancelledError without a message"),
-    "much log": ("FAILED", "TASKLOOM_MAX_LOG_BYTES"),
+    "much log": ("FAILED", "bytes of log lines wait to be stored"),
     "nul in log": ("SUCCEEDED", None),
     "surrogate in log": ("SUCCEEDED", None),
     "huge line": ("SUCCEEDED", None),

@@ -1,0 +1,171 @@
+"""Processes that runs start with ``ctx.run_process``: each is dead before its run is settled, or its lease over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from workers.held import HeldRun, Stop, StopReason
+
+LEASH = str(Path(__file__).with_name("leash.py"))
+LOOK_SECONDS = 0.1
+LAST_WORDS_SECONDS = 1.0
+CHUNK = 65536
+
+
+class Leashes:
+    """The pipes by which all processes of this worker hear how long its lease is valid."""
+
+    def __init__(self) -> None:
+        self._pipes: set[int] = set()
+        self._lock = threading.Lock()
+        self.until = 0.0
+
+    def renew(self, until: float) -> None:
+        """The lease is valid until then, by the monotonic clock. Called by the thread that holds it."""
+        with self._lock:
+            self.until = until
+            for pipe in self._pipes:
+                with contextlib.suppress(OSError):
+                    os.write(pipe, _line(until))
+
+    def hold(self, pipe: int) -> None:
+        """Tell this pipe too."""
+        with self._lock:
+            self._pipes.add(pipe)
+            with contextlib.suppress(OSError):
+                os.write(pipe, _line(self.until))
+
+    def let_go(self, pipe: int) -> None:
+        """Close a pipe, which ends the process behind it."""
+        with self._lock:
+            if pipe in self._pipes:
+                self._pipes.discard(pipe)
+                os.close(pipe)
+
+
+class Child:
+    """One process of a run."""
+
+    def __init__(self, leashes: Leashes, pipe: int, process: asyncio.subprocess.Process) -> None:
+        self._leashes = leashes
+        self._pipe = pipe
+        self.process = process
+
+    async def end(self) -> None:
+        """End it and all that it started; returns when they are dead."""
+        self._leashes.let_go(self._pipe)
+        await self.process.wait()
+
+
+async def run(
+    held: HeldRun,
+    leashes: Leashes,
+    command: Sequence[str],
+    *,
+    cwd: str | os.PathLike[str] | None,
+    env: Mapping[str, str] | None,
+    input: bytes | None,
+    check: bool,
+    limit: int,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command for a run; see ``TaskContext.run_process``."""
+    child = await _start(leashes, command, cwd, env, has_input=input is not None)
+    held.children.add(child)
+    try:
+        working = asyncio.ensure_future(_communicate(child.process, input, limit))
+        while not working.done():
+            await asyncio.wait([working], timeout=LOOK_SECONDS)
+            if held.is_closed or held.stop not in (None, StopReason.SHUTDOWN):
+                working.cancel()
+                raise Stop(held.stop or StopReason.LOST)
+        out, err = working.result()
+    finally:
+        # Whatever stops this here: the runner waits for the end before it settles the run.
+        await asyncio.shield(child.end())
+        held.children.discard(child)
+    code = child.process.returncode
+    assert code is not None
+    if check and code:
+        raise CommandFailed(code, command, out, err)
+    return subprocess.CompletedProcess(list(command), code, out, err)
+
+
+class CommandFailed(subprocess.CalledProcessError):
+    """A command ended with another exit code than 0; the message has the last of what it wrote to standard error."""
+
+    def __init__(self, code: int, command: Sequence[str], out: bytes, err: bytes) -> None:
+        super().__init__(code, list(command), out, err)
+
+    def __str__(self) -> str:
+        last = self.stderr.decode(errors="replace").strip()[-1000:]
+        return super().__str__() + (f" {last}" if last else "")
+
+
+async def _start(
+    leashes: Leashes,
+    command: Sequence[str],
+    cwd: str | os.PathLike[str] | None,
+    env: Mapping[str, str] | None,
+    *,
+    has_input: bool,
+) -> Child:
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", LEASH, str(theirs), str(leashes.until), *command,
+            cwd=cwd, env=None if env is None else dict(env), pass_fds=(theirs,), start_new_session=True,
+            stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    leashes.hold(ours)
+    return Child(leashes, ours, process)
+
+
+async def _communicate(process: asyncio.subprocess.Process, input: bytes | None, limit: int) -> tuple[bytes, bytes]:
+    out, err = bytearray(), bytearray()
+    talking = [
+        asyncio.ensure_future(_read(process.stdout, out, limit)),
+        asyncio.ensure_future(_read(process.stderr, err, limit)),
+        asyncio.ensure_future(_feed(process.stdin, input)),
+    ]
+    try:
+        await process.wait()
+        # Something in a session of its own may keep the pipes open for ever.
+        await asyncio.wait(talking, timeout=LAST_WORDS_SECONDS)
+    finally:
+        for task in talking:
+            task.cancel()
+    return bytes(out), bytes(err)
+
+
+async def _read(stream: asyncio.StreamReader | None, kept: bytearray, limit: int) -> None:
+    """The last ``limit`` bytes of a stream, read to its end so that the one who writes is not held up."""
+    while stream is not None and (chunk := await stream.read(CHUNK)):
+        kept += chunk
+        del kept[:-limit]
+
+
+async def _feed(stream: asyncio.StreamWriter | None, input: bytes | None) -> None:
+    if stream is None or input is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(input)
+        await stream.drain()
+    stream.close()
+
+
+def _line(until: float) -> bytes:
+    return f"{until:.3f}\n".encode()
