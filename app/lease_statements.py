@@ -181,7 +181,7 @@ def reap(condition: str) -> str:
         ), moved AS (
             UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id RETURNING {_RUNG}, {_MOVED}
         ), closed AS ({_CLOSE})
-        SELECT status, worker, parent_id, definition_id, {RING} FROM moved"""
+        SELECT status, worker, parent_id, definition_id, was_iteration, was_attempt, {RING} FROM moved"""
 
 
 BEAT = """

@@ -20,6 +20,7 @@ import asyncpg
 
 from app import metrics, states
 from app.batching import Batcher
+from app.concern import attempt_of
 from app.db import Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
@@ -249,7 +250,9 @@ class Lifecycle:
         metrics.count_each(metrics.REAPED, _kinds(lease=lost, overrun=overrun, abort=aborted))
         rows = [*lost, *overrun, *aborted]
         for row in rows:
-            logger.warning("Run %s was taken from worker %s and is %s now.", row["id"], row["worker"], row["status"])
+            about = attempt_of(row["id"], row["definition_id"], row["was_iteration"], row["was_attempt"])
+            told = (row["id"], row["worker"], row["status"])
+            logger.warning("Run %s was taken from worker %s and is %s now.", *told, extra=about)
         self._tell(rows)
         await self._after_settling(rows)
         return len(rows)

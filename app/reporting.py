@@ -1,7 +1,8 @@
 """What a server or worker process says about itself: lines for people, or JSON for machines, on standard error.
 
 Everything goes through the standard library's ``logging``; structlog only shapes the lines. Tracebacks never show
-local variables, which may hold secrets, and the password of a URL is left out wherever it turns up.
+local variables, which may hold secrets, and the password of a URL is left out wherever it turns up. A line that was
+logged while a run was worked for names it: ``run_id``, ``definition_id``, ``iteration`` and ``attempt``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import sys
 from typing import Any
 
+from app.concern import concern
 from app.settings import Settings
 
 # structlog would load rich's tracebacks and with them pygments, 1.5 MB in every process that nobody here uses.
@@ -25,7 +27,8 @@ if _hides_rich:
 QUIET = ("httpx2", "httpcore2", "asyncio", "alembic")
 """Libraries whose everyday lines are nobody's business."""
 COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "1;31", "critical": "1;31"}
-_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@")
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:\"]*):[^\s/@\"]+@")
+_PASSWORD_ARGUMENT = re.compile(r"(?<=[?&]password=)[^&\s\"']+")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -43,8 +46,8 @@ def formatter(format: str, *, colours: bool = False) -> logging.Formatter:
     """The formatter for ``console`` or ``json`` lines."""
     shape = _json() if format == "json" else _console(colours=colours)
     return ProcessorFormatter(
-        foreign_pre_chain=[add_log_level, add_logger_name, ExtraAdder()],
-        processors=[ProcessorFormatter.remove_processors_meta, format_exc_info, _hide_passwords, *shape],
+        foreign_pre_chain=[add_log_level, add_logger_name, ExtraAdder(), _drop_leftovers, _name_run],
+        processors=[ProcessorFormatter.remove_processors_meta, format_exc_info, *shape, _hide_passwords],
     )
 
 
@@ -67,8 +70,19 @@ def _console(*, colours: bool) -> list[Processor]:
     return [TimeStamper(fmt="%H:%M:%S", utc=False), line]
 
 
-def _hide_passwords(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if isinstance(value, str) and "://" in value:
-            event[key] = _PASSWORD.sub(r"\1:***@", value)
+def _drop_leftovers(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """What another handler's formatter left in the record is no extra value of the line."""
+    for key in ("message", "asctime"):
+        event.pop(key, None)
     return event
+
+
+def _name_run(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for key, value in (concern.get() or {}).items():
+        event.setdefault(key, value)
+    return event
+
+
+def _hide_passwords(_logger: Any, _method: str, line: Any) -> str:
+    """The finished line, so that none gets out by way of some value within another one."""
+    return _PASSWORD_ARGUMENT.sub("***", _PASSWORD.sub(r"\1:***@", line))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import metrics, states
+from app.concern import attempt_of, concern
 from app.db import Row
 from app.errors import InvalidTaskInput
 from app.lifecycle import Recorded
@@ -68,6 +69,7 @@ class Runner:
     async def run(self, held: HeldRun) -> None:
         """One attempt at one iteration, from the claim to the settlement."""
         began = self._clockwork.monotonic()
+        concern.set(attempt_of(held.run_id, held.row["definition_id"], held.iteration, held.attempt))
         try:
             attempt = self._prepare(held)
             try:
