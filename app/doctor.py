@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from app import clock, migrations
-from app.db import Database
+from app.backlog import queues
+from app.db import Database, Pipe
+from app.diagnosis import Finding, Health, judge_queues, judge_redis, judge_transactions, judge_waste, named
 from app.doorbell import AWAY, Doorbell, Ring, connect
 from app.settings import Settings
 from app.vital_signs import LiveWorker, Published, StuckRun, VitalSigns
@@ -21,26 +21,6 @@ CLOCK_WARNING_SECONDS = 2.0
 CLOCK_FAILURE_SECONDS = 30.0
 RING_SECONDS = 15.0
 OLDEST_POSTGRES = 15
-NAMED = 5
-
-
-class Health(StrEnum):
-    """How one thing is."""
-
-    WELL = "WELL"
-    DOUBTFUL = "DOUBTFUL"
-    ILL = "ILL"
-    UNKNOWN = "UNKNOWN"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; ``cure`` says what to do where something is not well."""
-
-    check: str
-    health: Health
-    finding: str
-    cure: str | None = None
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -55,7 +35,7 @@ async def examine(settings: Settings) -> list[Finding]:
             current = judge_migrations(await migrations.current(settings.database_url), migrations.head())
             findings = [judge_version(version), current, *findings, await _clock(signs)]
             if current.health is Health.WELL:
-                findings += await _inside(signs, doorbell)
+                findings += await _inside(pipe, signs, doorbell)
     except Exception as error:
         findings.insert(0, _no_database(error))
     finally:
@@ -75,15 +55,13 @@ async def _redis(url: str) -> Finding:
     redis: Any = connect(url)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            info = await redis.info("server")
+            info = await redis.info()
     except (*AWAY, TimeoutError) as error:
         cure = "Start Valkey or Redis, or set REDIS_URL to where it is. Until then runs start a little later."
         return Finding("redis", Health.ILL, f"does not answer: {error}", cure)
     finally:
         await redis.aclose()
-    if "valkey_version" in info:
-        return Finding("redis", Health.WELL, f"Valkey {info['valkey_version']}")
-    return Finding("redis", Health.WELL, f"Redis {info['redis_version']}")
+    return judge_redis(info)
 
 
 async def _clock(signs: VitalSigns) -> Finding:
@@ -93,15 +71,18 @@ async def _clock(signs: VitalSigns) -> Finding:
     return judge_clock((theirs - before - (after - before) / 2).total_seconds())
 
 
-async def _inside(signs: VitalSigns, doorbell: Doorbell) -> list[Finding]:
+async def _inside(pipe: Pipe, signs: VitalSigns, doorbell: Doorbell) -> list[Finding]:
     """What only a database with this version's tables can tell."""
     workers = await signs.workers()
     rings = await signs.due_rings(RING_SECONDS)
     return [
         judge_workers(workers),
+        judge_queues(await queues(pipe), workers),
         await _rings(rings, doorbell),
         judge_leases(await signs.stuck_runs()),
         judge_definitions(await signs.published(), workers),
+        judge_transactions(await signs.old_transactions()),
+        judge_waste(await signs.waste(), await signs.vacuums()),
     ]
 
 
@@ -149,7 +130,7 @@ def judge_workers(workers: Sequence[LiveWorker]) -> Finding:
     if not taking:
         draining = f"; {len(workers)} are draining" if workers else ""
         return Finding("workers", Health.ILL, f"none takes runs{draining}", "Start one with `taskloom worker`.")
-    names = _named([f"{worker.name} (seen {worker.silent_seconds:.0f} s ago)" for worker in workers])
+    names = named([f"{worker.name} (seen {worker.silent_seconds:.0f} s ago)" for worker in workers])
     running, capacity = sum(w.running for w in workers), sum(w.capacity for w in taking)
     finding = f"{len(taking)} alive, {running} of {capacity} slots in use: {names}"
     if running >= capacity:
@@ -170,7 +151,7 @@ def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
     if not stuck:
         return Finding("leases", Health.WELL, "no dead worker holds a run")
     longest = max(run.seconds for run in stuck)
-    finding = f"{len(stuck)} runs are held by dead workers, for up to {longest:.0f} s: " + _named(
+    finding = f"{len(stuck)} runs are held by dead workers, for up to {longest:.0f} s: " + named(
         [f"{run.run_id} ({run.worker})" for run in stuck]
     )
     if longest < TAKEOVER_SECONDS:
@@ -183,7 +164,7 @@ def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWork
     alone = [row for row in published if not any(_serves(worker, row) for worker in workers)]
     if not alone:
         return Finding("definitions", Health.WELL, f"{len(published)} published, each with a live worker")
-    finding = f"{len(alone)} of {len(published)} have no live worker: {_named(list(_lonely(alone)))}"
+    finding = f"{len(alone)} of {len(published)} have no live worker: {named(list(_lonely(alone)))}"
     cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue."
     waiting = any(row.queued for row in alone)
     return Finding("definitions", Health.ILL if waiting else Health.DOUBTFUL, finding, cure)
@@ -199,8 +180,3 @@ def _lonely(rows: Sequence[Published]) -> Iterator[str]:
         waiting = f"{row.queued} runs wait" if row.queued else ""
         about = ", ".join(part for part in (queue, waiting) if part)
         yield f"{row.definition_id} ({about})" if about else row.definition_id
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

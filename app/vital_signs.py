@@ -35,11 +35,29 @@ class StuckRun:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published definition, and how many runs of it are due."""
+    """A published definition, and how many of the due runs that were looked at are of it."""
 
     definition_id: str
     queue: str
     queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class OldTransaction:
+    """A transaction, whatever holds it, that keeps vacuum from removing rows that died since it began."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableWaste:
+    """Live and dead rows of a table, by PostgreSQL's estimate, and whether autovacuum looks after it."""
+
+    name: str
+    live: int
+    dead: int
+    autovacuum: bool
 
 
 class VitalSigns:
@@ -106,12 +124,47 @@ class VitalSigns:
         return [Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"]) for row in rows]
 
     async def published(self) -> list[Published]:
-        """The definitions, with how many runs of each are due."""
+        """The definitions, with how many of the due runs are of each; no more than 100,000 runs are looked at."""
         rows = await self._pipe.fetch(
             """
-            SELECT d.id, d.queue,
-                   (SELECT count(*) FROM task_runs r WHERE r.definition_id = d.id AND r.status = 'QUEUED') AS queued
-            FROM task_definitions d ORDER BY d.id
+            SELECT d.id, d.queue, coalesce(due.runs, 0) AS queued FROM task_definitions d LEFT JOIN (
+                SELECT definition_id, count(*) AS runs
+                FROM (SELECT definition_id FROM task_runs WHERE status = 'QUEUED' LIMIT 100000) AS looked_at
+                GROUP BY definition_id) due ON due.definition_id = d.id
+            ORDER BY d.id
             """
         )
         return [Published(row["id"], row["queue"], row["queued"]) for row in rows]
+
+    async def old_transactions(self, seconds: float = 60.0) -> list[OldTransaction]:
+        """What has held back vacuum for so many seconds and more, the oldest first."""
+        rows = await self._pipe.fetch(
+            """
+            SELECT what, extract(epoch FROM now() - since)::float8 AS seconds FROM (
+                SELECT 'pid ' || pid || ' of ' || coalesce(nullif(application_name, ''), usename, 'somebody')
+                    || ', ' || coalesce(state, 'active') AS what, xact_start AS since
+                FROM pg_stat_activity
+                WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND backend_type <> 'autovacuum worker'
+                UNION ALL SELECT 'prepared transaction ' || gid, prepared FROM pg_prepared_xacts) AS held
+            WHERE since <= now() - make_interval(secs => $1) ORDER BY since
+            """,
+            seconds,
+        )
+        return [OldTransaction(row["what"], row["seconds"]) for row in rows]
+
+    async def waste(self) -> list[TableWaste]:
+        """Dead rows in the tables that runs are written to."""
+        rows = await self._pipe.fetch(
+            """
+            SELECT s.relname, s.n_live_tup, s.n_dead_tup,
+                   NOT coalesce('autovacuum_enabled=false' = ANY(c.reloptions), false) AS autovacuum
+            FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+            WHERE s.schemaname = current_schema() AND s.relname IN ('task_runs', 'task_iterations', 'task_logs')
+            ORDER BY s.relname
+            """
+        )
+        return [TableWaste(row["relname"], row["n_live_tup"], row["n_dead_tup"], row["autovacuum"]) for row in rows]
+
+    async def vacuums(self) -> bool:
+        """Whether autovacuum is on at all."""
+        return await self._pipe.fetchval("SELECT current_setting('autovacuum')::bool")

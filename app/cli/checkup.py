@@ -15,14 +15,15 @@ from app.cli.terminal import err, out, print_json
 from app.cli.triggering import Json
 
 if TYPE_CHECKING:
-    from app.doctor import Finding
+    from app.diagnosis import Finding
 
 MARKS = {"WELL": ("✓", "green"), "DOUBTFUL": ("!", "yellow"), "ILL": ("✗", "bold red"), "UNKNOWN": ("?", "dim")}
 
 
 def doctor(json: Json = False) -> None:
     """Look at database, Redis, clocks, workers and queues; ends with 1 when something fails."""
-    from app.doctor import Health, examine
+    from app.diagnosis import Health
+    from app.doctor import examine
 
     chosen = settings()
     with err.status("Looking …"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from app import TaskService, doctor
-from app.db import Database
-from app.doctor import Finding, Health
+from app.db import Database, plain_url
+from app.diagnosis import Finding, Health
 from app.ids import new_id
 from app.settings import Settings
-from app.vital_signs import LiveWorker, Published, StuckRun
+from app.vital_signs import LiveWorker, OldTransaction, Published, StuckRun, TableWaste, VitalSigns
 from tests.cli.command import Command
 from tests.cli.definitions import reached
 from workers.worker import TaskloomWorker
@@ -36,7 +37,10 @@ async def test_a_well_installation_is_well_for_people_and_for_programs(
 ) -> None:
     told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
     assert told.code == asked.code == 0
-    checks = ["database", "migrations", "redis", "clock", "workers", "rings", "leases", "definitions"]
+    checks = [
+        "database", "migrations", "redis", "clock", "workers", "queues", "rings", "leases", "definitions",
+        "transactions", "vacuum",
+    ]  # fmt: skip
     assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in checks]
     assert asked.json["isWell"]
     assert [row["check"] for row in asked.json["checks"]] == checks
@@ -130,6 +134,80 @@ def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> No
     assert doctor.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 have no live worker: b (queue slow)"
     assert doctor.judge_definitions(rows, [worker_sign()]).health is Health.DOUBTFUL
     assert doctor.judge_definitions(rows, []).health is Health.ILL
+
+
+async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_that_cures_it_is_named(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker, taskloom: Command
+) -> None:
+    await tasks.trigger("cli-fail", queue="nobodys")
+    answer = await taskloom("doctor", "--json")
+    assert answer.code == 1
+    (found,) = [row for row in answer.json["checks"] if row["check"] == "queues"]
+    assert found["health"] == "ILL"
+    assert found["finding"].startswith("1 have runs and no worker: nobodys (1 runs")
+    assert found["cure"].endswith("TASKLOOM_QUEUES=nobodys")
+
+
+async def test_a_transaction_that_is_held_open_is_found_by_its_process(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.diagnosis.TRANSACTION_WARNING_SECONDS", 0.0)
+    monkeypatch.setattr("app.diagnosis.TRANSACTION_FAILURE_SECONDS", 0.0)
+    connection = await asyncpg.connect(plain_url(settings.database_url))
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            old = await old_transactions(settings)
+    finally:
+        await connection.close()
+    assert any(f"pid {pid} of " in transaction.what for transaction in old)
+    assert doctor.judge_transactions(old).health is Health.ILL
+
+
+async def test_autovacuum_that_is_off_for_a_table_is_found(settings: Settings) -> None:
+    db = Database(settings.database_url, pool_size=1)
+    try:
+        async with db.autocommit() as pipe:
+            await pipe.execute("ALTER TABLE task_runs SET (autovacuum_enabled = false)")
+        try:
+            found = {finding.check: finding for finding in await doctor.examine(settings)}
+        finally:
+            async with db.autocommit() as pipe:
+                await pipe.execute("ALTER TABLE task_runs RESET (autovacuum_enabled)")
+    finally:
+        await db.close()
+    assert (found["vacuum"].health, found["vacuum"].finding) == (Health.ILL, "autovacuum is off for task_runs")
+
+
+def test_transactions_that_hold_back_vacuum_are_doubtful_first_and_then_ill() -> None:
+    assert doctor.judge_transactions([OldTransaction("pid 7 of psql, idle in transaction", 100)]).health is Health.WELL
+    assert doctor.judge_transactions([OldTransaction("pid 7", 400)]).health is Health.DOUBTFUL
+    ill = doctor.judge_transactions([OldTransaction("pid 7", 7200)])
+    assert (ill.health, ill.finding) == (Health.ILL, "vacuum is held back by pid 7 (120 min)")
+
+
+def test_dead_rows_are_doubtful_when_they_are_many_beside_the_live_ones() -> None:
+    assert doctor.judge_waste([TableWaste("task_runs", 1_000_000, 200_000, True)], True).health is Health.WELL
+    assert doctor.judge_waste([TableWaste("task_runs", 200_000, 150_000, True)], True).health is Health.DOUBTFUL
+    assert doctor.judge_waste([], False).finding == "autovacuum is off for every table"
+
+
+def test_a_redis_that_evicts_or_is_a_cluster_is_said() -> None:
+    well = {"redis_version": "8.0", "maxmemory": 0, "maxmemory_policy": "allkeys-lru", "cluster_enabled": 0}
+    assert doctor.judge_redis(well) == Finding("redis", Health.WELL, "Redis 8.0")
+    evicting = doctor.judge_redis({**well, "maxmemory": 1000})
+    assert (evicting.health, evicting.cure) == (Health.DOUBTFUL, "Set `maxmemory-policy noeviction`.")
+    assert doctor.judge_redis({**well, "cluster_enabled": 1}).health is Health.ILL
+
+
+async def old_transactions(settings: Settings) -> list[OldTransaction]:
+    """Every transaction that is open now, however young."""
+    db = Database(settings.database_url, pool_size=1)
+    try:
+        async with db.autocommit() as pipe:
+            return await VitalSigns(pipe).old_transactions(seconds=0)
+    finally:
+        await db.close()
 
 
 async def publish(settings: Settings) -> None:

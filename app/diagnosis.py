@@ -1,0 +1,98 @@
+"""What the signs of the servers mean for ``taskloom doctor``: pure, so that each judgement is tested by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.backlog import Queue
+from app.vital_signs import LiveWorker, OldTransaction, TableWaste
+
+NAMED = 5
+TRANSACTION_WARNING_SECONDS = 300.0
+TRANSACTION_FAILURE_SECONDS = 3600.0
+WASTE_ROWS = 100_000
+WASTE_SHARE = 0.5
+
+
+class Health(StrEnum):
+    """How one thing is."""
+
+    WELL = "WELL"
+    DOUBTFUL = "DOUBTFUL"
+    ILL = "ILL"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; ``cure`` says what to do where something is not well."""
+
+    check: str
+    health: Health
+    finding: str
+    cure: str | None = None
+
+
+def judge_redis(info: Mapping[str, Any]) -> Finding:
+    """Whether Redis is of a kind that keeps rings: ``INFO`` as one mapping."""
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+    if int(info.get("cluster_enabled", 0)):
+        cure = "Use one primary (with replicas, Sentinel or a managed failover, if you like): rings are few and small."
+        return Finding("redis", Health.ILL, f"{name} is a cluster, which cannot wait on several queues at once", cure)
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if int(info.get("maxmemory", 0)) and policy != "noeviction":
+        finding = f"{name} may evict rings when its memory is full (maxmemory-policy {policy}); such runs start late"
+        return Finding("redis", Health.DOUBTFUL, finding, "Set `maxmemory-policy noeviction`.")
+    return Finding("redis", Health.WELL, name)
+
+
+def judge_queues(queues: Sequence[Queue], workers: Sequence[LiveWorker]) -> Finding:
+    """Whether each queue that has due runs has a worker."""
+    served = {queue for worker in workers if not worker.is_draining for queue in worker.queues}
+    alone = [queue for queue in queues if queue.name not in served]
+    if alone:
+        names = named([f"{q.name} ({q.queued} runs, the oldest for {q.oldest_seconds:.0f} s)" for q in alone])
+        cure = "Nobody executes these runs: start a worker with TASKLOOM_QUEUES=" + ",".join(
+            q.name for q in alone[:NAMED]
+        )
+        return Finding("queues", Health.ILL, f"{len(alone)} have runs and no worker: {names}", cure)
+    waiting = sum(queue.queued for queue in queues)
+    return Finding(
+        "queues", Health.WELL, f"{waiting} runs wait in {len(queues)}, each with a worker" if queues else "empty"
+    )
+
+
+def judge_transactions(old: Sequence[OldTransaction]) -> Finding:
+    """Whether a transaction keeps vacuum from removing what finished runs left behind."""
+    held = [transaction for transaction in old if transaction.seconds >= TRANSACTION_WARNING_SECONDS]
+    if not held:
+        return Finding("transactions", Health.WELL, "none is old enough to hold back vacuum")
+    names = named([f"{t.what} ({t.seconds / 60:.0f} min)" for t in held])
+    cure = (
+        "Claims get slower while dead rows cannot be removed: end it there, or by `SELECT pg_terminate_backend(pid)`."
+    )
+    ill = held[0].seconds >= TRANSACTION_FAILURE_SECONDS
+    return Finding("transactions", Health.ILL if ill else Health.DOUBTFUL, f"vacuum is held back by {names}", cure)
+
+
+def judge_waste(tables: Sequence[TableWaste], autovacuum: bool) -> Finding:
+    """Whether dead rows are removed at the rate at which they are made."""
+    if not autovacuum or any(not table.autovacuum for table in tables):
+        names = named([table.name for table in tables if not table.autovacuum]) if autovacuum else "every table"
+        cure = "Every run leaves dead rows: turn it on (postgresql.conf, `ALTER TABLE … RESET (autovacuum_enabled)`)."
+        return Finding("vacuum", Health.ILL, f"autovacuum is off for {names}", cure)
+    wasted = [t for t in tables if t.dead > WASTE_ROWS and t.dead > WASTE_SHARE * t.live]
+    if not wasted:
+        return Finding("vacuum", Health.WELL, "dead rows are removed")
+    names = named([f"{t.name} ({t.dead:,} dead beside {t.live:,} live rows)" for t in wasted])
+    cure = "Run `VACUUM (ANALYZE)` on it, then let autovacuum come earlier: see docs/scale.md."
+    return Finding("vacuum", Health.DOUBTFUL, f"dead rows slow down {names}", cure)
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
