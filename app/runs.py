@@ -23,6 +23,8 @@ INSERTED: dict[str, str] = {
     "attempt": "int", "max_iterations": "int", "max_attempts": "int", "created_at": "timestamptz",
     "start_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text", "idempotency_key": "text",
     "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid",
+    "task_id": "uuid", "task_version": "int", "group_name": "text", "owner": "text", "schedule_id": "uuid",
+    "tick_at": "timestamptz", "on_behalf_of": "text", "batch_id": "uuid",
 }  # fmt: skip
 """The columns that a trigger fills, with the type in which each travels; JSON and arrays travel as text."""
 

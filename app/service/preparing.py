@@ -38,7 +38,7 @@ from app.runs import INSERTED, Runs
 from app.service import arguments, inputs
 from app.service.arguments import Checked
 from app.service.known import Known, KnownDefinitions
-from app.service.requests import TriggerRequest
+from app.service.requests import NOWHERE, Provenance, TriggerRequest
 from app.settings import Settings
 from app.states import TaskRunStatus
 
@@ -174,6 +174,7 @@ class Preparing:
             "unique_key": request.unique_key,
             "parent_id": checked.parent_id,
             "rerun_of": None,
+            **_come_from(request.provenance),
         }
         return _continued(NewRun(known, values, request.tags, parsed), origin)
 
@@ -228,6 +229,24 @@ async def _before_trigger(code: Definition, parsed: Any, principal: Principal) -
     answer = await asyncio.to_thread(hook, parsed, principal)
     if inspect.isawaitable(answer):
         await answer
+
+
+def _come_from(provenance: Provenance) -> dict[str, Any]:
+    if provenance is NOWHERE:
+        return _FROM_NOWHERE
+    return {
+        "task_id": provenance.task_id,
+        "task_version": provenance.task_version,
+        "group_name": provenance.group,
+        "owner": provenance.owner,
+        "schedule_id": provenance.schedule_id,
+        "tick_at": provenance.tick_at,
+        "on_behalf_of": provenance.on_behalf_of,
+        "batch_id": provenance.batch_id,
+    }
+
+
+_FROM_NOWHERE = _come_from(Provenance())
 
 
 def _continued(run: NewRun, origin: Origin | None) -> NewRun:

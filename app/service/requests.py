@@ -53,6 +53,7 @@ class TriggerRequest:
         idempotency_key: 1 to 255 characters; a second trigger of the definition with this key and the same input
             gives the first one's run, and is refused with another input.
         unique_key: 1 to 255 characters; refused while another live run of the definition holds this key.
+        provenance: what it is triggered from, where that is more than its definition.
 
     Durations are a ``timedelta`` or seconds.
     """
@@ -71,6 +72,7 @@ class TriggerRequest:
     ttl: Duration | None = None
     idempotency_key: str | None = None
     unique_key: str | None = None
+    provenance: Provenance = NOWHERE
 
 
 class Triggered:

@@ -11,7 +11,7 @@ from app.errors import TaskRunNotFinal
 from app.models import TaskRun
 from app.service.preparing import Origin
 from app.service.reading import Reading
-from app.service.requests import UNSET, RerunFrom, Triggered, TriggerRequest, Unset
+from app.service.requests import UNSET, Provenance, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.triggering import Triggering
 from app.states import FINAL
 
@@ -54,6 +54,9 @@ def _again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
         parent_id=parent_id,
         timeout=timedelta(seconds=run.timeout_seconds) if run.timeout_seconds else None,
         max_attempts=run.max_attempts,
+        provenance=Provenance(
+            task_id=run.task_id, task_version=run.task_version, group=run.group_name, owner=run.owner
+        ),
     )
 
 

@@ -15,21 +15,32 @@ from sqlalchemy import (
     ARRAY,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     Index,
     SmallInteger,
     String,
-    Text,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
+from app.models.tasks import Task, TaskRevision
 from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
-Json = dict[str, Any]
+__all__ = [
+    "Task",
+    "TaskDefinition",
+    "TaskIteration",
+    "TaskLog",
+    "TaskLogLevel",
+    "TaskRevision",
+    "TaskRun",
+    "Worker",
+    "one_of",
+    "statuses",
+]
 
 
 class TaskLogLevel(StrEnum):
@@ -41,54 +52,27 @@ class TaskLogLevel(StrEnum):
     ERROR = "ERROR"
 
 
-def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that a text column holds one of an enum's values (or NULL, where the column allows it)."""
-    allowed = ", ".join(f"'{value.value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
-
-
-def statuses(values: frozenset[TaskRunStatus]) -> str:
-    """A set of statuses as an SQL list, in a fixed order so that the text of an index never changes by chance."""
-    return "(" + ", ".join(f"'{status.value}'" for status in TaskRunStatus if status in values) + ")"
-
-
-def _time(*, nullable: bool = True, default: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable, server_default=text("now()") if default else None)
-
-
-def _text(*, nullable: bool = False) -> Column[Any]:
-    return Column(Text, nullable=nullable)
-
-
-def _tags() -> Column[Any]:
-    return Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
-
-
-def _json() -> Column[Any]:
-    return Column(JSONB(none_as_null=True), nullable=True)
-
-
 class TaskDefinition(SQLModel, table=True):
     """A definition as published by the processes that loaded its code; what lists and validation read."""
 
     __tablename__ = "task_definitions"  # pyright: ignore[reportAssignmentType]
 
     id: str = Field(sa_column=Column(String(100), primary_key=True))
-    title: str = Field(sa_column=_text())
-    description: str | None = Field(default=None, sa_column=_text(nullable=True))
-    module: str = Field(sa_column=_text())
-    version: str = Field(sa_column=_text())
+    title: str = Field(sa_column=text_column())
+    description: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    module: str = Field(sa_column=text_column())
+    version: str = Field(sa_column=text_column())
     input_schema: Json = Field(sa_column=Column(JSONB, nullable=False))
-    output_schema: Json | None = Field(default=None, sa_column=_json())
-    queue: str = Field(sa_column=_text())
+    output_schema: Json | None = Field(default=None, sa_column=json_column())
+    queue: str = Field(sa_column=text_column())
     priority: int = Field(sa_column=Column(SmallInteger, nullable=False))
-    tags: list[str] = Field(sa_column=_tags())
+    tags: list[str] = Field(sa_column=tags_column())
     max_iterations: int
     max_attempts: int
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
     is_private: bool = False
     checks_trigger: bool = False
-    published_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+    published_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
 
 
 class TaskRun(SQLModel, table=True):
@@ -98,6 +82,9 @@ class TaskRun(SQLModel, table=True):
     ``due_at`` is when it may be claimed (NULL while it waits for children), ``start_at`` when it was first meant to
     start. ``claim_no`` and ``lease_owner`` fence every write of a worker; ``write_no`` counts those writes, so that one
     whose reply was lost is recognised. ``log_count`` is the number of the last log line.
+
+    ``task_id`` and ``task_version`` name the saved task and the revision that the run was made from, ``group_name`` and
+    ``owner`` are the task's at that time; ``schedule_id`` and ``tick_at`` name the tick that triggered it.
     """
 
     __tablename__ = "task_runs"  # pyright: ignore[reportAssignmentType]
@@ -134,6 +121,18 @@ class TaskRun(SQLModel, table=True):
         Index("task_runs_by_finish", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         Index("task_runs_by_other_priority", "priority", "id", postgresql_where=text("priority <> 0")),
         Index("task_runs_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("task_runs_by_task", "task_id", "id", postgresql_where=text("task_id IS NOT NULL")),
+        Index("task_runs_by_group", "group_name", "id", postgresql_where=text("group_name IS NOT NULL")),
+        Index("task_runs_by_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
+        Index("task_runs_by_schedule", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
+        Index("task_runs_by_batch", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index(
+            "task_runs_by_tick",
+            "schedule_id",
+            "tick_at",
+            unique=True,
+            postgresql_where=text("tick_at IS NOT NULL"),
+        ),
         Index("task_runs_by_tag", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
         Index(
             "task_runs_idempotency",
@@ -154,20 +153,20 @@ class TaskRun(SQLModel, table=True):
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     definition_id: str = Field(sa_column=Column(String(100), nullable=False))
-    name: str = Field(sa_column=_text())
-    status: TaskRunStatus = Field(sa_column=_text())
-    status_reason: TaskRunStatusReason | None = Field(default=None, sa_column=_text(nullable=True))
-    status_changed_at: datetime = Field(sa_column=_time(nullable=False, default=True))
+    name: str = Field(sa_column=text_column())
+    status: TaskRunStatus = Field(sa_column=text_column())
+    status_reason: TaskRunStatusReason | None = Field(default=None, sa_column=text_column(nullable=True))
+    status_changed_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
 
-    input: Any = Field(default=None, sa_column=_json())
-    output: Any = Field(default=None, sa_column=_json())
-    state: Any = Field(default=None, sa_column=_json())
-    progress: Json | None = Field(default=None, sa_column=_json())
-    error: Json | None = Field(default=None, sa_column=_json())
+    input: Any = Field(default=None, sa_column=json_column())
+    output: Any = Field(default=None, sa_column=json_column())
+    state: Any = Field(default=None, sa_column=json_column())
+    progress: Json | None = Field(default=None, sa_column=json_column())
+    error: Json | None = Field(default=None, sa_column=json_column())
 
-    queue: str = Field(sa_column=_text())
+    queue: str = Field(sa_column=text_column())
     priority: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0"))
-    tags: list[str] = Field(default_factory=list, sa_column=_tags())
+    tags: list[str] = Field(default_factory=list, sa_column=tags_column())
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
     iteration: int = 1
     max_iterations: int
@@ -175,31 +174,40 @@ class TaskRun(SQLModel, table=True):
     max_attempts: int
     interruptions: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
-    created_at: datetime = Field(sa_column=_time(nullable=False, default=True))
-    start_at: datetime = Field(sa_column=_time(nullable=False))
-    due_at: datetime | None = Field(default=None, sa_column=_time())
-    expires_at: datetime | None = Field(default=None, sa_column=_time())
-    started_at: datetime | None = Field(default=None, sa_column=_time())
-    finished_at: datetime | None = Field(default=None, sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
+    start_at: datetime = Field(sa_column=time_column(nullable=False))
+    due_at: datetime | None = Field(default=None, sa_column=time_column())
+    expires_at: datetime | None = Field(default=None, sa_column=time_column())
+    started_at: datetime | None = Field(default=None, sa_column=time_column())
+    finished_at: datetime | None = Field(default=None, sa_column=time_column())
 
-    created_by: str = Field(sa_column=_text())
-    idempotency_key: str | None = Field(default=None, sa_column=_text(nullable=True))
-    input_digest: str | None = Field(default=None, sa_column=_text(nullable=True))
-    unique_key: str | None = Field(default=None, sa_column=_text(nullable=True))
+    created_by: str = Field(sa_column=text_column())
+    idempotency_key: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    input_digest: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    unique_key: str | None = Field(default=None, sa_column=text_column(nullable=True))
     parent_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
     rerun_of: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
     wait_for: list[UUID] | None = Field(default=None, sa_column=Column(ARRAY(Uuid), nullable=True))
 
+    task_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    task_version: int | None = None
+    group_name: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    owner: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    schedule_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    tick_at: datetime | None = Field(default=None, sa_column=time_column())
+    on_behalf_of: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    batch_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+
     claim_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     write_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     lease_owner: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
-    worker: str | None = Field(default=None, sa_column=_text(nullable=True))
-    claimed_at: datetime | None = Field(default=None, sa_column=_time())
-    deadline_at: datetime | None = Field(default=None, sa_column=_time())
+    worker: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    claimed_at: datetime | None = Field(default=None, sa_column=time_column())
+    deadline_at: datetime | None = Field(default=None, sa_column=time_column())
 
-    abort_requested_at: datetime | None = Field(default=None, sa_column=_time())
-    abort_requested_by: str | None = Field(default=None, sa_column=_text(nullable=True))
-    abort_message: str | None = Field(default=None, sa_column=_text(nullable=True))
+    abort_requested_at: datetime | None = Field(default=None, sa_column=time_column())
+    abort_requested_by: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    abort_message: str | None = Field(default=None, sa_column=text_column(nullable=True))
     abort_forced: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
     log_count: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
@@ -219,11 +227,11 @@ class TaskIteration(SQLModel, table=True):
     claim_no: int = Field(primary_key=True)
     number: int
     attempt: int
-    worker: str | None = Field(default=None, sa_column=_text(nullable=True))
-    started_at: datetime = Field(sa_column=_time(nullable=False))
-    finished_at: datetime = Field(sa_column=_time(nullable=False))
-    outcome: TaskIterationOutcome = Field(sa_column=_text())
-    error: Json | None = Field(default=None, sa_column=_json())
+    worker: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    started_at: datetime = Field(sa_column=time_column(nullable=False))
+    finished_at: datetime = Field(sa_column=time_column(nullable=False))
+    outcome: TaskIterationOutcome = Field(sa_column=text_column())
+    error: Json | None = Field(default=None, sa_column=json_column())
 
 
 class TaskLog(SQLModel, table=True):
@@ -236,10 +244,10 @@ class TaskLog(SQLModel, table=True):
     sequence: int = Field(primary_key=True)
     iteration: int
     attempt: int
-    level: TaskLogLevel = Field(sa_column=_text())
-    message: str = Field(sa_column=_text())
-    data: Any = Field(default=None, sa_column=_json())
-    created_at: datetime = Field(sa_column=_time(nullable=False))
+    level: TaskLogLevel = Field(sa_column=text_column())
+    message: str = Field(sa_column=text_column())
+    data: Any = Field(default=None, sa_column=json_column())
+    created_at: datetime = Field(sa_column=time_column(nullable=False))
 
 
 class Worker(SQLModel, table=True):
@@ -248,13 +256,13 @@ class Worker(SQLModel, table=True):
     __tablename__ = "workers"  # pyright: ignore[reportAssignmentType]
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
-    host: str = Field(sa_column=_text())
+    host: str = Field(sa_column=text_column())
     pid: int
-    queues: list[str] = Field(sa_column=_tags())
-    definition_ids: list[str] = Field(sa_column=_tags())
+    queues: list[str] = Field(sa_column=tags_column())
+    definition_ids: list[str] = Field(sa_column=tags_column())
     capacity: int
     running: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     is_draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    started_at: datetime = Field(sa_column=_time(nullable=False, default=True))
-    last_seen_at: datetime = Field(sa_column=_time(nullable=False, default=True))
-    lease_expires_at: datetime = Field(sa_column=_time(nullable=False))
+    started_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
+    last_seen_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
+    lease_expires_at: datetime = Field(sa_column=time_column(nullable=False))
