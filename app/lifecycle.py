@@ -100,8 +100,9 @@ class Lifecycle:
         """
         rows: list[Row] = []
         self._queues.rotate(-1)
+        queues = tuple(self._queues)
         async with self._db.autocommit() as pipe:
-            for left, queue in zip(range(len(self._queues), 0, -1), self._queues, strict=True):
+            for left, queue in zip(range(len(queues), 0, -1), queues, strict=True):
                 share = -(-(limit - len(rows)) // left)
                 if share > 0:
                     rows += await Leases(pipe).claim_next(self._claimant, queue, share)

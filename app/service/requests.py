@@ -34,6 +34,26 @@ class RerunFrom(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What a run was triggered from, besides its definition: a saved task, a schedule's tick, a batch.
+
+    ``group`` and ``owner`` are the task's; ``on_behalf_of`` is the principal in whose name a schedule acts.
+    """
+
+    task_id: UUID | None = None
+    task_version: int | None = None
+    group: str | None = None
+    owner: str | None = None
+    schedule_id: UUID | None = None
+    tick_at: datetime | None = None
+    on_behalf_of: str | None = None
+    batch_id: UUID | None = None
+
+
+NOWHERE = Provenance()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerRequest:
     """One trigger of a definition. Everything but its id has a default, most of them the definition's own.
 
