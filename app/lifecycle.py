@@ -96,16 +96,21 @@ class Lifecycle:
     async def claim_next(self, limit: int) -> list[Row]:
         """Claim up to ``limit`` due runs of this worker's queues without having been rung for them.
 
-        Each queue gets an equal share, and another one is first each time, so that a full one starves no other.
+        Each queue gets an equal share, and another one is first each time, so that a full one starves no other. What
+        is left of the shares goes to the queues that have more.
         """
         rows: list[Row] = []
         self._queues.rotate(-1)
-        queues = tuple(self._queues)
+        queues = list(self._queues)
         async with self._db.autocommit() as pipe:
-            for left, queue in zip(range(len(queues), 0, -1), queues, strict=True):
-                share = -(-(limit - len(rows)) // left)
-                if share > 0:
-                    rows += await Leases(pipe).claim_next(self._claimant, queue, share)
+            while queues and len(rows) < limit:
+                share = -(-(limit - len(rows)) // len(queues))
+                for queue in tuple(queues):
+                    wanted = min(share, limit - len(rows))
+                    found = await Leases(pipe).claim_next(self._claimant, queue, wanted) if wanted else []
+                    rows += found
+                    if len(found) < share:
+                        queues.remove(queue)
         self._note_claims(rows, "polled")
         return rows
 
