@@ -78,21 +78,21 @@ class Exposition:
 
     def collect(self) -> Generator[Metric]:
         """What the last look brought, for ``CollectorRegistry``."""
-        yield _gauge("taskloom_database_up", "Whether PostgreSQL told the figures below in time (1) or not (0).",
-                     1 if self._backlog else 0)  # fmt: skip
-        yield _each("taskloom_queue_rings", "Rings in Redis, about as many as due runs.", "queue", self._rings)
-        if self._backlog is not None:
-            yield from _families(self._backlog)
+        return families(self._backlog, self._rings)
 
 
-def _families(found: Backlog) -> Generator[Metric]:
-    depth = {queue.name: queue.queued for queue in found.queues}
-    oldest = {queue.name: queue.oldest_seconds for queue in found.queues}
-    # A queue that is empty has a depth too, or an alert on it would never end; that of every definition is known by
-    # this one, others come and go.
-    yield _each("taskloom_queue_runs", f"Due runs; counted up to {COUNTED}.", "queue", {"default": 0, **depth})
-    yield _each("taskloom_queue_oldest_seconds", "For how long the oldest due run has been due.", "queue",
-                {"default": 0.0, **oldest})  # fmt: skip
+def families(found: Backlog | None, rings: dict[str, int]) -> Generator[Metric]:
+    """What the database holds, None while it is away, and the rings in Redis by queue, as metrics."""
+    up = 1 if found else 0
+    yield _gauge("taskloom_database_up", "Whether PostgreSQL told the figures below in time (1) or not (0).", up)
+    yield _each("taskloom_queue_rings", "Rings in Redis, about as many as due runs.", "queue", rings)
+    if found is None:
+        return
+    # The usual queue has a depth also when it is empty, or an alert on it would never end; others come and go.
+    depth = {"default": 0, **{queue.name: queue.queued for queue in found.queues}}
+    oldest = {"default": 0.0, **{queue.name: queue.oldest_seconds for queue in found.queues}}
+    yield _each("taskloom_queue_runs", f"Due runs; counted up to {COUNTED}.", "queue", depth)
+    yield _each("taskloom_queue_oldest_seconds", "For how long the oldest due run has been due.", "queue", oldest)
     yield _gauge("taskloom_runs_held", f"Runs that workers hold; counted up to {COUNTED}.", found.held)
     yield _gauge("taskloom_runs_asleep", f"Scheduled and waiting runs; counted up to {COUNTED}.", found.asleep)
     yield _gauge("taskloom_dispatch_lag_seconds", "How late the longest sleeping run is.", found.overdue_seconds)

@@ -25,7 +25,13 @@ HOUSE = Path(__file__).parents[2]
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (HOUSE / "CHANGELOG.md").read_text(encoding="utf-8")
 DECISIONS = sorted((HOUSE / "docs" / "decisions").glob("*.md"))
-DOCS = [HOUSE / "README.md", HOUSE / "CHANGELOG.md", HOUSE / "docs" / "operations.md", *DECISIONS]
+DOCS = [
+    HOUSE / "README.md",
+    HOUSE / "CHANGELOG.md",
+    HOUSE / "docs" / "operations.md",
+    HOUSE / "docs" / "scale.md",
+    *DECISIONS,
+]
 NO_SETTINGS = {"TASKLOOM_PORT"}
 """Other names for a setting."""
 

@@ -14,10 +14,11 @@ from app.db import plain_url
 from app.dev.http_probe import free_port
 from app.dev.postgres import EmbeddedPostgres
 from app.settings import Settings
+from app.states import TaskRunStatus
 from app.version import VERSION
 from tests.faults.processes import worker_process
 from tests.operations.processes import Figures, figure, scraped, server_process
-from tests.workbench import until
+from tests.workbench import until, until_status
 from workers import metrics_port
 
 SOON = timedelta(seconds=20)
@@ -62,6 +63,26 @@ async def test_a_worker_tells_exactly_what_it_did(settings: Settings, tasks: Tas
     assert figure(figures, "taskloom_doorbell_up") == 1
     assert (figure(figures, "taskloom_lease_renewals_total", outcome="renewed") or 0) >= 1
     assert figure(figures, "taskloom_lease_renewals_total", outcome="failed") == 0
+
+
+async def test_the_worker_that_takes_over_counts_what_it_took(settings: Settings, tasks: TaskService) -> None:
+    port = str(free_port("127.0.0.1", 0))
+    async with worker_process(settings) as first:
+        run = await tasks.trigger("fault-steps", input={"steps": 40, "pause": 0.05})
+        await until_status(tasks, run.id, TaskRunStatus.RUNNING)
+        async with worker_process(settings, TASKLOOM_METRICS_PORT=port), httpx2.AsyncClient() as http:
+            await first.kill()
+            await tasks.wait(run.id, timeout=SOON)
+
+            async def told() -> Figures | None:
+                figures = await scraped(http, f"http://127.0.0.1:{port}/metrics")
+                return figures if figure(figures, "taskloom_slots_in_use") == 0 else None
+
+            figures = await until(told)
+    assert figure(figures, "taskloom_runs_reaped_total", kind="lease") == 1
+    assert figure(figures, "taskloom_runs_claimed_total", source="rung") == 1
+    assert figure(figures, "taskloom_attempt_seconds_count", definition="fault-steps") == 1
+    assert figure(figures, "taskloom_runs_finished_total", definition="fault-steps", status="SUCCEEDED") == 1
 
 
 async def test_a_server_tells_exactly_what_it_answered_and_what_waits(settings: Settings) -> None:
