@@ -45,7 +45,7 @@ schema-check: $(READY) ## check that schema.graphql is what the code says
 
 check: lint types schema-check test ## everything that CI checks
 
-bench: $(READY) ## measure speed, latencies and memory (a few minutes)
+bench: $(READY) ## measure speed, latencies, memory, and a million queued runs (some ten minutes)
 	@$(BIN)/python -m tests.bench
 
 bench-peers: $(READY) ## compare with other task queues, installed into .bench-peers at first (some ten minutes)

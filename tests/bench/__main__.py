@@ -12,7 +12,8 @@ from tests.bench import backlog, bed, measures, report
 from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
 
-TITLE = "Speed, latencies and memory: `make bench`"
+SPEED = "Speed, latencies and memory: `make bench`"
+BACKLOG = "Many queued runs: `make bench`"
 PARTS = ("workers", "triggers", "latencies", "backlog")
 
 
@@ -99,17 +100,19 @@ class Bench:
 
 async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
     """Measure and report."""
-    bench = Bench()
+    speed, many = Bench(), Bench()
     async with bed.made() as made:
-        said = report.conditions(await versions(made), repetitions)
+        machine = [*report.machine(await versions(made)), report.repeated(repetitions)]
         for _ in range(repetitions):
-            await bench.measure(made, parts)
+            await speed.measure(made, parts)
         if "backlog" in parts:
-            await bench.measure_backlog(made, repetitions)
-    rows = [figure.row() for figure in bench.figures.values()]
-    report.show(report.HEADINGS, rows, said)
-    if write:
-        report.write(TITLE, report.HEADINGS, rows, said)
+            await many.measure_backlog(made, repetitions)
+    for title, bench, said in ((SPEED, speed, report.conditions()), (BACKLOG, many, report.backlog_conditions())):
+        rows = [figure.row() for figure in bench.figures.values()]
+        if rows:
+            report.show(report.HEADINGS, rows, [*machine, *said])
+        if rows and write:
+            report.write(title, report.HEADINGS, rows, [*machine, *said])
 
 
 async def versions(made: Bed) -> list[str]:

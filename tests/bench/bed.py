@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from redis.asyncio import Redis
 
 import app.migrations
 from app import TaskService
@@ -80,8 +81,11 @@ class Bed:
         return {"PostgreSQL": postgres, "Valkey": valkey}
 
     async def clear(self) -> None:
-        """Empty the tables of runs, and have their pages written before the next measurement."""
+        """Empty the tables of runs and the queues, and have all pages written before the next measurement."""
         await self.look.execute("TRUNCATE task_runs, task_iterations, task_logs CASCADE")
+        # A measurement without a worker leaves its rings, and the next worker would take time to throw them away.
+        async with Redis.from_url(self.settings.redis_url) as redis:
+            await redis.flushdb()
         await self.look.execute("CHECKPOINT")
 
     @asynccontextmanager

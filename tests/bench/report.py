@@ -62,13 +62,16 @@ def machine(versions: Sequence[str]) -> list[str]:
     ]
 
 
-def conditions(versions: Sequence[str], repetitions: int) -> list[str]:
-    """Every setting that the figures depend on, and the machine."""
+def repeated(repetitions: int) -> str:
+    """What the figures are, of so many repetitions."""
+    return f"Medians of {repetitions} interleaved repetitions; percentiles are those of each repetition."
+
+
+def conditions() -> list[str]:
+    """What the figures of speed, latencies and memory depend on."""
     m = measures
     return [
-        *machine(versions),
-        f"Medians of {repetitions} interleaved repetitions. Each measurement begins with empty tables, but for those "
-        "of many queued runs.",
+        "Each measurement begins with empty tables.",
         f"Workers: TASKLOOM_CONCURRENCY={CONCURRENCY}; everything else, here and in the server, is the default.",
         f"Throughput: {m.RUNS:,} runs in bulk triggers of {m.BULK:,}, from the first trigger to the last final row. "
         "Each run is claimed, leased, shown RUNNING, writes three log lines and gets its iteration row.",
@@ -78,12 +81,20 @@ def conditions(versions: Sequence[str], repetitions: int) -> list[str]:
         f"triggerTask: {m.CLIENTS} keep-alive connections of one client process for {m.HTTP_SECONDS:.0f} s, one "
         "server process, no worker.",
         f"Latencies: over HTTP, idle system, one at a time: {m.STARTS} starts, 100 lines 20 ms apart to a subscriber "
-        f"over server-sent events, {m.ABORTS} aborts seen by who watches the run. Percentiles of each repetition.",
-        f"Many queued runs: {backlog.LARGE:,}, due and rung, of two definitions, queues and five priorities, beside "
-        f"{backlog.SMALL:,} in another database, in turns. By polling: Leases.claim_next of {backlog.CLAIM} at a time, "
-        "without a worker. To final: one worker process, by the times in the rows. Pages: of 50, one at a time on an "
-        f"idle system, {backlog.PAGES} each; by HTTP with 16 fields of a run.",
+        f"over server-sent events, {m.ABORTS} aborts seen by who watches the run.",
         "Memory: resident, of processes that have started and done nothing yet.",
+    ]
+
+
+def backlog_conditions() -> list[str]:
+    """What the figures of many queued runs depend on."""
+    b = backlog
+    return [
+        f"Queued: {b.LARGE:,} runs, due and rung, and {b.SMALL:,} in another database, measured in turns. Nine of ten "
+        "are of one definition, independently nine of ten in one queue; five priorities; statistics up to date.",
+        f"Claimed by polling: Leases.claim_next of {b.CLAIM} at a time, without a worker. Claimed to final: one worker "
+        f"process with TASKLOOM_CONCURRENCY={CONCURRENCY}, three log lines a run, by the times in the rows.",
+        f"Pages: of 50 runs, {b.PAGES} each, one at a time on an idle system; over HTTP with 16 fields of a run.",
     ]
 
 

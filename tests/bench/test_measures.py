@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.bench import measures, processor_time, report
 from tests.bench.bed import Bed
@@ -33,6 +34,21 @@ async def test_starts_are_as_many_as_asked_for_and_none_comes_before_its_trigger
         starts = await measures.starts_by_service(bed, 3)
     assert len(starts) == 3
     assert min(starts) > 0
+
+
+async def test_a_measurement_finds_neither_runs_nor_rings_of_the_one_before(bed: Bed) -> None:
+    await measures.bulk_triggers(bed)
+    async with Redis.from_url(bed.settings.redis_url) as redis:
+        assert await redis.dbsize() > 0
+        await bed.clear()
+        assert await redis.dbsize() == 0
+    assert not await bed.look.fetchval("SELECT count(*) FROM task_runs")
+
+
+def test_every_setting_that_the_figures_depend_on_is_said() -> None:
+    said = " ".join([*report.machine(["PostgreSQL 0"]), *report.conditions(), *report.backlog_conditions()])
+    for setting in ("fsync", "TASKLOOM_CONCURRENCY=1000", "PostgreSQL 0", "20,000 runs", "1,000,000 runs", "cores"):
+        assert setting in said
 
 
 @LINUX

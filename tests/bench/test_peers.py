@@ -57,7 +57,8 @@ def test_the_table_compares_with_the_first_line_and_keeps_a_place_for_who_was_no
         ("slow", "500", "2.0", "3 ms", "3 ms", "worker 500", "nothing"),
         ("away", "not measured", "", "", "", "", "nothing"),
     ]
-    assert away.sentence == "away: it could not be installed."
+    assert away.sentence == "away: tuned; 100 jobs. After 0 repetitions it could not be installed."
+    assert peer.sentence == "slow: tuned; 100 jobs."
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

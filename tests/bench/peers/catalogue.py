@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class Peer:
     """One peer with one set of settings.
 
-    ``program`` is a module in ``programs``, ``worker`` the command of its one worker process with the peer's own
-    settings for throughput, ``jobs`` how many a repetition executes: some seconds' worth. ``settings`` says how it is
+    ``program`` is a module in ``programs``, ``worker`` the command of its one worker process with settings chosen
+    for throughput, ``jobs`` how many a repetition executes: some seconds' worth. ``settings`` says how it is
     set up, ``keeps`` what it keeps durably of a job that has ended; one that ``prepares`` makes its tables first.
     """
 

@@ -40,8 +40,9 @@ class Line:
 
     @property
     def sentence(self) -> str:
-        """How it was set up, or why it was not measured."""
-        return f"{self.name}: {self.trouble or f'{self.settings}; {self.jobs:,} jobs'}."
+        """How it was set up, and why it was not measured, or less often than the others."""
+        trouble = f" After {len(self.results)} repetitions {self.trouble}." if self.trouble else ""
+        return f"{self.name}: {self.settings}; {self.jobs:,} jobs.{trouble}"
 
     def _start(self, share: float) -> str:
         each = [percentile(result.starts, share) for result in self.results if result.starts]
@@ -63,7 +64,7 @@ def conditions(machine: Sequence[str], repetitions: int, starts: int) -> list[st
         "enqueues by TaskService.submit_many of 1,000.",
         f"Start: from the call that enqueues one job to its first line, {starts} times on an idle system with pauses "
         "of 20 to 520 ms; percentiles of each repetition.",
-        "Each peer has the settings that it recommends for throughput; other versions and settings may do better.",
+        "Each peer has settings chosen here for throughput, but for arq default; other versions and settings may do better.",
         f"Ours: TASKLOOM_CONCURRENCY={CONCURRENCY}, everything else is the default; two cores are shared by all.",
     ]
 

@@ -82,7 +82,7 @@ class _Playing:
         self._bed = bed
         self._commands = commands
         self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **variables}
-        self._log = bed.home / f"{peer.program}.log"
+        self._log = bed.home / f"{peer.name}.log"
 
     async def result(self, starts: int) -> Result:
         """What the peer reaches; as soon as its worker has ended it is known that there will be nothing."""
