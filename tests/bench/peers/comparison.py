@@ -64,7 +64,8 @@ def conditions(machine: Sequence[str], repetitions: int, starts: int) -> list[st
         "enqueues by TaskService.submit_many of 1,000.",
         f"Start: from the call that enqueues one job to its first line, {starts} times on an idle system with pauses "
         "of 20 to 520 ms; percentiles of each repetition.",
-        "Each peer has settings chosen here for throughput, but for arq default; other versions and settings may do better.",
+        "Each peer has settings chosen here for throughput, but for arq default; other versions and settings may do "
+        "better.",
         f"Ours: TASKLOOM_CONCURRENCY={CONCURRENCY}, everything else is the default; two cores are shared by all.",
     ]
 
