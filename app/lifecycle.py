@@ -119,7 +119,7 @@ class Lifecycle:
         for row in rows:
             # A claim whose reply was lost does not tell how long its runs had waited.
             if (waited := row.get("waited")) is not None:
-                metrics.RUN_WAIT.labels(row["queue"]).observe(waited)
+                metrics.run_wait(row["queue"]).observe(waited)
         self._tell(rows)
 
     async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:

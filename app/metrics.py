@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
@@ -73,6 +74,18 @@ for _kind in ("due", "children", "expired", "rung_again"):
     DISPATCHED.labels(_kind)
 for _kind in ("lease", "overrun", "abort", "disowned"):
     REAPED.labels(_kind)
+
+
+@cache
+def run_wait(queue: str) -> Histogram:
+    """``RUN_WAIT`` of a queue; looked up once, because runs come by the thousands."""
+    return RUN_WAIT.labels(queue)
+
+
+@cache
+def attempt(definition_id: str) -> Histogram:
+    """``ATTEMPT`` of a definition."""
+    return ATTEMPT.labels(definition_id)
 
 
 def count_each(counter: Counter, labels: Iterable[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ only one that all processes share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,7 @@ class Landing:
     outcome: TaskIterationOutcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Move:
     """One allowed change of a run's status, with everything that changes beside it.
 
@@ -150,7 +150,6 @@ class IllegalMove(Exception):
 _ABORTED = Landing(Status.ABORTED, Reason.ABORT_REQUESTED, Outcome.ABORTED)
 _SUCCEEDED = Landing(Status.SUCCEEDED, None, Outcome.SUCCEEDED)
 _FINISHED_BEFORE_ABORT = Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED)
-_SUCCEED = Move("succeed", HELD, _SUCCEEDED, _FINISHED_BEFORE_ABORT)
 
 
 def initial(start_at: datetime, now: datetime) -> TaskRunStatus:
@@ -170,7 +169,7 @@ def claim() -> Move:
 
 def succeed(output: str | None) -> Move:
     """The code returned a result; when an abort was asked meanwhile, the reason says that it came too late."""
-    return _SUCCEED if output is None else replace(_SUCCEED, output=output)
+    return Move("succeed", HELD, _SUCCEEDED, _FINISHED_BEFORE_ABORT, output=output)
 
 
 def fail(error: RunError, reason: TaskRunStatusReason) -> Move:

@@ -86,7 +86,7 @@ class Runner:
             # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
             logger.exception("Run %s could not be settled.", held.run_id)
         finally:
-            metrics.ATTEMPT.labels(held.row["definition_id"]).observe(self._clockwork.monotonic() - began)
+            metrics.attempt(held.row["definition_id"]).observe(self._clockwork.monotonic() - began)
             held.is_closed = True
             # The task knows the run, so that the run must not keep the task for the garbage collector to find.
             held.task = None
