@@ -9,7 +9,6 @@ import typer
 
 from app.cli import arguments
 from app.cli.environment import settings
-from app.cli.following import follow_to_the_end
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import note, out, print_json
 
@@ -92,6 +91,9 @@ async def show_triggered(tasks: TaskService, run: TaskRun, *, wait: bool, follow
     if not json:
         out.print(f"Run {run.id} of {run.definition_id} is {run.status}.", soft_wrap=True)
     if wait or follow:
+        # Here, because its progress bars take memory that a worker, which is a command too, has no use for.
+        from app.cli.following import follow_to_the_end
+
         return await follow_to_the_end(tasks, run, logs=follow, json=json)
     if json:
         from app.cli.documents import run_document
