@@ -1,0 +1,71 @@
+"""What workers ask every second never reads the whole table, however long the history, analysed lately or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app import states
+from app.db import plain_url
+from app.leases import Claimant, Leases
+from app.states import Reason
+from tests.service.test_plans import ROWS, SEED
+
+CLAIMANT = Claimant(uuid4(), "host:1", ("default",), tuple(f"def-{n}" for n in range(20)))
+LATE = states.RunError("Timeout", "too late")
+ASKED = {
+    "make due": lambda leases: leases.make_due(states.become_due(), 1000),
+    "make parents due": lambda leases: leases.make_parents_due(states.become_due(), 1000),
+    "expire": lambda leases: leases.expire_unstarted(states.expire(), 1000),
+    "ring again": lambda leases: leases.longest_due(CLAIMANT, "default", 2.0, 1000),
+    "claim next": lambda leases: leases.claim_next(CLAIMANT, "default", 100),
+    "aborting": lambda leases: leases.aborting(CLAIMANT.owner),
+    "reap leases": lambda leases: leases.reap_expired_leases(CLAIMANT, states.expire_lease(), 3),
+    "reap overruns": lambda leases: leases.reap_overruns(
+        CLAIMANT, states.fail(LATE, Reason.TIMEOUT), attempts_left=False, margin=5.0
+    ),
+    "reap aborts": lambda leases: leases.reap_aborts(CLAIMANT, states.force_abort(), grace=30.0, forced_grace=5.0),
+    "disown": lambda leases: leases.reap_disowned(CLAIMANT, states.expire_lease(), 3, [uuid4()], 60.0),
+}
+
+
+class Explaining:
+    """A connection that explains what it is asked instead of doing it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.plan = ""
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """Explain a statement with its arguments."""
+        rows = await self._connection.fetch("EXPLAIN " + query, *arguments)
+        self.plan = "\n".join(row[0] for row in rows)
+        return []
+
+
+@pytest.fixture(scope="module", params=["analysed", "never analysed"])
+async def connection(request: pytest.FixtureRequest, migrated_database_url: str) -> AsyncIterator[Any]:
+    """A connection that sees a large table, which is gone afterwards because nothing is committed."""
+    connection = await asyncpg.connect(plain_url(migrated_database_url))
+    await connection.execute("SET plan_cache_mode = force_custom_plan")
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("SET LOCAL lock_timeout = '10s'")
+    await connection.execute(SEED.replace("ROWS", str(ROWS)))
+    if request.param == "analysed":
+        await connection.execute("ANALYZE task_runs")
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+async def test_housekeeping_finds_what_it_looks_for_by_an_index(connection: Any, asked: Any) -> None:
+    explaining = Explaining(connection)
+    await asked(Leases(explaining))
+    assert "task_runs" in explaining.plan
+    assert "Seq Scan on task_runs" not in explaining.plan
