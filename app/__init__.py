@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         IdempotencyConflict,
         InvalidArgument,
         InvalidTaskInput,
+        LimitReached,
         ServiceUnavailable,
         TaskDefinitionNotFound,
         TaskError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         TriggerRefused,
         UniqueConflict,
     )
+    from app.limits import Limits, WhenFull
     from app.logs import LogFilter
     from app.models import TaskLogLevel, TaskRun
     from app.paging import Page, PageArgs
@@ -41,6 +43,8 @@ __all__ = [
     "IdempotencyConflict",
     "InvalidArgument",
     "InvalidTaskInput",
+    "LimitReached",
+    "Limits",
     "LogFilter",
     "OrderDirection",
     "Page",
@@ -69,12 +73,14 @@ __all__ = [
     "TriggerRequest",
     "Triggered",
     "UniqueConflict",
+    "WhenFull",
 ]
 
 _HOMES = {
     "app.auth": ("Principal", "PrincipalKind"),
     "app.conditions": ("DateTimeRange", "StringFilter", "TagFilter"),
     "app.definitions": ("DefinitionFilter",),
+    "app.limits": ("Limits", "WhenFull"),
     "app.logs": ("LogFilter",),
     "app.models": ("TaskLogLevel", "TaskRun"),
     "app.paging": ("Page", "PageArgs"),

@@ -1,11 +1,14 @@
-"""How much work there is, asked so that it stays cheap with a million queued runs: bounded counts and index probes."""
+"""How much work there is, asked so that it stays cheap with a million queued runs: bounded counts and index probes.
+
+Runs that wait for a limit of their definition are not counted: no worker is to be added for their sake.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from app.db import Pipe
-from app.models import statuses
+from app.models import CLAIMABLE, statuses
 from app.states import ASLEEP, HELD
 
 COUNTED = 10_000
@@ -14,18 +17,18 @@ MOST_QUEUES = 50
 _MOST_PRIORITIES = 500
 
 # From one (queue, priority) to the next by index probes. Each is headed by its oldest run, because the index
-# task_runs_queued is in the order (queue, priority DESC, due_at).
+# task_runs_claimable is in the order (queue, priority DESC, due_at).
 _HEADS = f"""
     WITH RECURSIVE head(queue, priority, due_at) AS (
-        (SELECT queue, priority, due_at FROM task_runs WHERE status = 'QUEUED'
+        (SELECT queue, priority, due_at FROM task_runs WHERE {CLAIMABLE}
          ORDER BY queue, priority DESC, due_at LIMIT 1)
         UNION ALL
         SELECT next.queue, next.priority, next.due_at FROM head h CROSS JOIN LATERAL (
             (SELECT 1 AS step, queue, priority, due_at FROM task_runs
-             WHERE status = 'QUEUED' AND queue = h.queue AND priority < h.priority
+             WHERE {CLAIMABLE} AND queue = h.queue AND priority < h.priority
              ORDER BY queue, priority DESC, due_at LIMIT 1)
             UNION ALL
-            (SELECT 2, queue, priority, due_at FROM task_runs WHERE status = 'QUEUED' AND queue > h.queue
+            (SELECT 2, queue, priority, due_at FROM task_runs WHERE {CLAIMABLE} AND queue > h.queue
              ORDER BY queue, priority DESC, due_at LIMIT 1)
             ORDER BY step LIMIT 1) next
     ), queues AS (
@@ -33,7 +36,7 @@ _HEADS = f"""
         GROUP BY queue ORDER BY queue LIMIT {MOST_QUEUES})"""
 _QUEUES = f"""{_HEADS}
     SELECT q.queue, greatest(0, extract(epoch FROM now() - q.oldest))::float8 AS oldest_seconds,
-        (SELECT count(*) FROM (SELECT FROM task_runs r WHERE r.status = 'QUEUED' AND r.queue = q.queue
+        (SELECT count(*) FROM (SELECT FROM task_runs r WHERE {CLAIMABLE} AND r.queue = q.queue
                                LIMIT {COUNTED}) counted) AS queued
     FROM queues q ORDER BY q.queue"""
 _MOVING = f"""

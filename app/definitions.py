@@ -71,6 +71,7 @@ def _row(definition: Definition) -> dict[str, Any]:
         "timeout_seconds": definition.timeout,
         "is_private": definition.private,
         "checks_trigger": definition.before_trigger is not None,
+        "limits": definition.limits.published() if definition.limits else None,
     }
 
 

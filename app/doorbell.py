@@ -61,6 +61,15 @@ class Ring:
         return f"{self.run_id}:{self.claim_no}"
 
 
+def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
+    """The run and the claim number in a doorbell job's id, or None when somebody else put the job there."""
+    run_id, _, claim_no = job_id.partition(":")
+    try:
+        return UUID(run_id), int(claim_no)
+    except ValueError:
+        return None
+
+
 def score(priority: int, due_at: datetime) -> int:
     """Priority and due time in one number: lower is earlier. Higher priority first, then the earlier due time."""
     return int(due_at.timestamp() * 1000) - (priority + PRIORITY_LIMIT) * PRIORITY_STEP

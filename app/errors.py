@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -17,6 +18,7 @@ class ErrorCode(StrEnum):
     TASK_RUN_NOT_FINAL = "TASK_RUN_NOT_FINAL"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_CONFLICT = "UNIQUE_CONFLICT"
+    LIMIT_REACHED = "LIMIT_REACHED"
     TRIGGER_REFUSED = "TRIGGER_REFUSED"
     CODE_NOT_LOADED = "CODE_NOT_LOADED"
     FORBIDDEN = "FORBIDDEN"
@@ -147,6 +149,23 @@ class UniqueConflict(TaskError):
             path=("input", "uniqueKey"),
         )
         self.run_id = str(run_id)
+
+
+class LimitReached(TaskError):
+    """The definition refuses triggers while one of its limits is full. ``retry_at`` is when it has room, if known."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, definition_id: str, limit: str, key: str | None, retry_at: datetime | None) -> None:
+        whose = "" if key is None else f" with the key '{key}'"
+        again = f"at {retry_at.isoformat(timespec='seconds')}" if retry_at else "when some of them have ended"
+        super().__init__(
+            f"'{definition_id}' allows {limit} of its runs{whose}, and they are there. Try again {again}.",
+            path=("input", "definitionId"),
+        )
+        self.definition_id = definition_id
+        self.key = key
+        self.retry_at = retry_at
 
 
 class TriggerRefused(TaskError):

@@ -21,9 +21,10 @@ CLAIMED = """
     r.id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
     iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by
 """
-RING = "id, claim_no, queue, priority, due_at"
-_RUNG = "r.id, claim_no, queue, priority, due_at"
-CLAIMABLE = "r.status = 'QUEUED' AND (r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
+RING = "id, claim_no, queue, priority, due_at, limit_key"
+_RUNG = "r.id, claim_no, queue, priority, due_at, limit_key"
+IN_TIME = "(r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
+CLAIMABLE = f"r.status = 'QUEUED' AND r.parked IS NULL AND {IN_TIME}"
 
 
 def locked(run_id: str, columns: str, if_locked: str = "") -> str:
@@ -35,16 +36,16 @@ def locked(run_id: str, columns: str, if_locked: str = "") -> str:
     return f"SELECT {columns} FROM task_runs WHERE id = {run_id} OFFSET 0 FOR UPDATE {if_locked}"
 
 
-def claim(chosen: str, *, owner: str, worker: str) -> str:
+def claim(chosen: str, *, owner: str, worker: str, now: str = "now()", limit_key: str = "r.limit_key") -> str:
     """The claim of the runs that ``chosen`` selects and locks, as ``id, due_at``."""
     return f"""
         WITH chosen AS ({chosen}), claimed AS (
-            UPDATE task_runs r SET status = 'RUNNING', status_reason = NULL, status_changed_at = now(),
-                claim_no = r.claim_no + 1, lease_owner = {owner}, worker = {worker}, claimed_at = now(),
-                started_at = COALESCE(r.started_at, now()), due_at = NULL,
-                deadline_at = now() + make_interval(secs => r.timeout_seconds)
+            UPDATE task_runs r SET status = 'RUNNING', status_reason = NULL, status_changed_at = {now},
+                claim_no = r.claim_no + 1, lease_owner = {owner}, worker = {worker}, claimed_at = {now},
+                started_at = COALESCE(r.started_at, {now}), due_at = NULL, parked = NULL, limit_key = {limit_key},
+                deadline_at = {now} + make_interval(secs => r.timeout_seconds)
             FROM chosen WHERE r.id = chosen.id
-            RETURNING {CLAIMED}, start_at, extract(epoch FROM now() - chosen.due_at)::float8 AS waited)
+            RETURNING {CLAIMED}, start_at, extract(epoch FROM {now} - chosen.due_at)::float8 AS waited)
         SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
 
 

@@ -7,19 +7,21 @@ somebody else decided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from app import lease_statements as sql
 from app.db import Pipe, Row
-from app.models import statuses
+from app.limits import Limits
+from app.models import CLAIMABLE, statuses
 from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
-_CLAIMABLE_BY = "id, claim_no, status, due_at, expires_at, started_at, definition_id"
+_CLAIMABLE_BY = "id, claim_no, status, parked, due_at, expires_at, started_at, definition_id"
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -32,6 +34,13 @@ class Claimant:
     name: str
     queues: tuple[str, ...]
     definition_ids: tuple[str, ...]
+    limits: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
+    """The limits of those of the definitions that have any."""
+
+    @property
+    def unlimited_ids(self) -> tuple[str, ...]:
+        """The definitions without limits."""
+        return tuple(id for id in self.definition_ids if id not in self.limits) if self.limits else self.definition_ids
 
 
 @dataclass(slots=True)
@@ -56,6 +65,24 @@ class Write:
         return self.run_id, self.claim_no
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a write: whether it was accepted, and if so, how the run stands now."""
+
+    accepted: bool
+    status: TaskRunStatus | None = None
+    abort_forced: bool = False
+
+
+REFUSED = Recorded(accepted=False)
+
+
+@cache
+def recorded(status: str, *, forced: bool) -> Recorded:
+    """The answer to an accepted write; there are few, so that each is made once."""
+    return Recorded(True, TaskRunStatus(status), forced)
+
+
 class Leases:
     """SQL of the worker's side on one connection."""
 
@@ -65,13 +92,15 @@ class Leases:
     # Claiming.
 
     async def claim_rung(self, claimant: Claimant, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
-        """Claim those of the rung runs that are still due under that claim number and that the worker can execute."""
+        """Claim those of the rung runs that are still due under that claim number, and of a definition without limits
+        that the worker can execute.
+        """
         chosen = f"""
             SELECT r.id, r.due_at
             FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
             CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
             WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
-        arguments = (run_ids, claim_nos, claimant.definition_ids, claimant.owner, claimant.name)
+        arguments = (run_ids, claim_nos, claimant.unlimited_ids, claimant.owner, claimant.name)
         return await self._pipe.fetch(sql.claim(chosen, owner="$4", worker="$5"), *arguments)
 
     async def claim_next(self, claimant: Claimant, queue: str, limit: int) -> list[Row]:
@@ -82,6 +111,19 @@ class Leases:
             ORDER BY r.priority DESC, r.due_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED"""
         arguments = (queue, limit, claimant.definition_ids, claimant.owner, claimant.name)
         return await self._pipe.fetch(sql.claim(chosen, owner="$4", worker="$5"), *arguments)
+
+    async def due_next(self, claimant: Claimant, queue: str, limit: int) -> list[Row]:
+        """The next due runs of a queue, in their order: ``id, claim_no``."""
+        query = f"""
+            SELECT id, claim_no FROM task_runs r
+            WHERE r.queue = $1 AND {sql.CLAIMABLE} AND r.definition_id = ANY($2::text[])
+            ORDER BY r.priority DESC, r.due_at, r.id LIMIT $3"""
+        return await self._pipe.fetch(query, queue, claimant.definition_ids, limit)
+
+    async def of_definitions(self, run_ids: Sequence[UUID], definition_ids: Sequence[str]) -> list[Row]:
+        """Which of the runs are of these definitions: ``id, definition_id``."""
+        query = "SELECT id, definition_id FROM task_runs WHERE id = ANY($1::uuid[]) AND definition_id = ANY($2::text[])"
+        return await self._pipe.fetch(query, run_ids, definition_ids)
 
     async def claimed_under(self, owner: UUID, run_ids: Sequence[UUID]) -> list[Row]:
         """Runs among these that this owner holds: what a claim brought whose reply was lost."""
@@ -142,14 +184,14 @@ class Leases:
                 SELECT id FROM task_runs WHERE expires_at <= now() AND status IN {statuses(move.sources)}
                 AND started_at IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED)
             UPDATE task_runs r SET status = $1, status_reason = $2, status_changed_at = now(), finished_at = now(),
-                due_at = NULL
+                due_at = NULL, parked = NULL
             FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.parent_id, r.definition_id, r.status"""
         return await self._pipe.fetch(query, move.landing.status.value, sql.value(move.landing.reason), limit)
 
     async def longest_due(self, claimant: Claimant, queue: str, age: float, limit: int) -> list[Row]:
         """The head of a queue, as far as it has been queued for ``age`` seconds: runs whose ring may have been lost."""
         query = f"""
-            SELECT {sql.RING} FROM task_runs WHERE status = 'QUEUED' AND queue = $1 AND definition_id = ANY($2::text[])
+            SELECT {sql.RING} FROM task_runs WHERE {CLAIMABLE} AND queue = $1 AND definition_id = ANY($2::text[])
             AND status_changed_at < now() - make_interval(secs => $3) ORDER BY priority DESC, due_at, id LIMIT $4"""
         return await self._pipe.fetch(query, queue, claimant.definition_ids, age, limit)
 

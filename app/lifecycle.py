@@ -9,9 +9,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 from uuid import UUID
@@ -22,9 +21,10 @@ from app import metrics, states
 from app.batching import Batcher
 from app.concern import attempt_of
 from app.db import Database, Row, is_disconnect
-from app.doorbell import AWAY, Doorbell, Ring
+from app.doorbell import AWAY, Doorbell, Ring, parse_job_id
 from app.events import Events
-from app.leases import Claim, Claimant, Leases, Write, is_final
+from app.gate import Gate, Passed
+from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
 from app.settings import Settings
 from app.states import Reason, RunError, TaskRunStatus
 
@@ -42,24 +42,6 @@ FORGET_WORKERS_SECONDS = 24 * 3600.0
 TIMED_OUT = RunError("Timeout", "The attempt ran longer than its timeout and its worker did not end it in time.")
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of a write: whether it was accepted, and if so, how the run stands now."""
-
-    accepted: bool
-    status: TaskRunStatus | None = None
-    abort_forced: bool = False
-
-
-REFUSED = Recorded(accepted=False)
-
-
-@cache
-def recorded(status: str, *, forced: bool) -> Recorded:
-    """The answer to an accepted write; there are few, so that each is made once."""
-    return Recorded(True, TaskRunStatus(status), forced)
-
-
 class Lifecycle:
     """The worker's use cases. One per process; safe for concurrent use."""
 
@@ -71,6 +53,7 @@ class Lifecycle:
         self._events = events
         self._settings = settings
         self._claimant = claimant
+        self._gate = Gate(db, claimant, self._ring_and_tell)
         self._queues = deque(claimant.queues)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
         self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)
@@ -80,15 +63,7 @@ class Lifecycle:
 
     async def claim_rung(self, job_ids: Sequence[str]) -> list[Row]:
         """Claim the runs named by doorbell jobs (``run_id:claim_no``); those that are not due any more are left out."""
-        pairs = [pair for pair in map(parse_job_id, job_ids) if pair]
-        run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        try:
-            async with self._db.autocommit() as pipe:
-                rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
-        except Exception as error:
-            if not is_disconnect(error):
-                raise
-            rows = await self._insist(partial(self._claimed_all_the_same, run_ids, claim_nos))
+        rows = await self._claim([pair for pair in map(parse_job_id, job_ids) if pair])
         metrics.VAIN_RINGS.inc(len(job_ids) - len(rows))
         self._note_claims(rows, "rung")
         return rows
@@ -97,21 +72,57 @@ class Lifecycle:
         """Claim up to ``limit`` due runs of this worker's queues without having been rung for them.
 
         Each queue gets an equal share, and another one is first each time, so that a full one starves no other. What
-        is left of the shares goes to the queues that have more.
+        is left of the shares goes to the queues that have more. Those that wait for a limit of theirs come before.
         """
-        rows: list[Row] = []
+        waiting = bool(self._claimant.limits)
+        rows = await self._pass_gate(partial(self._gate.claim_waiting, limit)) if waiting else []
         self._queues.rotate(-1)
         queues = list(self._queues)
-        async with self._db.autocommit() as pipe:
-            while queues and len(rows) < limit:
-                share = -(-(limit - len(rows)) // len(queues))
-                for queue in tuple(queues):
-                    wanted = min(share, limit - len(rows))
-                    found = await Leases(pipe).claim_next(self._claimant, queue, wanted) if wanted else []
-                    rows += found
-                    if len(found) < share:
-                        queues.remove(queue)
+        while queues and len(rows) < limit:
+            share = -(-(limit - len(rows)) // len(queues))
+            for queue in tuple(queues):
+                wanted = min(share, limit - len(rows))
+                found = await self._claim_from(queue, wanted) if wanted else []
+                rows += found
+                if len(found) < share:
+                    queues.remove(queue)
         self._note_claims(rows, "polled")
+        return rows
+
+    async def _claim(self, pairs: Sequence[tuple[UUID, int]]) -> list[Row]:
+        run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        try:
+            async with self._db.autocommit() as pipe:
+                rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
+        except Exception as error:
+            if not is_disconnect(error):
+                raise
+            rows = await self._insist(partial(self._claimed_all_the_same, run_ids, claim_nos))
+        if self._claimant.limits and len(rows) < len(pairs):
+            claimed = {row["id"] for row in rows}
+            rest = {run_id: claim_no for run_id, claim_no in pairs if run_id not in claimed}
+            rows = [*rows, *await self._pass_gate(partial(self._gate.claim, rest))]
+        return rows
+
+    async def _claim_from(self, queue: str, limit: int) -> list[Row]:
+        async with self._db.autocommit() as pipe:
+            if not self._claimant.limits:
+                return await Leases(pipe).claim_next(self._claimant, queue, limit)
+            due = await Leases(pipe).due_next(self._claimant, queue, limit)
+        return await self._claim([(row["id"], row["claim_no"]) for row in due])
+
+    async def _pass_gate(self, go: Callable[[Passed], Awaitable[None]]) -> list[Row]:
+        """What passing the gate brings, whatever happens on the way: a claimed run must not be forgotten."""
+        passed = Passed()
+        try:
+            await go(passed)
+            rows = passed.rows
+        except Exception as error:
+            if not is_disconnect(error):
+                logger.exception("Runs with limits could not be claimed.")
+            ids, claim_nos = [run.id for run in passed.chosen], [run.claim_no for run in passed.chosen]
+            rows = await self._insist(partial(self._claimed_all_the_same, ids, claim_nos)) if ids else []
+        self._ring_and_tell(passed)
         return rows
 
     def _note_claims(self, rows: Sequence[Row], source: str) -> None:
@@ -203,6 +214,7 @@ class Lifecycle:
 
     async def _after_settling(self, rows: Sequence[Row]) -> None:
         self._ring_queued(rows)
+        self._gate.freed(rows)
         final = [row for row in rows if is_final(row["status"])]
         _count_finished(final)
         parents = {row["parent_id"] for row in final if row["parent_id"]}
@@ -248,6 +260,10 @@ class Lifecycle:
                 metrics.DISPATCHED.labels("rung_again").inc(len(missing))
                 lost += len(missing)
         return lost
+
+    async def look_for_room(self) -> None:
+        """Ring for runs that wait for a limit, wherever there is room for them now."""
+        await self._gate.look()
 
     async def reap(self) -> int:
         """End or requeue what its worker can no longer settle. Returns how many runs moved."""
@@ -353,6 +369,11 @@ class Lifecycle:
         if rows:
             self._changes.submit([row["id"] for row in rows])
 
+    def _ring_and_tell(self, passed: Passed) -> None:
+        if passed.rings:
+            self._rings.submit(passed.rings)
+        self._tell(passed.parked)
+
     async def _ring(self, batches: list[list[Ring]]) -> list[None]:
         await self._doorbell.ring(list(chain.from_iterable(batches)))
         return [None] * len(batches)
@@ -360,15 +381,6 @@ class Lifecycle:
     async def _publish(self, batches: list[list[UUID]]) -> list[None]:
         await self._events.publish(dict.fromkeys(chain.from_iterable(batches)))
         return [None] * len(batches)
-
-
-def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
-    """The run and the claim number in a doorbell job's id, or None when somebody else put the job there."""
-    run_id, _, claim_no = job_id.partition(":")
-    try:
-        return UUID(run_id), int(claim_no)
-    except ValueError:
-        return None
 
 
 def _kinds(**moved: Sequence[Row]) -> list[tuple[str]]:

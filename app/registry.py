@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.errors import InputIssue, InvalidTaskInput
 from app.ids import is_slug
+from app.limits import Limits
 from app.retry import Retry
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -66,6 +67,7 @@ class Definition:
     timeout: float | None = None
     retry: Retry = field(default_factory=Retry)
     private: bool = False
+    limits: Limits | None = None
     input_type: Any = None
     output_type: Any = None
     before_trigger: Callable[..., Any] | None = None
@@ -113,7 +115,7 @@ class Definition:
         seen = (
             self.title, self.description, self.module, self.input_schema, self.output_schema, self.queue, self.priority,
             self.tags, self.max_iterations, self.retry.max_attempts, self.timeout, self.private,
-            self.before_trigger is not None,
+            self.before_trigger is not None, *((self.limits.published(),) if self.limits else ()),
         )  # fmt: skip
         return hashlib.sha256(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
@@ -196,6 +198,7 @@ def task(
     timeout: timedelta | float | None = None,
     retry: Retry | None = None,
     private: bool = False,
+    limits: Limits | None = None,
     before_trigger: Callable[..., Any] | None = None,
     on_done: Callable[..., Any] | None = None,
     on_error: Callable[..., Any] | None = None,
@@ -214,6 +217,7 @@ def task(
         timeout: the longest time for one attempt at one iteration, in seconds or as a ``timedelta``; None is no limit.
         retry: the retry policy; by default a failure is final.
         private: hidden from lists, and triggered by code only.
+        limits: how many runs execute at once and how often they start; see ``Limits``.
         before_trigger: ``(input, principal)``, sync or async, called before anything is stored; raise
             ``TriggerRefused`` to say no.
         on_done: ``(ctx, output)``, on_error: ``(ctx, error)``, on_abort: ``(ctx)``, on_max_iterations: ``(ctx)``;
@@ -236,6 +240,7 @@ def task(
             timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
             retry=retry or Retry(),
             private=private,
+            limits=limits,
             input_type=input_type,
             output_type=output_type,
             before_trigger=before_trigger,
@@ -264,6 +269,8 @@ def _check(definition: Definition) -> None:
         raise DefinitionError(
             f"{definition.id}: timeout is {definition.timeout} s, but must be above 0 and up to 366 days."
         )
+    for fault in definition.limits.faults() if definition.limits else ():
+        raise DefinitionError(f"{definition.id}: {fault}.")
     try:
         _ = definition.input_schema, definition.output_schema
     except Exception as error:

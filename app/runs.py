@@ -22,7 +22,7 @@ INSERTED: dict[str, str] = {
     "queue": "text", "priority": "int2", "tags": "text", "timeout_seconds": "float8", "iteration": "int",
     "attempt": "int", "max_iterations": "int", "max_attempts": "int", "created_at": "timestamptz",
     "start_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text", "idempotency_key": "text",
-    "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid",
+    "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid", "limit_key": "text",
     "task_id": "uuid", "task_version": "int", "group_name": "text", "owner": "text", "schedule_id": "uuid",
     "tick_at": "timestamptz", "on_behalf_of": "text", "batch_id": "uuid",
 }  # fmt: skip
@@ -66,6 +66,7 @@ _ABORT = """
     UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(),
         finished_at = CASE WHEN $4 THEN now() END, error = CASE WHEN $4 THEN NULL ELSE error END,
         due_at = CASE WHEN $4 THEN NULL ELSE due_at END, wait_for = CASE WHEN $4 THEN NULL ELSE wait_for END,
+        parked = NULL,
         abort_requested_at = now(), abort_requested_by = $6, abort_message = $7, abort_forced = $8
     WHERE id = ANY($1::uuid[]) AND status = ANY($5::text[])
     RETURNING id, lease_owner, definition_id, status"""
@@ -102,6 +103,11 @@ async def same_idempotency_key(pipe: Pipe, keys: Sequence[tuple[int, str, str]])
 async def same_unique_key(pipe: Pipe, keys: Sequence[tuple[int, str, str]]) -> list[Row]:
     """The live runs ``(n, id)`` that hold these keys, given as ``(n, definition id, key)``."""
     return await pipe.fetch(_SAME_UNIQUE_KEY, *zip(*keys, strict=True)) if keys else []
+
+
+async def stored_among(pipe: Pipe, run_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these runs are stored."""
+    return {row["id"] for row in await pipe.fetch("SELECT id FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)}
 
 
 async def lock(pipe: Pipe, run_id: UUID) -> Row | None:

@@ -53,6 +53,8 @@ class TaskRunStatusReason(StrEnum):
     ABORT_FORCED = "ABORT_FORCED"
     FINISHED_BEFORE_ABORT = "FINISHED_BEFORE_ABORT"
     TTL = "TTL"
+    CONCURRENCY_LIMIT = "CONCURRENCY_LIMIT"
+    RATE_LIMIT = "RATE_LIMIT"
 
 
 class TaskIterationOutcome(StrEnum):

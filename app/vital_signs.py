@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.db import Pipe
 from app.doorbell import Ring
+from app.models import CLAIMABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,9 @@ class VitalSigns:
     async def due_rings(self, seconds: float, limit: int = 10_000) -> list[Ring]:
         """The rings that there should be: of runs that have been due for so many seconds, the next ones first."""
         rows = await self._pipe.fetch(
-            """
+            f"""
             SELECT id, claim_no, queue, priority, due_at FROM task_runs
-            WHERE status = 'QUEUED' AND status_changed_at < now() - make_interval(secs => $1)
+            WHERE {CLAIMABLE} AND status_changed_at < now() - make_interval(secs => $1)
             ORDER BY priority DESC, due_at LIMIT $2
             """,
             seconds,

@@ -14,5 +14,6 @@ class Dispatcher:
     async def run_once(self) -> bool:
         """Dispatch one batch. Returns whether there may be more to do at once."""
         moved = await self._lifecycle.dispatch()
+        await self._lifecycle.look_for_room()
         lost = await self._lifecycle.ring_lost()
         return max(moved, lost) >= BATCH

@@ -39,6 +39,7 @@ class Engine:
             name=f"{socket.gethostname()}:{os.getpid()}",
             queues=tuple(settings.queues),
             definition_ids=tuple(sorted(definition.id for definition in registry)),
+            limits={definition.id: definition.limits for definition in registry if definition.limits},
         )
         self._registry = registry
         self._connections = Connections.open(settings, pool_size=settings.database_pool_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from app.paging import Page
 
 Document = dict[str, Any]
+_WORD = re.compile("_([a-z])")
 
 
 def time_text(value: datetime | None) -> str | None:
@@ -55,6 +57,7 @@ def run_document(run: TaskRun) -> Document:
         "createdBy": _principal(run.created_by),
         "idempotencyKey": run.idempotency_key,
         "uniqueKey": run.unique_key,
+        "limitKey": run.limit_key or None,
         "worker": run.worker,
         "abort": _abort(run),
         "logCounts": {
@@ -152,8 +155,16 @@ def definition_document(row: TaskDefinition, *, available: bool) -> Document:
         "maxIterations": row.max_iterations,
         "maxAttempts": row.max_attempts,
         "timeoutSeconds": row.timeout_seconds,
+        "limits": _limits(row.limits),
         "isAvailable": available,
     }
+
+
+def _limits(published: Document | None) -> Document | None:
+    """Limits as they are published, in the words of the schema."""
+    if published is None:
+        return None
+    return {_WORD.sub(lambda found: found[1].upper(), name): value for name, value in published.items()}
 
 
 def page_document(page: Page[Any], document_of: Callable[[Any], Document]) -> Document:

@@ -108,8 +108,8 @@ def _origin(run: TaskRun) -> Iterator[tuple[str, str]]:
             yield word, visible(str(value))
     if run.timeout_seconds is not None:
         yield "timeout", f"{exact(run.timeout_seconds)} for an attempt"
-    for word, key in (("idempotency", run.idempotency_key), ("unique", run.unique_key)):
-        if key is not None:
+    for word, key in (("idempotency", run.idempotency_key), ("unique", run.unique_key), ("limit key", run.limit_key)):
+        if key:
             yield word, visible(key)
 
 

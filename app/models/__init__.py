@@ -25,11 +25,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from app.limits import Scope
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.tasks import Task, TaskRevision
 from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
 __all__ = [
+    "CLAIMABLE",
+    "LIMITED_LIVE",
+    "LIMITED_START",
+    "PARKED",
     "Task",
     "TaskDefinition",
     "TaskIteration",
@@ -41,6 +46,13 @@ __all__ = [
     "one_of",
     "statuses",
 ]
+
+CLAIMABLE = "status = 'QUEUED' AND parked IS NULL"
+PARKED = "status = 'QUEUED' AND parked IS NOT NULL"
+LIMITED_LIVE = "limit_key IS NOT NULL AND status IN ('QUEUED', 'RUNNING', 'WAITING', 'ABORTING')"
+LIMITED_START = "limit_key IS NOT NULL AND started_at IS NOT NULL"
+CLAIM_ORDER = (text("priority DESC"), "due_at", "id")
+PARKED_ORDER = ("queue", text("(started_at IS NULL)"), *CLAIM_ORDER)
 
 
 class TaskLogLevel(StrEnum):
@@ -72,6 +84,7 @@ class TaskDefinition(SQLModel, table=True):
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
     is_private: bool = False
     checks_trigger: bool = False
+    limits: Json | None = Field(default=None, sa_column=json_column())
     published_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
 
 
@@ -85,6 +98,9 @@ class TaskRun(SQLModel, table=True):
 
     ``task_id`` and ``task_version`` name the saved task and the revision that the run was made from, ``group_name`` and
     ``owner`` are the task's at that time; ``schedule_id`` and ``tick_at`` name the tick that triggered it.
+
+    ``limit_key`` divides the runs of a definition with limits (NULL where it had none at the trigger), and ``parked``
+    is whose limit a QUEUED run waits for: it is taken up only by a claim that has counted what is taken.
     """
 
     __tablename__ = "task_runs"  # pyright: ignore[reportAssignmentType]
@@ -96,14 +112,26 @@ class TaskRun(SQLModel, table=True):
         CheckConstraint("status <> 'ABORTING' OR abort_requested_at IS NOT NULL", name="aborting_means_asked"),
         CheckConstraint("status <> 'SCHEDULED' OR started_at IS NULL", name="scheduled_means_not_started"),
         CheckConstraint("iteration >= 1 AND attempt >= 1 AND interruptions >= 0", name="counters_count"),
+        one_of("parked", Scope),
         # The order in which workers claim: priority, then due time, then age.
+        Index("task_runs_claimable", "queue", *CLAIM_ORDER, postgresql_where=text(CLAIMABLE)),
+        # The same order among the runs that wait for a limit, those whose start would count apart from the others.
+        Index("task_runs_parked_by_key", "definition_id", "limit_key", *PARKED_ORDER, postgresql_where=text(PARKED)),
         Index(
-            "task_runs_queued",
-            "queue",
-            text("priority DESC"),
-            "due_at",
-            "id",
-            postgresql_where=text("status = 'QUEUED'"),
+            "task_runs_parked",
+            "definition_id",
+            *PARKED_ORDER,
+            postgresql_where=text("status = 'QUEUED' AND parked = 'DEFINITION'"),
+        ),
+        # What counts against limits; runs of definitions without any are in none of these.
+        Index("task_runs_limited_live", "definition_id", "limit_key", "id", postgresql_where=text(LIMITED_LIVE)),
+        Index("task_runs_limited_starts", "definition_id", "started_at", postgresql_where=text(LIMITED_START)),
+        Index(
+            "task_runs_limited_starts_by_key",
+            "definition_id",
+            "limit_key",
+            "started_at",
+            postgresql_where=text(LIMITED_START),
         ),
         Index("task_runs_asleep", "due_at", postgresql_where=text("status IN ('SCHEDULED', 'WAITING')")),
         Index(
@@ -187,6 +215,8 @@ class TaskRun(SQLModel, table=True):
     unique_key: str | None = Field(default=None, sa_column=text_column(nullable=True))
     parent_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
     rerun_of: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    limit_key: str | None = Field(default=None, sa_column=text_column(nullable=True))
+    parked: str | None = Field(default=None, sa_column=text_column(nullable=True))
     wait_for: list[UUID] | None = Field(default=None, sa_column=Column(ARRAY(Uuid), nullable=True))
 
     task_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))

@@ -12,6 +12,27 @@ from app.schema.connections import After, Before, Connection, First, Last, page_
 from app.schema.context import Info
 from app.schema.filters import TaskRunFilter, TaskRunOrder, run_filter, run_order
 from app.schema.runs import TaskRun
+from app.schema.vocabulary import WhenFull
+
+
+@strawberry.type(description="How many runs of a definition execute at once, and how often they start.")
+class TaskLimits:
+    """Limits of the whole definition and of each key; null where nothing is limited."""
+
+    max_concurrency: int | None = strawberry.field(description="How many of its runs execute at once.")
+    rate: str | None = strawberry.field(description="How many of its runs start in any window, as in `60/minute`.")
+    key: str | None = strawberry.field(description="A JMESPath expression over the input: what divides the runs.")
+    max_concurrency_per_key: int | None = strawberry.field(description="How many runs of one key execute at once.")
+    rate_per_key: str | None = strawberry.field(description="How many runs of one key start in any window.")
+    when_full: WhenFull = strawberry.field(description="What becomes of a trigger that meets a limit.")
+
+    @classmethod
+    def of(cls, published: dict[str, Any] | None) -> TaskLimits | None:
+        """The limits from their published JSON."""
+        if published is None:
+            return None
+        values: dict[str, Any] = {**published, "when_full": WhenFull(published["when_full"])}
+        return cls(**values)
 
 
 @strawberry.type(description="A kind of work that can be triggered, registered in Python code.")
@@ -34,6 +55,9 @@ class TaskDefinition:
     timeout_seconds: float | None = strawberry.field(
         description="The longest time for one attempt by default, in seconds; null is no limit."
     )
+    limits: TaskLimits | None = strawberry.field(
+        description="How many of its runs execute at once, and how often they start; null is no limit."
+    )
 
     @classmethod
     def of(cls, row: Any) -> TaskDefinition:
@@ -51,6 +75,7 @@ class TaskDefinition:
             max_iterations=row.max_iterations,
             max_attempts=row.max_attempts,
             timeout_seconds=row.timeout_seconds,
+            limits=TaskLimits.of(row.limits),
         )
 
     @strawberry.field(description="Whether a live worker serves it: runs of it are executed now.")

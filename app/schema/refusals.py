@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import strawberry
@@ -76,6 +77,16 @@ class UniqueConflict(Error):
     run_id: strawberry.ID = strawberry.field(description="The id of the run that holds the key.")
 
 
+@strawberry.type(description="The definition refuses triggers while one of its limits is full; nothing was stored.")
+class LimitReached(Error):
+    """A limit that is full."""
+
+    key: str | None = strawberry.field(description="The limit key that is full; null when the whole definition is.")
+    retry_at: datetime | None = strawberry.field(
+        description="When there is room again, unless others come first; null when that depends on the runs."
+    )
+
+
 @strawberry.type(description="The definition's own check refused the trigger.")
 class TriggerRefused(Error):
     """A ``before_trigger`` that said no."""
@@ -100,6 +111,7 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.TaskRunNotFinal: TaskRunNotFinal,
     errors.IdempotencyConflict: IdempotencyConflict,
     errors.UniqueConflict: UniqueConflict,
+    errors.LimitReached: LimitReached,
     errors.TriggerRefused: TriggerRefused,
     errors.CodeNotLoaded: CodeNotLoaded,
     errors.ServiceUnavailable: ServiceUnavailable,
@@ -124,6 +136,8 @@ def _details(error: errors.TaskError) -> dict[str, Any]:
         return {"issues": issues(error.issues)}
     if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict):
         return {"run_id": strawberry.ID(error.run_id)}
+    if isinstance(error, errors.LimitReached):
+        return {"key": error.key, "retry_at": error.retry_at}
     return {}
 
 

@@ -76,6 +76,9 @@ class TaskRun:
     unique_key: str | None = strawberry.field(
         description="The key of which its definition has at most one run that is not final."
     )
+    limit_key: str | None = strawberry.field(
+        description="What its definition's limits per key divide its runs by; null when it has none."
+    )
     worker: str | None = strawberry.field(description="The worker that executes it, or did last, as `host:pid`.")
     abort: AbortRequest | None = strawberry.field(description="The wish to abort it; null when nobody asked.")
     log_counts: TaskLogCounts = strawberry.field(description="How many lines it has logged, by level.")
@@ -177,6 +180,8 @@ def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if LOG_COUNTS[0] in row:
         debug, info, warning, error = (row[column] for column in LOG_COUNTS)
         yield "log_counts", TaskLogCounts(debug=debug, info=info, warning=warning, error=error)
+    if "limit_key" in row:
+        yield "limit_key", row["limit_key"] or None
     if "rerun_of" in row:
         yield "rerun_of_id", row["rerun_of"]
 

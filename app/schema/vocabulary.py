@@ -9,6 +9,7 @@ from strawberry.types.enum import has_enum_definition
 
 from app.auth import PrincipalKind
 from app.errors import ErrorCode
+from app.limits import WhenFull
 from app.models import TaskLogLevel
 from app.states import TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
@@ -61,6 +62,8 @@ describe(
         "ABORT_FORCED": "It was ended by force, without its code's consent.",
         "FINISHED_BEFORE_ABORT": "It succeeded before it saw the abort.",
         "TTL": "Its time to live passed before it was started.",
+        "CONCURRENCY_LIMIT": "As many runs as its definition, or its limit key, allows at once are executed.",
+        "RATE_LIMIT": "As many runs as its definition, or its limit key, allows in a time have started.",
     },
 )
 describe(
@@ -108,11 +111,21 @@ describe(
         "TASK_RUN_NOT_FINAL": "The run is not final yet.",
         "IDEMPOTENCY_CONFLICT": "The idempotency key was used before, with another input.",
         "UNIQUE_CONFLICT": "A run that is not final holds the same unique key.",
+        "LIMIT_REACHED": "The definition refuses triggers while one of its limits is full.",
         "TRIGGER_REFUSED": "The definition's own check refused the trigger.",
         "CODE_NOT_LOADED": "The definition checks triggers with code that this server has not loaded.",
         "FORBIDDEN": "The principal may not do this.",
         "SERVICE_UNAVAILABLE": "The database does not answer; try again shortly.",
         "QUERY_TOO_SLOW": "The database took too long over a question; narrow the filter.",
+    },
+)
+describe(
+    WhenFull,
+    "What becomes of a trigger that meets a limit of its definition.",
+    {
+        "QUEUE": "The run waits until there is room.",
+        "REJECT": "The trigger is refused with LIMIT_REACHED, and nothing is stored.",
+        "ABORT_OLDEST": "The oldest runs above the limit are aborted, and the new one takes their place.",
     },
 )
 
@@ -123,5 +136,6 @@ __all__ = [
     "TaskLogLevel",
     "TaskRunStatus",
     "TaskRunStatusReason",
+    "WhenFull",
     "describe",
 ]

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from app.db import Database
 from app.definitions import Definitions, publish
 from app.errors import InvalidTaskInput
 from app.ids import is_slug
+from app.limits import Limits
 from app.models import TaskDefinition
 from app.registry import Definition, Registry
 from app.service import inputs
@@ -34,7 +37,14 @@ class Known:
     is_private: bool
     checks_trigger: bool
     code: Definition | None
+    limits: Limits | None = None
     validator: inputs.Validator | None = None
+
+    def limit_key(self, text: bytes) -> str | None:
+        """What divides the runs of a definition with limits, from the input's JSON; None where there are no limits."""
+        if self.limits is None:
+            return None
+        return self.limits.key_of(None if self.limits.key is None else orjson.loads(text))
 
     def parse(self, text: bytes) -> Any:
         """The input in the form that ``before_trigger`` takes. Raises ``InvalidTaskInput`` when it does not fit."""
@@ -119,6 +129,7 @@ class KnownDefinitions:
             id=row.id, title=row.title, module=row.module, queue=row.queue, priority=row.priority,
             max_iterations=row.max_iterations, max_attempts=row.max_attempts, timeout_seconds=row.timeout_seconds,
             is_private=row.is_private, checks_trigger=row.checks_trigger, code=None, validator=validator,
+            limits=Limits.from_published(row.limits),
         )  # fmt: skip
 
 
@@ -127,4 +138,5 @@ def _from_code(code: Definition) -> Known:
         id=code.id, title=code.title, module=code.module, queue=code.queue, priority=code.priority,
         max_iterations=code.max_iterations, max_attempts=code.retry.max_attempts, timeout_seconds=code.timeout,
         is_private=code.private, checks_trigger=code.before_trigger is not None, code=code,
+        limits=code.limits,
     )  # fmt: skip

@@ -95,6 +95,13 @@ class NewRun:
         return _stored_values(self.values)
 
 
+def in_key_order(new: Sequence[NewRun]) -> Sequence[NewRun]:
+    """The one order in which keys are taken, so that batches that share keys wait instead of deadlocking."""
+    if any(run.values["idempotency_key"] or run.values["unique_key"] for run in new):
+        return sorted(new, key=lambda run: run.key_order)
+    return new
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What a rerun takes over from an earlier run besides what a request can say."""
@@ -174,6 +181,7 @@ class Preparing:
             "unique_key": request.unique_key,
             "parent_id": checked.parent_id,
             "rerun_of": None,
+            "limit_key": known.limit_key(text),
             **_come_from(request.provenance),
         }
         return _continued(NewRun(known, values, request.tags, parsed), origin)

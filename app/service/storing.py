@@ -10,18 +10,19 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 import asyncpg.exceptions
 
 from app import runs
-from app.db import Database, Row, is_disconnect
+from app.db import Database, Pipe, Row, is_disconnect
 from app.errors import IdempotencyConflict, ServiceUnavailable, UniqueConflict
+from app.events import Events
 from app.models import TaskRun
 from app.runs import Runs
-from app.service.preparing import NewRun
+from app.service.admitting import Admitted, admit, is_admitted
+from app.service.preparing import NewRun, in_key_order
 
 logger = logging.getLogger("taskloom.service")
 
@@ -54,8 +55,9 @@ Outcome = Created | Found | Exception
 class Storing:
     """Stores runs in batches."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, events: Events) -> None:
         self._db = db
+        self._events = events
 
     async def store(self, new: Sequence[NewRun]) -> list[Outcome]:
         """Store runs in one insert; each gets its own outcome, in order. Raises ``ServiceUnavailable``."""
@@ -83,8 +85,13 @@ class Storing:
         """Insert runs. One that PostgreSQL refuses for what is in it gets that as its outcome and hurts no other."""
         if not new:
             return []
+        admitted = [run for run in new if is_admitted(run)]
+        if admitted and len(admitted) < len(new):
+            # Apart from each other, so that nobody waits for the lock of a definition that is not theirs.
+            others = await self._insert([run for run in new if not is_admitted(run)], outcomes)
+            return others + await self._insert_or_say_why(admitted, outcomes)
         try:
-            return await self._insert_surely([run.stored() for run in _in_key_order(new)])
+            return await self._insert_surely(new, outcomes)
         except asyncpg.exceptions.PostgresError as error:
             if len(new) == 1:
                 outcomes[new[0].id] = error
@@ -92,14 +99,24 @@ class Storing:
         middle = len(new) // 2
         return await self._insert(new[:middle], outcomes) + await self._insert(new[middle:], outcomes)
 
-    async def _insert_surely(self, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
+    async def _insert_or_say_why(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
+        """The same for the second of two inserts: when the database is away by now, only these are told so."""
+        try:
+            return await self._insert(new, outcomes)
+        except ServiceUnavailable as error:
+            outcomes |= {run.id: error for run in new}
+            return []
+
+    async def _insert_surely(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
         """Insert, again and again for a few seconds while the connection is lost. Raises ``ServiceUnavailable``."""
         sent = False
+        # All of them are, or none.
+        limited = is_admitted(new[0])
         for seconds in (*RETRY_SECONDS, None):
             try:
-                async with self._db.autocommit() as pipe:
+                async with self._db.pipe() if limited else self._db.autocommit() as pipe:
                     sent = True
-                    return await runs.insert(pipe, rows)
+                    result = await (admit(pipe, new) if limited else _insert_all(pipe, new))
             except Exception as error:
                 if not is_disconnect(error) and not isinstance(error, REPEATABLE):
                     raise
@@ -107,7 +124,16 @@ class Storing:
                     raise (ServiceUnavailable(UNKNOWN) if sent else ServiceUnavailable()) from error
                 logger.info("Storing triggers again, because: %s", error)
                 await asyncio.sleep(seconds)
+            else:
+                outcomes |= result.refused
+                await self._tell_aborted(result.aborted)
+                return result.inserted
         raise AssertionError("the last round returns or raises")
+
+    async def _tell_aborted(self, rows: Sequence[Row]) -> None:
+        if rows:
+            await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in rows if row["lease_owner"]])
+            await self._events.publish([row["id"] for row in rows])
 
     # Conflicts.
 
@@ -137,6 +163,10 @@ class Storing:
         return outcomes
 
 
+async def _insert_all(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
+    return Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(new)]))
+
+
 def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:
     if run.id in rows:
         return Created(run)
@@ -151,10 +181,3 @@ def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: 
 
 def _keys(new: Sequence[NewRun], column: str) -> list[tuple[int, str, str]]:
     return [(n, run.known.id, run.values[column]) for n, run in enumerate(new) if run.values[column] is not None]
-
-
-def _in_key_order(new: Sequence[NewRun]) -> Sequence[NewRun]:
-    """The one order in which keys are taken, so that batches that share keys wait instead of deadlocking."""
-    if any(run.values["idempotency_key"] or run.values["unique_key"] for run in new):
-        return sorted(new, key=lambda run: run.key_order)
-    return new

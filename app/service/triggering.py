@@ -29,7 +29,7 @@ class Triggering:
     def __init__(
         self, db: Database, doorbell: Doorbell, events: Events, settings: Settings, preparing: Preparing
     ) -> None:
-        self._storing = Storing(db)
+        self._storing = Storing(db, events)
         self._doorbell = doorbell
         self._events = events
         self._settings = settings

@@ -7,7 +7,7 @@ import time
 
 from pydantic import BaseModel
 
-from workers import Continue, Retry, TaskContext, task
+from workers import Continue, Limits, Retry, TaskContext, task
 
 
 class Steps(BaseModel):
@@ -56,3 +56,25 @@ async def retry_once(ctx: TaskContext) -> int:
 @task(id="fault-nothing")
 async def nothing(ctx: TaskContext) -> None:
     """Does nothing."""
+
+
+class Piece(BaseModel):
+    tenant: str = "a"
+    pause: float = 0.02
+    rounds: int = 1
+
+
+LIMITS = Limits(max_concurrency=5, key="tenant", max_concurrency_per_key=2)
+
+
+@task(id="fault-limited", limits=LIMITS, max_iterations=100)
+async def limited(ctx: TaskContext, input: Piece) -> int | Continue:
+    """Sleeps a little, in as many iterations as it is told to."""
+    done = (ctx.state or 0) + 1
+    await asyncio.sleep(input.pause)
+    return done if done >= input.rounds else ctx.continue_(done)
+
+
+@task(id="fault-rated", limits=Limits(rate="10/second"))
+async def rated(ctx: TaskContext) -> None:
+    """Does nothing, ten times a second."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +20,12 @@ from app.errors import TriggerRefused
 from app.events import Events
 from app.leases import Claimant, Write
 from app.lifecycle import Lifecycle, Recorded
+from app.limits import Limits
 from app.registry import Definition, Registry
 from app.settings import Settings
 from app.states import Move
+
+NO_LIMITS: Mapping[str, Limits] = {}
 
 
 class EchoInput(BaseModel):
@@ -147,8 +150,9 @@ async def hire(settings: Settings) -> AsyncIterator[Callable[..., Hand]]:
     """Makes hand workers."""
     db, doorbell, events = Database(settings.database_url), Doorbell(settings.redis_url), Events(settings.redis_url)
 
-    def make(*definition_ids: str) -> Hand:
-        claimant = Claimant(uuid4(), "host:4711", ("default", "quick"), definition_ids or ("echo", "no-input"))
+    def make(*definition_ids: str, limits: Mapping[str, Limits] = NO_LIMITS) -> Hand:
+        served = (*(definition_ids or ("echo", "no-input")), *limits)
+        claimant = Claimant(uuid4(), "host:4711", ("default", "quick"), served, limits)
         return Hand(Lifecycle(db, doorbell, events, settings, claimant), claimant)
 
     yield make

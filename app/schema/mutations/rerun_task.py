@@ -12,6 +12,7 @@ from app.schema.refusals import (
     CodeNotLoaded,
     InvalidArgument,
     InvalidTaskInput,
+    LimitReached,
     TaskDefinitionNotFound,
     TaskRunNotFinal,
     TaskRunNotFound,
@@ -60,6 +61,7 @@ RerunTaskResult = Annotated[
     | InvalidTaskInput
     | InvalidArgument
     | UniqueConflict
+    | LimitReached
     | TriggerRefused
     | CodeNotLoaded,
     strawberry.union("RerunTaskResult", description="The new run, or why there is none."),

@@ -16,6 +16,7 @@ from app.schema.refusals import (
     IdempotencyConflict,
     InvalidArgument,
     InvalidTaskInput,
+    LimitReached,
     ServiceUnavailable,
     TaskDefinitionNotFound,
     TaskRunNotFound,
@@ -90,6 +91,7 @@ TriggerTaskResult = Annotated[
     | TaskRunNotFound
     | IdempotencyConflict
     | UniqueConflict
+    | LimitReached
     | TriggerRefused
     | CodeNotLoaded
     | ServiceUnavailable,

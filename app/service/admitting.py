@@ -1,0 +1,132 @@
+"""Triggers of definitions that refuse, or abort their oldest runs, when a limit is full.
+
+All of it happens in the insert's transaction, under the lock that claims of the definition take as well: so two servers
+at once never let in more than the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from app import runs, states
+from app.db import Pipe, Row
+from app.errors import LimitReached
+from app.limited_runs import LimitedRuns, Live
+from app.limits import Full, Limits, Measure, Scope, WhenFull
+from app.service.preparing import NewRun, in_key_order
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What came of an insert: the ids of the stored runs, the refusals by id, and the rows that were aborted for it."""
+
+    inserted: list[UUID]
+    refused: dict[UUID, LimitReached] = field(default_factory=dict[UUID, LimitReached])
+    aborted: list[Row] = field(default_factory=list[Row])
+
+
+def is_admitted(new: NewRun) -> bool:
+    """Whether a limit decides about the trigger itself. A run whose start lies ahead only waits, once it is due."""
+    limits = new.known.limits
+    return limits is not None and limits.when_full is not WhenFull.QUEUE and new.is_due
+
+
+async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
+    """Insert runs as far as the limits of their definitions let them in; in one transaction."""
+    definitions = {run.known.id: run.known.limits for run in new if run.known.limits}
+    each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
+    for limited in each:
+        await limited.lock()
+    refused: dict[UUID, LimitReached] = {}
+    for limited in each:
+        if limited.limits.when_full is WhenFull.REJECT:
+            asking = [run for run in new if run.known.id == limited.definition_id]
+            refused |= await _refused(limited, await _unknown(pipe, asking))
+    let_in = [run for run in new if run.id not in refused]
+    admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
+    admitted.refused = refused
+    stored = set(admitted.inserted)
+    for limited in each:
+        if limited.limits.when_full is WhenFull.ABORT_OLDEST:
+            latest = [run for run in let_in if run.id in stored and run.known.id == limited.definition_id]
+            admitted.aborted += await _abort_oldest(pipe, limited, latest)
+    return admitted
+
+
+# Refusing.
+
+
+async def _unknown(pipe: Pipe, new: Sequence[NewRun]) -> list[NewRun]:
+    """Those that would be stored: not the ones whose first insert lost its reply, nor repetitions of a key."""
+    keys = [(n, run.known.id, run.values["idempotency_key"]) for n, run in enumerate(new)]
+    held = {row["n"] for row in await runs.same_idempotency_key(pipe, [key for key in keys if key[2] is not None])}
+    there = await runs.stored_among(pipe, [run.id for run in new])
+    first = {key[2]: key[0] for key in reversed(keys) if key[2] is not None}
+    return [
+        run
+        for (n, _, key), run in zip(keys, new, strict=True)
+        if run.id not in there and n not in held and first.get(key, n) == n
+    ]
+
+
+async def _refused(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, LimitReached]:
+    """The refusals of those that meet a limit; the others take up their room in turn."""
+    live = await limited.count_live({_key(run) for run in new})
+    refused: dict[UUID, LimitReached] = {}
+    for run in new:
+        full = live.tally.full(limited.limits, _key(run), first=True)
+        if full is None:
+            live.add(_key(run))
+        else:
+            refused[run.id] = await _refusal(limited, live, full, _key(run))
+    return refused
+
+
+async def _refusal(limited: LimitedRuns, live: Live, full: Full, key: str) -> LimitReached:
+    whose = key if full.scope is Scope.KEY else None
+    bounds = limited.limits.bounds(full.scope)
+    retry_at: datetime | None = None
+    limit = f"{bounds.concurrency} at once"
+    if full.measure is Measure.RATE and bounds.rate:
+        limit = f"{bounds.rate.starts} starts in {bounds.rate.seconds} s"
+        retry_at = await limited.room_at(whose, bounds.rate, live.waiting[whose])
+    return LimitReached(limited.definition_id, limit, whose, retry_at)
+
+
+# Aborting the oldest.
+
+
+async def _abort_oldest(pipe: Pipe, limited: LimitedRuns, latest: Sequence[NewRun]) -> list[Row]:
+    changed: list[Row] = []
+    ids = [run.id for run in latest]
+    for key, limit, by in _crowded(limited.limits, latest):
+        which = f"'{limited.definition_id}'" + ("" if key is None else f" with the key '{key}'")
+        message = f"Superseded by run {by.id}: at most {limit} of {which} at once."
+        for run_id in await limited.above(key, limit, ids):
+            changed += await _abort(pipe, run_id, str(by.values["created_by"]), message)
+    return changed
+
+
+def _crowded(limits: Limits, latest: Iterable[NewRun]) -> Iterator[tuple[str | None, int, NewRun]]:
+    """Each key, and at last the whole definition as None, with its limit and the newest run that counts there."""
+    each, whole = limits.max_concurrency_per_key, limits.max_concurrency
+    if each is not None:
+        yield from ((key, each, run) for key, run in {_key(run): run for run in latest}.items())
+    if whole is not None:
+        yield from ((None, whole, run) for run in list(latest)[-1:])
+
+
+async def _abort(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
+    """What ``abortTask`` does, children included."""
+    family = await runs.lock_live_family(pipe, run_id)
+    changed: list[Row] = []
+    for move in (states.abort(), states.ask_abort()):
+        changed += await runs.abort(pipe, family, move, by, message, force=False)
+    return changed
+
+
+def _key(run: NewRun) -> str:
+    return run.values["limit_key"]
