@@ -27,15 +27,18 @@ logger = logging.getLogger("taskloom.worker")
 # arq tells of its health at every beat; whoever wants to know asks `taskloom doctor`, or `arq --check`.
 logging.getLogger("arq.worker").setLevel(logging.WARNING)
 
-# One call that takes the ids off the queues and the jobs, which say nothing more than the ids, out of the way.
+# One call that takes ids off the queues, and their jobs, which say nothing more than the ids, out of the way.
 _TAKE = """
-    local prefix, left, share, taken = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {unpack(ARGV, 4)}
+    local prefix, left, share, taken = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}
     for _, queue in ipairs(KEYS) do
         local jobs = redis.call('ZPOPMIN', queue, math.min(share, left))
-        for n = 1, #jobs, 2 do taken[#taken + 1] = jobs[n] end
+        for n = 1, #jobs, 2 do
+            taken[#taken + 1] = jobs[n]
+            redis.call('UNLINK', prefix .. jobs[n])
+        end
         left = left - #jobs / 2
     end
-    for _, job_id in ipairs(taken) do redis.call('UNLINK', prefix .. job_id) end
+    for n = 4, #ARGV do redis.call('UNLINK', prefix .. ARGV[n]) end
     return taken"""
 CLAIM_LIMIT = 500
 CLAIM_SECONDS = 2.0
@@ -61,6 +64,7 @@ class TaskloomWorker(Worker):
         )
         self.engine = engine
         self._take: Any = self.pool.register_script(_TAKE)
+        self._uncleared: list[bytes] = []
         self._queue_keys = [queue_key(queue) for queue in settings.queues]
         self._draining = asyncio.Event()
         self._room = asyncio.Event()
@@ -176,17 +180,19 @@ class TaskloomWorker(Worker):
         with contextlib.suppress(*AWAY):
             await self.record_health()
         taken = await self._pop(limit)
-        if not taken:
-            first = await self.pool.bzpopmin(self._queue_keys, timeout=LISTEN_SECONDS)
-            taken = await self._pop(limit - 1, first[1]) if first else []
+        if not taken and (first := await self.pool.bzpopmin(self._queue_keys, timeout=LISTEN_SECONDS)):
+            # Claimed at once, because somebody may wait for it; its job is cleared away with the next call.
+            taken = self._uncleared = [first[1]]
         # The queue that was first is last next time, so that a full one does not starve the others.
         self._queue_keys.append(self._queue_keys.pop(0))
         return [job_id.decode() for job_id in taken]
 
-    async def _pop(self, limit: int, *first: bytes) -> list[bytes]:
-        """Take up to ``limit`` jobs off the queues, fairly; ``first`` is one that was taken already."""
+    async def _pop(self, limit: int) -> list[bytes]:
+        """Take up to ``limit`` jobs off the queues, fairly."""
         share = -(-limit // len(self._queue_keys))
-        return await self._take(keys=self._queue_keys, args=[job_key_prefix, limit, share, *first])
+        taken = await self._take(keys=self._queue_keys, args=[job_key_prefix, limit, share, *self._uncleared])
+        self._uncleared = []
+        return taken
 
 
 def _arq_redis(url: str) -> ArqRedis:
