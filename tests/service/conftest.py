@@ -150,10 +150,10 @@ async def hire(settings: Settings) -> AsyncIterator[Callable[..., Hand]]:
     """Makes hand workers."""
     db, doorbell, events = Database(settings.database_url), Doorbell(settings.redis_url), Events(settings.redis_url)
 
-    def make(*definition_ids: str, limits: Mapping[str, Limits] = NO_LIMITS) -> Hand:
+    def make(*definition_ids: str, limits: Mapping[str, Limits] = NO_LIMITS, database: Database = db) -> Hand:
         served = (*(definition_ids or ("echo", "no-input")), *limits)
         claimant = Claimant(uuid4(), "host:4711", ("default", "quick"), served, limits)
-        return Hand(Lifecycle(db, doorbell, events, settings, claimant), claimant)
+        return Hand(Lifecycle(database, doorbell, events, settings, claimant), claimant)
 
     yield make
     await events.close()

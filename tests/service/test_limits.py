@@ -14,6 +14,7 @@ from app.limited_runs import LimitedRuns
 from app.settings import Settings
 from tests.service.conftest import SUCCEED, Hand
 from tests.service.limited import claimed, execute, limited, rung, standing, trigger
+from tests.service.lossy import lossy
 from tests.workbench import until, until_status
 
 ONE = Limits(max_concurrency=1)
@@ -141,7 +142,7 @@ async def test_among_parked_runs_the_higher_priority_goes_first_and_then_the_old
         order.append(run_id)
         await run.write(move=SUCCEED)
         held = await claimed(worker)
-    assert order in ([*high, *first, *old, *low], [*first, *high, *old, *low])
+    assert order == [*high, *first, *old, *low]
 
 
 async def test_a_newcomer_never_overtakes_those_that_wait(tasks: TaskService, worker: Hand) -> None:
@@ -151,6 +152,30 @@ async def test_a_newcomer_never_overtakes_those_that_wait(tasks: TaskService, wo
     # The ring is for the newcomer; the slot is for whoever is next.
     assert list(await by_ring(worker, newcomer)) == [runs[1]]
     assert await standing(tasks, [newcomer]) == [PARKED]
+
+
+async def test_a_newcomer_never_overtakes_those_of_another_key_that_wait_for_the_definition(
+    tasks: TaskService, worker: Hand
+) -> None:
+    runs = await trigger(tasks, "both", "a", "b", "c")
+    held = await claimed(worker)
+    assert list(held) == runs[:2]
+    await held[runs[0]].write(move=SUCCEED)
+    [newcomer] = await trigger(tasks, "both", "d")
+    assert list(await by_ring(worker, newcomer)) == [runs[2]]
+
+
+async def test_a_claim_whose_reply_was_lost_is_found_again(
+    tasks: TaskService, settings: Settings, hire: Callable[..., Hand]
+) -> None:
+    async with lossy(settings.database_url) as proxy:
+        far = Database(proxy.url)
+        distant = hire(limits=LIMITS, database=far)
+        runs = await trigger(tasks, "one", "a", "b")
+        proxy.lose_reply_to("COMMIT;")
+        assert list(await by_ring(distant, *runs)) == runs[:1]
+        assert proxy.lost == 1
+        await far.close()
 
 
 async def test_no_more_runs_start_than_the_rate_allows_in_its_window(
