@@ -15,8 +15,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, cast
 
-import jmespath
-import jmespath.exceptions
 import orjson
 
 MAX_CONCURRENCY = 10_000
@@ -198,7 +196,7 @@ def _key_faults(expression: Any) -> Iterator[str]:
         return
     try:
         _compiled(expression)
-    except (jmespath.exceptions.JMESPathError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         yield f"limits has the key '{expression}', which is no JMESPath expression ({reason})"
 
@@ -215,13 +213,16 @@ def _rate(text: str | None) -> Rate | None:
 
 @lru_cache(maxsize=1000)
 def _compiled(expression: str) -> Any:
+    # Loaded where a definition has a key, because it takes 3 MB. What it raises are kinds of ValueError.
+    import jmespath
+
     return cast(Any, jmespath).compile(expression)
 
 
 def _found(expression: str, value: Any) -> Any:
     try:
         return _compiled(expression).search(value)
-    except (jmespath.exceptions.JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError):
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
         # A function met what it does not take: whether a run may be triggered is for the schema to say.
         return None
 
