@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.db import Pipe, Row
 from app.models import statuses
-from app.states import LIVE
+from app.states import FINAL, LIVE
 
 MAX_LINES = 50_000
 """Log lines in one batch, so that its transaction stays short; a single run with more is a batch of its own."""
@@ -17,24 +17,28 @@ MAX_LINES = 50_000
 BEGINNING = (datetime.min.replace(year=2, tzinfo=UTC), UUID(int=0))
 """A position before every run; not NULL, so that the index is entered at the position in any case."""
 
+REMOVABLE = f"r.status IN {statuses(FINAL)} AND NOT r.is_pinned"
+"""Which runs ``r`` may be deleted at all, whoever asks; ``History.lock``, which every deletion begins with, checks it."""
 # What a live run may still look at stays: its children, its parent, and the runs that it waits for.
-_NEEDED = f"""
+NEEDED = f"""
     EXISTS (SELECT FROM task_runs c WHERE c.parent_id = r.id AND c.status IN {statuses(LIVE)})
     OR EXISTS (SELECT FROM task_runs p WHERE p.id = r.parent_id AND p.status IN {statuses(LIVE)})
     OR r.id IN (SELECT unnest(w.wait_for) FROM task_runs w WHERE w.status = 'WAITING' AND w.wait_for IS NOT NULL)"""
 # The batch is bounded by the runs that are looked at, not by those that fit: a statement never searches for long.
 _LOOK = f"""
     WITH near AS MATERIALIZED (
-        SELECT id, definition_id, status, parent_id, log_count, finished_at FROM task_runs
+        SELECT id, definition_id, status, parent_id, log_count, finished_at, is_pinned FROM task_runs
         WHERE finished_at < $1 AND (finished_at, id) > ($2, $3)
         ORDER BY finished_at, id LIMIT $4
     ), summed AS (
         SELECT *, sum(log_count) OVER (ORDER BY finished_at, id) - log_count AS lines_before FROM near)
     SELECT r.id, r.finished_at, r.log_count,
         ($5::text[] IS NULL OR r.definition_id = ANY($5)) AND ($6::text[] IS NULL OR r.status = ANY($6))
-        AND NOT ({_NEEDED}) AS fits
+        AND NOT ({NEEDED}) AND NOT r.is_pinned AS fits
     FROM summed r WHERE r.lines_before < {MAX_LINES} ORDER BY r.finished_at, r.id"""
-_LOCK = "SELECT id, finished_at FROM task_runs WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED"
+_LOCK = f"""
+    SELECT r.id, r.finished_at FROM task_runs r WHERE r.id = ANY($1::uuid[]) AND {REMOVABLE}
+    ORDER BY r.id FOR UPDATE SKIP LOCKED"""
 _COUNT = "SELECT count(*) FROM {table} WHERE run_id = ANY($1::uuid[])"
 _DELETE = "DELETE FROM {table} WHERE run_id = ANY($1::uuid[])"
 
@@ -60,7 +64,7 @@ class History:
         return await self._pipe.fetch(_LOOK, before, *(after or BEGINNING), limit, definition_ids, final_statuses)
 
     async def lock(self, run_ids: Sequence[UUID]) -> list[Row]:
-        """Lock those of the runs that nobody else has locked; returns ``id, finished_at``."""
+        """Lock those of the runs that may be deleted and nobody else has locked; returns ``id, finished_at``."""
         return await self._pipe.fetch(_LOCK, run_ids)
 
     async def count(self, table: str, run_ids: Sequence[UUID]) -> int:

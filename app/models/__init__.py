@@ -27,6 +27,7 @@ from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
+from app.models.retention import RetentionRule
 from app.models.tasks import Task, TaskRevision
 from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
@@ -35,6 +36,7 @@ __all__ = [
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",
+    "RetentionRule",
     "Task",
     "TaskDefinition",
     "TaskIteration",
@@ -97,7 +99,8 @@ class TaskRun(SQLModel, table=True):
     whose reply was lost is recognised. ``log_count`` is the number of the last log line.
 
     ``task_id`` and ``task_version`` name the saved task and the revision that the run was made from, ``group_name`` and
-    ``owner`` are the task's at that time; ``schedule_id`` and ``tick_at`` name the tick that triggered it.
+    ``owner`` are the task's at that time; ``schedule_id`` and ``tick_at`` name the tick that triggered it. A run that
+    ``is_pinned`` is never deleted.
 
     ``limit_key`` divides the runs of a definition with limits (NULL where it had none at the trigger), and ``parked``
     is whose limit a QUEUED run waits for: it is taken up only by a claim that has counted what is taken.
@@ -154,6 +157,7 @@ class TaskRun(SQLModel, table=True):
         Index("task_runs_by_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
         Index("task_runs_by_schedule", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
         Index("task_runs_by_batch", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("task_runs_pinned", "id", postgresql_where=text("is_pinned")),
         Index(
             "task_runs_by_tick",
             "schedule_id",
@@ -227,6 +231,7 @@ class TaskRun(SQLModel, table=True):
     tick_at: datetime | None = Field(default=None, sa_column=time_column())
     on_behalf_of: str | None = Field(default=None, sa_column=text_column(nullable=True))
     batch_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
+    is_pinned: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
     claim_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     write_no: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
