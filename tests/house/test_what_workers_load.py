@@ -8,8 +8,8 @@ import sys
 import pytest
 
 FOR_OTHERS = (
-    "alembic", "cronsim", "jmespath", "jsonschema_rs", "rich.progress", "rich.table", "rich.traceback", "ruamel", "starlette",
-    "strawberry", "yaml",
+    "alembic", "cronsim", "jmespath", "jsonschema_rs", "rich.progress", "rich.table", "rich.traceback", "ruamel",
+    "starlette", "strawberry", "yaml",
 )  # fmt: skip
 
 
