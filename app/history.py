@@ -18,7 +18,7 @@ BEGINNING = (datetime.min.replace(year=2, tzinfo=UTC), UUID(int=0))
 """A position before every run; not NULL, so that the index is entered at the position in any case."""
 
 REMOVABLE = f"r.status IN {statuses(FINAL)} AND NOT r.is_pinned"
-"""Which runs ``r`` may be deleted at all, whoever asks; ``History.lock``, which every deletion begins with, checks it."""
+"""Which runs ``r`` may be deleted at all, whoever asks; ``History.lock`` checks it before every deletion."""
 # What a live run may still look at stays: its children, its parent, and the runs that it waits for.
 NEEDED = f"""
     EXISTS (SELECT FROM task_runs c WHERE c.parent_id = r.id AND c.status IN {statuses(LIVE)})
