@@ -26,6 +26,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
+from app.models.audit import AuditEvent
+from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.retention import RetentionRule
 from app.models.tasks import Task, TaskRevision
@@ -36,6 +38,12 @@ __all__ = [
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",
+    "AuditEvent",
+    "Batch",
+    "BulkAction",
+    "BulkActionError",
+    "BulkActionKind",
+    "BulkActionStatus",
     "RetentionRule",
     "Task",
     "TaskDefinition",

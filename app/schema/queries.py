@@ -10,6 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.schema.arguments import run_uuid
+from app.schema.audit import AuditQueries
 from app.schema.children import logs_of
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
 from app.schema.context import Info
@@ -53,7 +54,7 @@ ValidateTaskInputResult = Annotated[
 
 
 @strawberry.type(description="What can be read.")
-class Query:
+class Query(AuditQueries):
     """The root of all queries."""
 
     @strawberry.field(description="Who is asking, and the version of the server.")

@@ -20,6 +20,7 @@ from app.paging import PageArgs
 from app.registry import Registry, registry
 from app.run_filters import RunFilter, RunOrder
 from app.service.aborting import Aborting
+from app.service.auditing import Audit
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
@@ -65,6 +66,7 @@ class TaskService(Reading):
         self._aborting = Aborting(db, events)
         self._purging = Purging(db)
         self._watching = Watching(db, events, self)
+        self.audit = Audit(db, settings)
 
     @classmethod
     @asynccontextmanager

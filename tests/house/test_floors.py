@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
     "app.doorbell": 2, "app.events": 2, "app.backlog": 2, "app.limited_runs": 2,
     "app.history": 2, "app.vital_signs": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
+    "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2,
     # 3 use cases
     "app.service": 3, "app.lifecycle": 3, "app.gate": 3,
     # 4 edges

@@ -1,0 +1,125 @@
+"""All SQL on what people did: written in the transaction that did it, so that neither is there without the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, insert, literal, select
+
+from app.conditions import DateTimeRange, any_of, aware, storable, time_condition
+from app.db import Pipe, ReadSession, WriteSession, json_text
+from app.ids import new_id
+from app.models import AuditEvent
+from app.paging import Keyset, Window
+from app.rows import detached
+from app.run_filters import ID_SLACK, first_id
+
+TABLE = AuditEvent.metadata.tables["audit_events"]
+BY_TIME = Keyset("audit events", (UUID,))
+
+_INSERT = """
+    INSERT INTO audit_events (id, principal, action, subject_kind, subject_id, details)
+    VALUES ($1, $2, $3, $4, $5, $6::jsonb)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What somebody did.
+
+    Args:
+        principal: who, as ``KIND:id``.
+        action: what, by the name of the mutation, as in ``"stopAllTasks"``.
+        subject_kind: what sort of thing it was done to, as in ``"task"``, ``"run"``, ``"bulk action"``.
+        subject_id: to which one; None for the whole system.
+        details: what a reader needs to understand it later; JSON, without secrets.
+    """
+
+    principal: str
+    action: str
+    subject_kind: str
+    subject_id: UUID | str | None = None
+    details: Mapping[str, Any] | None = None
+
+
+async def record(pipe: Pipe, deed: Deed) -> None:
+    """Write down what was done, in the transaction of a pipe."""
+    subject = None if deed.subject_id is None else str(deed.subject_id)
+    details = None if deed.details is None else json_text(dict(deed.details))
+    await pipe.execute(_INSERT, new_id(), deed.principal, deed.action, deed.subject_kind, subject, details)
+
+
+async def record_in(session: WriteSession, deed: Deed) -> None:
+    """Write down what was done, in the transaction of a session."""
+    values = {
+        "id": new_id(),
+        "principal": deed.principal,
+        "action": deed.action,
+        "subject_kind": deed.subject_kind,
+        "subject_id": None if deed.subject_id is None else str(deed.subject_id),
+        "details": None if deed.details is None else dict(deed.details),
+    }
+    await cast(Any, session).exec(insert(TABLE).values(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which deeds a list shows; everything given must hold, a list means "any of"."""
+
+    principals: Sequence[str] | None = None
+    actions: Sequence[str] | None = None
+    subject_kind: str | None = None
+    subject_id: str | None = None
+    at: DateTimeRange | None = None
+
+
+class AuditEvents:
+    """Reads what was done, in one session."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = cast(Any, session)
+
+    async def read(self, filter: AuditFilter, window: Window) -> list[AuditEvent]:
+        """Up to one row more than the window, the newest first."""
+        bounds = _conditions(filter)
+        if window.after:
+            bounds.append(TABLE.c.id < literal(window.after[0], TABLE.c.id.type))
+        if window.before:
+            bounds.append(TABLE.c.id > literal(window.before[0], TABLE.c.id.type))
+        order = TABLE.c.id.asc() if window.backward else TABLE.c.id.desc()
+        statement = select(TABLE).where(*bounds).order_by(order).limit(window.size + 1)
+        return [detached(AuditEvent, row._mapping) for row in await self._session.exec(statement)]
+
+    async def count(self, filter: AuditFilter, limit: int) -> int:
+        """How many there are, counted no further than ``limit`` + 1."""
+        found = select(literal(1)).select_from(TABLE).where(*_conditions(filter)).limit(limit + 1)
+        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+
+
+def _conditions(filter: AuditFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for column, values, field in (
+        (TABLE.c.principal, filter.principals, "principals"),
+        (TABLE.c.action, filter.actions, "actions"),
+    ):
+        if values is not None:
+            found.append(any_of(column, [storable(value) for value in values], field))
+    if filter.subject_kind is not None:
+        found.append(TABLE.c.subject_kind == storable(filter.subject_kind))
+    if filter.subject_id is not None:
+        found.append(TABLE.c.subject_id == storable(filter.subject_id))
+    if filter.at is not None:
+        found += [*time_condition(TABLE.c.at, filter.at, "at"), *_by_id(filter.at)]
+    return found
+
+
+def _by_id(range: DateTimeRange) -> list[ColumnElement[bool]]:
+    """What a range of time says about ids, which have an index."""
+    found: list[ColumnElement[bool]] = []
+    if range.gte is not None:
+        found.append(TABLE.c.id >= first_id(aware(range.gte, "at"), -ID_SLACK))
+    if range.lt is not None:
+        found.append(TABLE.c.id < first_id(aware(range.lt, "at"), ID_SLACK))
+    return found
