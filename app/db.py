@@ -58,6 +58,8 @@ DISCONNECTED = (
 )
 """Errors that say "no connection, outcome unknown" and nothing about the statement itself."""
 
+NOT_MIGRATED = "The database has not the tables of this version: run `taskloom migrate`. Waiting for it."
+
 
 class ReadSession(AsyncSession):
     """A session that only reads."""
@@ -75,6 +77,12 @@ def is_disconnect(error: BaseException) -> bool:
         return False
     # SQLAlchemy wraps what the driver raised twice; some ways to lose a connection only show in the innermost one.
     return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), DISCONNECTED)
+
+
+def is_unmigrated(error: BaseException) -> bool:
+    """Whether an error means that the database lacks tables or columns of this version."""
+    cause = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else error
+    return isinstance(cause, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError))
 
 
 def json_text(value: Any) -> str:

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,7 +27,7 @@ from starlette.routing import Route
 
 from app import dashboard, garbage
 from app.auth import LOCAL_ADMIN
-from app.db import Database
+from app.db import NOT_MIGRATED, Database, is_unmigrated
 from app.definitions import publish
 from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
@@ -88,7 +87,9 @@ class Server:
             try:
                 await publish(self.db, registry)
                 self.is_published.set()
-            except (ServiceUnavailable, ProgrammingError) as error:
+            except Exception as error:
+                if not (isinstance(error, ServiceUnavailable) or is_unmigrated(error)):
+                    raise
                 if (waiting := self._waiting_for(error)) != told:
                     logger.warning(told := waiting)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -96,8 +97,8 @@ class Server:
             logger.info("The database is ready.")
 
     def _waiting_for(self, error: Exception) -> str:
-        if isinstance(error, ProgrammingError):
-            return "The database has not the tables of this version: run `taskloom migrate`. Waiting for it."
+        if is_unmigrated(error):
+            return NOT_MIGRATED
         return f"PostgreSQL at {place(self.settings.database_url)} does not answer (DATABASE_URL). Waiting for it."
 
     async def context(self, _caller: Caller) -> object:

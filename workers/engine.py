@@ -9,6 +9,7 @@ import os
 import socket
 
 from app import definitions
+from app.db import NOT_MIGRATED, is_unmigrated
 from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.leases import Claimant
@@ -62,14 +63,25 @@ class Engine:
         self._listening = asyncio.create_task(self._listen_for_aborts())
 
     async def _publish_definitions(self) -> None:
-        """Publish the definitions; again while the connection is lost over it."""
+        """Publish the definitions, as soon as the database answers and has the tables of this version."""
+        told = False
         while True:
             await self.lifecycle.until_database_answers()
             try:
-                return await definitions.publish(self._connections.db, self._registry)
-            except ServiceUnavailable as error:
-                logger.warning("The definitions cannot be published (%s); trying again.", error)
+                await definitions.publish(self._connections.db, self._registry)
+                # A claim of nothing, because the tables may be there and not be new enough.
+                await self.lifecycle.claim_rung([])
+                break
+            except Exception as error:
+                if is_unmigrated(error):
+                    if not told:
+                        logger.warning(NOT_MIGRATED)
+                    told = True
+                elif not isinstance(error, ServiceUnavailable):
+                    raise
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
+        if told:
+            logger.info("The database is ready.")
 
     async def drain(self) -> None:
         """Let runs reach a checkpoint for the drain time of the settings, then give the rest back."""

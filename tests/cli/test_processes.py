@@ -10,12 +10,15 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 
 from app import TaskService, migrations
 from app.cli.nearby import running_servers
+from app.db import plain_url
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.reporting import formatter
@@ -127,6 +130,36 @@ async def test_a_worker_waits_for_its_database_with_one_line_then_serves_the_que
         assert await process.wait() == 0
     async with Command(**AWAY).started("worker") as process:
         await until_said(process.stderr, "PostgreSQL is away")
+
+
+@pytest.mark.parametrize("version", ["without tables", "of an older version"])
+async def test_a_worker_waits_with_one_line_for_a_database_that_is_not_migrated(
+    settings: Settings, fresh_database_url: str, version: str
+) -> None:
+    if version == "of an older version":
+        await migrations.upgrade(fresh_database_url)
+        await execute(fresh_database_url, "ALTER TABLE task_runs RENAME COLUMN claim_no TO claim_number")
+    command = Command(settings, DATABASE_URL=fresh_database_url)
+    async with command.started("worker") as process:
+        await until_said(process.stderr, "The database has not the tables of this version: run `taskloom migrate`.")
+        if version == "of an older version":
+            await execute(fresh_database_url, "ALTER TABLE task_runs RENAME COLUMN claim_number TO claim_no")
+        else:
+            assert (await command("migrate")).code == 0
+        assert process.stderr is not None
+        said = (await process.stderr.readline()).decode()
+        assert "The database is ready." in said
+        await until_said(process.stderr, "is ready: ")
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def execute(url: str, statement: str) -> None:
+    connection: Any = await asyncpg.connect(plain_url(url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 async def test_logs_are_json_lines_where_the_setting_says_so(settings: Settings) -> None:

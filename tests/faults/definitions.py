@@ -45,6 +45,13 @@ async def block(ctx: TaskContext, input: Steps) -> str:
     return "unblocked"
 
 
+@task(id="fault-deaf")
+async def deaf(ctx: TaskContext, input: Steps) -> str:
+    """Reaches no checkpoint; it can only be cancelled."""
+    await asyncio.sleep(input.pause)
+    return "slept"
+
+
 @task(id="fault-retry", retry=Retry(max_attempts=2, first_delay=0.01))
 async def retry_once(ctx: TaskContext) -> int:
     """Fails once."""

@@ -70,14 +70,19 @@ def holder(run: TaskRun, workers: tuple[WorkerProcess, WorkerProcess]) -> Worker
     return next(worker for worker in workers if run.worker and run.worker.endswith(f":{worker.pid}"))
 
 
+async def started(settings: Settings, command: tuple[str, ...] = OURS, **changes: str) -> asyncio.subprocess.Process:
+    """A worker process, begun a moment ago."""
+    environment = {**os.environ, **QUICK, **changes, "DATABASE_URL": settings.database_url}
+    environment |= {"REDIS_URL": settings.redis_url, "PYTHONPATH": str(ROOT)}
+    return await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
+
+
 @asynccontextmanager
 async def worker_process(
     settings: Settings, *, command: tuple[str, ...] = OURS, **changes: str
 ) -> AsyncIterator[WorkerProcess]:
     """A worker process; it has its lease when the block begins, and is killed when it ends."""
-    environment = {**os.environ, **QUICK, **changes, "DATABASE_URL": settings.database_url}
-    environment |= {"REDIS_URL": settings.redis_url, "PYTHONPATH": str(ROOT)}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
+    process = await started(settings, command, **changes)
     worker = WorkerProcess(process)
     try:
         async with TaskService.connect(settings=settings) as tasks:
