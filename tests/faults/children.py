@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,13 +74,26 @@ def fail(ctx: TaskContext) -> None:
 
 
 @task(id="children-multiprocessing")
-def forked(ctx: TaskContext) -> int | None:
-    """Ends a process of its own by SIGTERM."""
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-    process.start()
-    process.terminate()
-    process.join()
-    return process.exitcode
+def forked(ctx: TaskContext) -> list[int | None]:
+    """Ends two processes of its own by SIGTERM: one without, one with a handler for it."""
+    fork = multiprocessing.get_context("fork")
+    asleep = fork.Process(target=time.sleep, args=(60,))
+    asleep.start()
+    asleep.terminate()
+    ready = fork.Event()
+    polite = fork.Process(target=wait_politely, args=(ready,))
+    polite.start()
+    ready.wait()
+    polite.terminate()
+    for process in (asleep, polite):
+        process.join()
+    return [asleep.exitcode, polite.exitcode]
+
+
+def wait_politely(ready: Any) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+    ready.set()
+    time.sleep(60)
 
 
 @task(id="children-fork")

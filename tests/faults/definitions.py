@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 
 from pydantic import BaseModel
@@ -24,6 +26,17 @@ async def steps(ctx: TaskContext, input: Steps) -> int:
         at += 1
         ctx.log.info(f"step {at}")
         await ctx.checkpoint(state={"at": at}, progress=(at, input.steps))
+    return at
+
+
+@task(id="fault-silent")
+async def silent(ctx: TaskContext, input: Steps) -> int:
+    """Goes step by step without a word, so that nothing but the fence keeps a late write out."""
+    at = (ctx.state or {"at": 0})["at"]
+    while at < input.steps:
+        await asyncio.sleep(input.pause)
+        at += 1
+        await ctx.checkpoint(state={"at": at})
     return at
 
 
@@ -58,6 +71,12 @@ async def retry_once(ctx: TaskContext) -> int:
     if ctx.attempt == 1:
         raise ConnectionError("once")
     return ctx.attempt
+
+
+@task(id="fault-kill")
+async def kill(ctx: TaskContext) -> None:
+    """Kills its worker."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task(id="fault-nothing")

@@ -120,7 +120,7 @@ async def test_a_forked_process_does_its_worker_no_harm(worker: WorkerProcess, t
     bystander = await tasks.trigger("fault-steps", input={"steps": 1_000_000})
     await until_status(tasks, bystander.id, TaskRunStatus.RUNNING)
     forks = dict.fromkeys(("children-fork", "children-fork-yield", "children-fork-plain"), EXIT_CODE)
-    for definition_id, output in {"children-multiprocessing": -signal.SIGTERM, **forks}.items():
+    for definition_id, output in {"children-multiprocessing": [-signal.SIGTERM, 5], **forks}.items():
         run = await ended(tasks, definition_id)
         assert (run.status, run.output, run.claim_no) == (TaskRunStatus.SUCCEEDED, output, 1), definition_id
         assert (run.state, await lines(tasks, run.id)) == (None, [])

@@ -34,6 +34,24 @@ async def test_a_flushed_redis_loses_no_run(settings: Settings, tasks: TaskServi
             await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 2)
 
 
+async def test_a_redis_that_is_flushed_all_the_time_loses_and_doubles_no_run(
+    settings: Settings, tasks: TaskService
+) -> None:
+    async with worker_process(settings), Redis.from_url(settings.redis_url) as redis:
+        flushing = asyncio.create_task(flush_all_the_time(redis))
+        runs = [await tasks.trigger("fault-iterations", input={"steps": 2, "pause": 0}) for _ in range(20)]
+        runs = [await tasks.wait(run.id, timeout=SOON) for run in runs]
+        flushing.cancel()
+    for run in runs:
+        await assert_nothing_lost_or_doubled(tasks, run, 2)
+        assert run.claim_no == 2
+
+
+async def flush_all_the_time(redis: Redis) -> None:
+    while True:
+        await redis.flushall()
+
+
 async def test_runs_are_triggered_and_executed_while_redis_is_away_and_after_it_is_back(
     settings: Settings, tasks: TaskService, embedded_valkey: EmbeddedValkey
 ) -> None:
