@@ -189,10 +189,14 @@ class Leases:
         return await self._pipe.fetch(query, move.landing.status.value, sql.value(move.landing.reason), limit)
 
     async def longest_due(self, claimant: Claimant, queue: str, age: float, limit: int) -> list[Row]:
-        """The head of a queue, as far as it has been queued for ``age`` seconds: runs whose ring may have been lost."""
+        """The head of a queue, as far as it has been queued for ``age`` seconds: runs whose ring may have been lost.
+
+        So may be that of a run which was queued in the future: who triggered it has a wrong clock.
+        """
         query = f"""
             SELECT {sql.RING} FROM task_runs WHERE {CLAIMABLE} AND queue = $1 AND definition_id = ANY($2::text[])
-            AND status_changed_at < now() - make_interval(secs => $3) ORDER BY priority DESC, due_at, id LIMIT $4"""
+            AND status_changed_at NOT BETWEEN now() - make_interval(secs => $3) AND now()
+            ORDER BY priority DESC, due_at, id LIMIT $4"""
         return await self._pipe.fetch(query, queue, claimant.definition_ids, age, limit)
 
     # Reaping: the holder is gone, or too late. Each statement re-checks what it acts upon.

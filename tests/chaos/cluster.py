@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
 import app.migrations
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 WORKERS = 4
 MAX_INTERRUPTIONS = 5
 STARTING_SECONDS = 2.5
+CLOCKS = (0, 7200, 0, -7200)
+"""By how many seconds the workers' wall clocks are wrong, one after the other."""
 QUICK = {
     "TASKLOOM_TASKS": "tests.chaos.definitions",
     "TASKLOOM_LEASE_SECONDS": "1.5",
@@ -75,6 +78,7 @@ class Cluster:
         self.for_workers: Proxy
         self.for_clients: Proxy
         self._environment = environment
+        self._clocks = cycle(CLOCKS)
 
     @property
     def settings(self) -> Settings:
@@ -96,7 +100,8 @@ class Cluster:
         with (self.home / "workers.log").open("ab") as log:
             self.workers.append(
                 await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "tests.chaos.worker", env=environment, cwd=ROOT, stdout=log, stderr=log,
+                    sys.executable, "-m", "tests.faults.shifted", str(next(self._clocks)), "tests.chaos.worker",
+                    env=environment, cwd=ROOT, stdout=log, stderr=log,
                     preexec_fn=tied_to_parent(signal.SIGKILL),
                 )
             )  # fmt: skip

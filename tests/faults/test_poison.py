@@ -115,6 +115,20 @@ async def test_100_mb_of_log_end_at_the_limit_with_a_word_and_in_bounded_memory(
     await assert_is_well(worker, tasks, bystander)
 
 
+async def test_100_mb_of_log_that_are_allowed_pass_through_16_mb_of_memory(
+    settings: Settings, tasks: TaskService
+) -> None:
+    """A thread is made to wait for PostgreSQL; code on the event loop, which cannot wait, is refused."""
+    async with worker_process(settings, **POISON, TASKLOOM_MAX_LOG_BYTES=str(1024**3)) as worker:
+        before = resident(worker.pid)
+        run = await ended(tasks, "poison-log-plain", "x")
+        assert (run.status, run.log_count) == (TaskRunStatus.SUCCEEDED, poison.HUNDRED_MB)
+        run = await ended(tasks, "poison-log", "x")
+        assert run.status == TaskRunStatus.FAILED
+        assert "wait to be stored" in (run.error or {})["message"]
+        assert peak(worker.pid) - before < 60_000_000
+
+
 def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

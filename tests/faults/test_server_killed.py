@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
 from redis.asyncio import Redis
 
 from app import TaskService
@@ -44,10 +45,12 @@ async def deaf_redis() -> AsyncIterator[DeafRedis]:
     server.close()
 
 
+@pytest.mark.parametrize("clock", [0, 7200, -7200])
 async def test_a_run_whose_server_was_killed_between_commit_and_ring_is_executed(
-    settings: Settings, tasks: TaskService
+    settings: Settings, tasks: TaskService, clock: int
 ) -> None:
-    run_id = await triggered_by_a_server_killed_while_it_rings(settings)
+    """Also when the server's clock is hours ahead or behind, so that the run seems not to wait yet."""
+    run_id = await triggered_by_a_server_killed_while_it_rings(settings, clock)
     async with Redis.from_url(settings.redis_url) as redis:
         assert await redis.dbsize() == 0
     assert (await tasks.get(run_id)).status == TaskRunStatus.QUEUED
@@ -55,11 +58,11 @@ async def test_a_run_whose_server_was_killed_between_commit_and_ring_is_executed
         await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run_id, timeout=SOON), 3)
 
 
-async def triggered_by_a_server_killed_while_it_rings(settings: Settings) -> UUID:
+async def triggered_by_a_server_killed_while_it_rings(settings: Settings, clock: int) -> UUID:
     async with deaf_redis() as deaf:
         environment = {**os.environ, **QUICK, "DATABASE_URL": settings.database_url, "REDIS_URL": deaf.url}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.trigger_and_stay",
+            sys.executable, "-m", "tests.faults.shifted", str(clock), "tests.faults.trigger_and_stay",
             env=environment | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
