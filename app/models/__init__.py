@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     String,
+    Text,
     Uuid,
     text,
 )
@@ -30,7 +31,7 @@ from app.models.audit import AuditEvent
 from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.retention import RetentionRule
-from app.models.tasks import Task, TaskRevision
+from app.models.tasks import Cooldown, SavedSearch, SavedSearchKind, Task, TaskRevision, TaskSummary, TaskSummaryMark
 from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
 __all__ = [
@@ -44,7 +45,10 @@ __all__ = [
     "BulkActionError",
     "BulkActionKind",
     "BulkActionStatus",
+    "Cooldown",
     "RetentionRule",
+    "SavedSearch",
+    "SavedSearchKind",
     "Task",
     "TaskDefinition",
     "TaskIteration",
@@ -52,6 +56,8 @@ __all__ = [
     "TaskLogLevel",
     "TaskRevision",
     "TaskRun",
+    "TaskSummary",
+    "TaskSummaryMark",
     "Worker",
     "one_of",
     "statuses",
@@ -95,6 +101,9 @@ class TaskDefinition(SQLModel, table=True):
     is_private: bool = False
     checks_trigger: bool = False
     limits: Json | None = Field(default=None, sa_column=json_column())
+    triggers: str = Field(default="BOTH", sa_column=Column(Text, nullable=False, server_default="BOTH"))
+    cooldown_seconds: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
+    category: str | None = Field(default=None, sa_column=text_column(nullable=True))
     published_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
 
 
@@ -161,6 +170,8 @@ class TaskRun(SQLModel, table=True):
         Index("task_runs_by_other_priority", "priority", "id", postgresql_where=text("priority <> 0")),
         Index("task_runs_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("task_runs_by_task", "task_id", "id", postgresql_where=text("task_id IS NOT NULL")),
+        # What became of the runs of saved tasks since housekeeping last looked.
+        Index("task_runs_task_changes", "status_changed_at", "task_id", postgresql_where=text("task_id IS NOT NULL")),
         Index("task_runs_by_group", "group_name", "id", postgresql_where=text("group_name IS NOT NULL")),
         Index("task_runs_by_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
         Index("task_runs_by_schedule", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
@@ -212,6 +223,7 @@ class TaskRun(SQLModel, table=True):
     max_iterations: int
     attempt: int = 1
     max_attempts: int
+    retry: Json | None = Field(default=None, sa_column=json_column())
     interruptions: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
     created_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
