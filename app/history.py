@@ -71,11 +71,20 @@ class History:
         """How many rows of ``task_logs`` or ``task_iterations`` runs have."""
         return await self._pipe.fetchval(_COUNT.format(table=table), run_ids)
 
+    async def count_details(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
+        """How many log lines and iterations runs have."""
+        return await self.count("task_logs", run_ids), await self.count("task_iterations", run_ids)
+
     async def delete(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
         """Delete runs and all that belongs to them; returns how many log lines and iterations went with them."""
+        gone = await self.delete_details(run_ids)
+        await self._pipe.execute("DELETE FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
+        return gone
+
+    async def delete_details(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
+        """Delete the log lines and iterations of runs, and say how many they were; the runs themselves stay."""
         lines = await self._pipe.execute(_DELETE.format(table="task_logs"), run_ids)
         iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), run_ids)
-        await self._pipe.execute("DELETE FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
         return _number(lines), _number(iterations)
 
 

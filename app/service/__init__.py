@@ -3,5 +3,17 @@
 from app.paging import Page, PageArgs
 from app.service.requests import UNSET, RerunFrom, Triggered, TriggerRequest
 from app.service.service import TaskService
+from app.service.sweeping import Phase as SweepPhase
+from app.service.sweeping import SweepPosition
 
-__all__ = ["UNSET", "Page", "PageArgs", "RerunFrom", "TaskService", "TriggerRequest", "Triggered"]
+__all__ = [
+    "UNSET",
+    "Page",
+    "PageArgs",
+    "RerunFrom",
+    "SweepPhase",
+    "SweepPosition",
+    "TaskService",
+    "TriggerRequest",
+    "Triggered",
+]

@@ -79,7 +79,7 @@ async def _purge(history: History, request: PurgeRequest) -> PurgeResult:
         return PurgeResult(position=position)
     ids = [row["id"] for row in chosen]
     if request.dry_run:
-        logs, iterations = await history.count("task_logs", ids), await history.count("task_iterations", ids)
+        logs, iterations = await history.count_details(ids)
     else:
         logs, iterations = await history.delete(ids)
     return PurgeResult(len(ids), logs, iterations, chosen[0]["finished_at"], chosen[-1]["finished_at"], position)

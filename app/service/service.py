@@ -27,6 +27,7 @@ from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purgin
 from app.service.reading import Reading
 from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.rerunning import Rerunning
+from app.service.retaining import Retaining
 from app.service.triggering import Triggering
 from app.service.watching import Watching
 from app.settings import Settings, get_settings
@@ -65,6 +66,7 @@ class TaskService(Reading):
         self._rerunning = Rerunning(self, self._triggering)
         self._aborting = Aborting(db, events)
         self._purging = Purging(db)
+        self.retention = Retaining(db, known, principal)
         self._watching = Watching(db, events, self)
         self.audit = Audit(db, settings)
 

@@ -1,4 +1,4 @@
-"""``purge-history``: deletes runs that finished long ago, with their logs and iterations."""
+"""``purge-history``: removes what the rules of retention let go, or all runs that finished before a time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.service import SweepPhase, SweepPosition
 from workers import Continue, Progress, Retry, TaskContext, task
 
 MARGIN_SECONDS = 60
 BATCHES_A_LINE = 10
+NOT_TOLD = {"position", "swept", "first", "batches"}
 
 FinalStatus = Literal["SUCCEEDED", "FAILED", "ABORTED", "LOST", "EXPIRED"]
 
@@ -21,15 +23,16 @@ class PurgeHistoryInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    older_than: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=36500))] = Field(
-        default=timedelta(days=30),
-        description="How long runs are kept after they have finished, as an ISO 8601 duration like P30D or PT12H.",
+    older_than: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=36500))] | None = Field(
+        default=None,
+        description="Delete all runs that finished longer ago than this, whatever the rules of retention say: an "
+        "ISO 8601 duration like P30D or PT12H. Without it, the rules are applied.",
     )
     definition_ids: list[str] | None = Field(
-        default=None, max_length=1000, description="Delete only runs of these definitions; without it, of all."
+        default=None, max_length=1000, description="With older_than: delete only runs of these definitions."
     )
     statuses: list[FinalStatus] | None = Field(
-        default=None, description="Delete only runs with one of these final statuses; without it, with any."
+        default=None, description="With older_than: delete only runs with one of these final statuses."
     )
     batch_size: int = Field(
         default=1000,
@@ -39,6 +42,13 @@ class PurgeHistoryInput(BaseModel):
     )
     dry_run: bool = Field(default=False, description="Count what would be deleted, and delete nothing.")
 
+    @model_validator(mode="after")
+    def _chosen_by_age(self) -> PurgeHistoryInput:
+        """Rules are applied to all runs, so that what narrows a purge down needs the age."""
+        if self.older_than is None and (self.definition_ids is not None or self.statuses is not None):
+            raise ValueError("definition_ids and statuses go with older_than; the rules of retention have their own")
+        return self
+
 
 class PurgeHistoryOutput(BaseModel):
     """What was deleted, or would be. After a crash, a batch that was deleted in its very moment may be missing here."""
@@ -46,8 +56,9 @@ class PurgeHistoryOutput(BaseModel):
     dry_run: bool = Field(description="Whether this only counts what would be deleted.")
     finished_before: datetime = Field(description="Runs that finished before this time were looked at.")
     runs: int = Field(description="How many runs.")
-    logs: int = Field(description="How many log lines of these runs.")
-    iterations: int = Field(description="How many iterations of these runs, each attempt counted.")
+    stripped: int = Field(default=0, description="How many runs stay without their logs and iterations.")
+    logs: int = Field(description="How many log lines.")
+    iterations: int = Field(description="How many iterations, each attempt counted.")
     oldest: datetime | None = Field(description="When the first of these runs had finished; null when there was none.")
     newest: datetime | None = Field(description="When the last of these runs had finished; null when there was none.")
 
@@ -57,9 +68,11 @@ class Standing(BaseModel):
 
     finished_before: datetime
     position: tuple[datetime, UUID] | None = None
+    swept: SweepPosition | None = None
     first: datetime | None = None
     batches: int = 0
     runs: int = 0
+    stripped: int = 0
     logs: int = 0
     iterations: int = 0
     oldest: datetime | None = None
@@ -75,16 +88,18 @@ class Standing(BaseModel):
     retry=Retry(max_attempts=5, first_delay=2.0),
 )
 async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHistoryOutput | Continue:
-    """Deletes runs that finished longer ago than they are kept, with their logs and iterations, the oldest first.
+    """Removes what the rules of retention let go: logs and iterations first, then whole runs, the oldest first.
 
-    Goes through the history in short transactions that wait for nobody. Never deleted are runs that are not final, and
-    those that a live run may still look at: its parent, its children, and the runs that it waits for.
+    With older_than, all runs that finished longer ago go instead. Goes through the history in short transactions that
+    wait for nobody. Never deleted are pinned runs, runs that are not final, and those that a live run may still look
+    at: its parent, its children, and the runs that it waits for.
 
     Idempotency keys vanish with their runs: a trigger with such a key makes a new run, so keep runs for longer than
     clients repeat their triggers. A dry run counts first.
     """
     standing = _standing(ctx, input)
-    while await _purge_batch(ctx, input, standing):
+    remove = _sweep_step if input.older_than is None else _purge_batch
+    while await remove(ctx, input, standing):
         if standing.batches % BATCHES_A_LINE == 0:
             _say(ctx, input, standing)
         await ctx.checkpoint(state=standing.model_dump(mode="json"), progress=_progress(standing))
@@ -92,16 +107,19 @@ async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHist
             return ctx.continue_()
     _say(ctx, input, standing)
     await ctx.checkpoint(progress=Progress(percent=100, message=f"{standing.runs:,} runs"))
-    return PurgeHistoryOutput(dry_run=input.dry_run, **standing.model_dump(exclude={"position", "first", "batches"}))
+    return PurgeHistoryOutput(
+        dry_run=input.dry_run, **standing.model_dump(exclude={"position", "swept", "first", "batches"})
+    )
 
 
 def _standing(ctx: TaskContext, input: PurgeHistoryInput) -> Standing:
     """Where an earlier attempt stopped, or the start: from then on it is fixed which runs are old enough."""
     if ctx.state is not None:
         return Standing.model_validate(ctx.state)
-    standing = Standing(finished_before=ctx.now() - input.older_than)
+    standing = Standing(finished_before=ctx.now() - (input.older_than or timedelta()))
     doing = "Counting" if input.dry_run else "Deleting"
-    ctx.log.info(f"{doing} runs that finished before {standing.finished_before:%Y-%m-%d %H:%M:%S %Z}.")
+    what = "what the rules of retention let go at" if input.older_than is None else "runs that finished before"
+    ctx.log.info(f"{doing} {what} {standing.finished_before:%Y-%m-%d %H:%M:%S %Z}.")
     return standing
 
 
@@ -128,17 +146,40 @@ async def _purge_batch(ctx: TaskContext, input: PurgeHistoryInput, standing: Sta
     return True
 
 
+async def _sweep_step(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> bool:
+    """Apply the rules to the next runs; False when there are no more."""
+    after = standing.swept or SweepPosition()
+    step = await ctx.tasks.retention.sweep(
+        standing.finished_before, after=after, limit=input.batch_size, dry_run=input.dry_run
+    )
+    if step.position is None:
+        return False
+    standing.swept = step.position
+    standing.batches += 1
+    standing.stripped += step.stripped
+    standing.runs += step.runs
+    standing.logs += step.logs
+    standing.iterations += step.iterations
+    standing.oldest = min(filter(None, (standing.oldest, step.oldest)), default=None)
+    standing.newest = max(filter(None, (standing.newest, step.newest)), default=None)
+    return True
+
+
 def _say(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> None:
     done = "Would delete" if input.dry_run else "Deleted"
+    stripped = "" if input.older_than else f"; {standing.stripped:,} others keep neither"
     ctx.log.info(
         f"{done} {standing.runs:,} runs so far, with {standing.logs:,} log lines "
-        f"and {standing.iterations:,} iterations."
+        f"and {standing.iterations:,} iterations{stripped}."
     )
 
 
 def _progress(standing: Standing) -> Progress:
     """How much of the time is behind, because how many runs there are would have to be counted first."""
     message = f"{standing.runs:,} runs"
+    if standing.swept is not None:
+        where = standing.swept.definition_id if standing.swept.phase == SweepPhase.RUNS else "logs and iterations"
+        return Progress(message=f"{message}, {standing.stripped:,} without their logs; at {where}")
     if standing.position is None or standing.first is None:
         return Progress(message=message)
     span = (standing.finished_before - standing.first).total_seconds()

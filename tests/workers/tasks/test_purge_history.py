@@ -72,7 +72,8 @@ async def left(db: Database, table: str, column: str = "run_id") -> set[UUID]:
 
 
 async def purged(tasks: TaskService, **input: Any) -> TaskRun:
-    """A purge, once it is final."""
+    """A purge by age, once it is final."""
+    input = {"older_than": "P30D", **input}
     run = await tasks.trigger("purge-history", input=input)
     run = await tasks.wait(run.id, timeout=SOON)
     assert run.status == TaskRunStatus.SUCCEEDED, run.error
@@ -179,7 +180,7 @@ async def test_an_abort_takes_effect_between_two_batches_and_another_run_does_th
 ) -> None:
     await stored(db, 31, 500, logs=0)
     async with working(settings):
-        run = await tasks.trigger("purge-history", input={"batch_size": 1})
+        run = await tasks.trigger("purge-history", input={"older_than": "P30D", "batch_size": 1})
         await until_status(tasks, run.id, TaskRunStatus.RUNNING)
         await tasks.abort(run.id)
         run = await tasks.wait(run.id, timeout=SOON)
@@ -194,7 +195,7 @@ async def test_a_purge_goes_on_with_another_worker_after_a_drain(
 ) -> None:
     await stored(db, 31, 300, logs=0)
     async with working(settings, drain_seconds=5.0):
-        run = await tasks.trigger("purge-history", input={"batch_size": 1})
+        run = await tasks.trigger("purge-history", input={"older_than": "P30D", "batch_size": 1})
         await until_status(tasks, run.id, TaskRunStatus.RUNNING)
     assert (await tasks.get(run.id)).status == TaskRunStatus.QUEUED
     async with working(settings):

@@ -1,0 +1,260 @@
+"""Retention: for how long finished runs and what they wrote are kept, which are pinned, and what is to go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app import audit, clock
+from app.audit import Deed
+from app.auth import Principal
+from app.db import Database, Pipe, is_disconnect
+from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
+from app.retention import Retention, Rule
+from app.service import arguments, sweeping
+from app.service.known import KnownDefinitions
+from app.service.requests import UNSET, Unset
+from app.service.sweeping import START, Phase, RetentionReport, Sweep, SweepPosition, SweepStep
+
+MAX_DAYS = 36_500
+MAX_KEPT = 1000
+MAX_STEP = 10_000
+
+Days = float | None | Unset
+
+
+class Retaining:
+    """Retention as a client sees it: ``tasks.retention``.
+
+    A rule says how long the logs and iterations of finished runs are kept, how long the runs themselves, and how many
+    of the newest are kept in any case. The definition's own rule counts, or else the default. What a live run may look
+    at, and pinned runs, are kept whatever the rules say. ``purge-history`` applies the rules.
+    """
+
+    def __init__(self, db: Database, known: KnownDefinitions, principal: Principal) -> None:
+        self._db = db
+        self._known = known
+        self._principal = principal
+
+    # Rules.
+
+    async def rules(self) -> list[Rule]:
+        """The rules: the default first, then those of definitions. Raises ``ServiceUnavailable``.
+
+        Example:
+            default, *overrides = await tasks.retention.rules()
+        """
+        async with self._pipe() as pipe:
+            return list((await Retention(pipe).rules()).all)
+
+    async def update(
+        self,
+        definition_id: str | None = None,
+        *,
+        succeeded_logs_days: Days = UNSET,
+        failed_logs_days: Days = UNSET,
+        runs_days: Days = UNSET,
+        keep_last: int | Unset = UNSET,
+        principal: Principal | None = None,
+    ) -> Rule:
+        """Change the default rule, or a definition's own, which begins as a copy of the default; returns the rule.
+
+        Args:
+            definition_id: whose rule; None is the default.
+            succeeded_logs_days: how many days after their end SUCCEEDED runs keep logs and iterations.
+            failed_logs_days: the same for runs that ended in any other way.
+            runs_days: how many days the runs themselves are kept; no less than their logs.
+            keep_last: how many of the newest runs of each definition and task are kept in any case, 0 to 1000.
+            principal: who asks.
+
+        Days are 0 to 36,500, parts of days included; None keeps for ever. What is not given stays.
+
+        Raises:
+            InvalidArgument, TaskDefinitionNotFound, ServiceUnavailable.
+
+        Example:
+            await tasks.retention.update("checksum-tree", succeeded_logs_days=1, keep_last=100)
+        """
+        given = {
+            "succeeded_logs_days": succeeded_logs_days,
+            "failed_logs_days": failed_logs_days,
+            "runs_days": runs_days,
+            "keep_last": keep_last,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
+        _check_ranges(changes)
+        if definition_id is not None and not await self._known.find([definition_id]):
+            raise TaskDefinitionNotFound(definition_id)
+        async with self._pipe() as pipe:
+            retention = Retention(pipe)
+            rules = await retention.rules(lock=True)
+            inherited = rules.all[0] if definition_id is None else rules.of(definition_id)
+            rule = replace(inherited, definition_id=definition_id, **changes)
+            _check_order(rule)
+            by = str(principal or self._principal)
+            details = {_FIELDS[name]: value for name, value in changes.items()}
+            await audit.record(
+                pipe, Deed(principal=by, action="updateRetention", details=details, **_about(definition_id))
+            )
+            return await retention.put(rule, by)
+
+    async def reset(self, definition_id: str | None = None, *, principal: Principal | None = None) -> Rule:
+        """Take away a definition's own rule, so that the default counts, or bring the default back to what it was.
+
+        Returns the rule that counts now. Nothing changes where there was no such rule.
+
+        Args:
+            definition_id: whose rule; None is the default.
+            principal: who asks.
+
+        Raises:
+            InvalidArgument, ServiceUnavailable.
+
+        Example:
+            await tasks.retention.reset("checksum-tree")
+        """
+        if definition_id is not None:
+            arguments.text(definition_id, "definitionId", 100)
+        async with self._pipe() as pipe:
+            retention = Retention(pipe)
+            if await retention.remove(definition_id):
+                by = str(principal or self._principal)
+                await audit.record(pipe, Deed(principal=by, action="resetRetention", **_about(definition_id)))
+            return (await retention.rules()).of(definition_id or "")
+
+    # Pins.
+
+    async def pin(self, run_id: UUID | str, *, principal: Principal | None = None) -> UUID:
+        """Keep a run with all that belongs to it until it is unpinned: nothing deletes it. Returns its id.
+
+        Any run may be pinned, a live one as well; pinning twice is pinning once. Its children and its parent have pins
+        of their own. A run that is not there is found missing by whoever reads it next.
+
+        Raises:
+            TaskRunNotFound (for what cannot be an id), ServiceUnavailable.
+
+        Example:
+            run = await tasks.get(await tasks.retention.pin(run.id))
+        """
+        return await self._set_pin(run_id, principal, pinned=True)
+
+    async def unpin(self, run_id: UUID | str, *, principal: Principal | None = None) -> UUID:
+        """Let the rules count for a run again. Returns its id. Raises what ``pin`` raises.
+
+        Example:
+            await tasks.retention.unpin(run.id)
+        """
+        return await self._set_pin(run_id, principal, pinned=False)
+
+    async def _set_pin(self, run_id: UUID | str, principal: Principal | None, *, pinned: bool) -> UUID:
+        id = arguments.run_id(run_id)
+        async with self._pipe() as pipe:
+            if await Retention(pipe).pin(id, pinned=pinned):
+                action, by = "pinRun" if pinned else "unpinRun", str(principal or self._principal)
+                await audit.record(pipe, Deed(principal=by, action=action, subject_kind="run", subject_id=id))
+        return id
+
+    # Applying the rules.
+
+    async def sweep(
+        self, now: datetime, *, after: SweepPosition = START, limit: int = 1000, dry_run: bool = False
+    ) -> SweepStep:
+        """Apply the rules to the next runs in one short transaction that waits for nobody.
+
+        First come logs and iterations of runs that stay, in order of creation, then whole runs, definition by
+        definition. ``purge-history`` does it all.
+
+        Args:
+            now: the time by which runs are old, with a timezone.
+            after: the ``position`` of the step before.
+            limit: how many runs, or iterations, are looked at, 1 to 10,000; a step ends early at 50,000 log lines.
+            dry_run: only count; lines and iterations are counted with the details, as they would go first.
+
+        Raises:
+            InvalidArgument, ServiceUnavailable.
+
+        Example:
+            step = await tasks.retention.sweep(datetime.now(UTC), dry_run=True)
+        """
+        if not 1 <= limit <= MAX_STEP:
+            raise InvalidArgument(f"'limit' is {limit}, but must be 1 to {MAX_STEP}.")
+        if now.tzinfo is None:
+            raise InvalidArgument("'now' needs a timezone.")
+        async with self._pipe() as pipe:
+            sweep = Sweep(pipe, now, limit, dry_run)
+            return await (sweep.details(after) if after.phase == Phase.DETAILS else sweep.runs(after))
+
+    async def report(self) -> RetentionReport:
+        """What the rules would remove now, for each definition, without removing anything.
+
+        It looks at 10,000 iterations and 10,000 runs, those that were made first: no scan, however long the history.
+
+        Raises:
+            ServiceUnavailable.
+
+        Example:
+            for row in (await tasks.retention.report()).definitions:
+                print(row.definition_id, row.stripped, row.logs, row.runs, row.bytes)
+        """
+        async with self._pipe() as pipe:
+            return await sweeping.report(Retention(pipe), clock.now())
+
+    @asynccontextmanager
+    async def _pipe(self) -> AsyncGenerator[Pipe]:
+        try:
+            async with self._db.pipe() as pipe:
+                yield pipe
+        except Exception as error:
+            if is_disconnect(error):
+                raise ServiceUnavailable(
+                    "The database does not answer, so it is not known whether this was done. Try again."
+                ) from error
+            raise
+
+
+def _about(definition_id: str | None) -> dict[str, Any]:
+    return {"subject_kind": "retention rule", "subject_id": definition_id}
+
+
+def _check_ranges(changes: dict[str, Any]) -> None:
+    if not changes:
+        raise InvalidArgument(
+            "Nothing is to be changed: give succeededLogsDays, failedLogsDays, runsDays or keepLast.", path=("input",)
+        )
+    for name, value in changes.items():
+        field = _FIELDS[name]
+        if name == "keep_last":
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_KEPT:
+                raise _refusal(field, f"'{field}' must be a whole number from 0 to {MAX_KEPT}.")
+        elif value is not None and not (math.isfinite(value) and 0 <= value <= MAX_DAYS):
+            raise _refusal(field, f"'{field}' must be 0 to {MAX_DAYS} days, or null to keep for ever.")
+
+
+def _check_order(rule: Rule) -> None:
+    """Runs take their logs with them, so that keeping the logs for longer would be an empty promise."""
+    for name in ("succeeded_logs_days", "failed_logs_days"):
+        days = getattr(rule, name)
+        if rule.runs_days is not None and (days is None or days > rule.runs_days):
+            kept = "for ever" if days is None else f"for {days:g} days"
+            raise _refusal(
+                _FIELDS[name],
+                f"'{_FIELDS[name]}' would keep logs {kept}, but 'runsDays' removes their runs, and the logs with "
+                f"them, after {rule.runs_days:g} days. Keep the runs for at least as long as their logs.",
+            )
+
+
+_FIELDS = {
+    "succeeded_logs_days": "succeededLogsDays",
+    "failed_logs_days": "failedLogsDays",
+    "runs_days": "runsDays",
+    "keep_last": "keepLast",
+}
+
+
+def _refusal(field: str, message: str) -> InvalidArgument:
+    return InvalidArgument(message, path=("input", field))

@@ -1,0 +1,154 @@
+"""Applying the rules of retention: steps of a sweep, each in a short transaction, and a report of what is to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.db import Pipe, Row
+from app.history import History
+from app.retention import FIRST, Retention
+
+REPORT_LOOKS = 10_000
+"""How many runs, and how many iterations, a report looks at."""
+
+
+class Phase(StrEnum):
+    """What a sweep is at: it removes DETAILS of runs first, then RUNS."""
+
+    DETAILS = "DETAILS"
+    RUNS = "RUNS"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPosition:
+    """How far a sweep has come: the last run that was looked at, and of which definition while runs are removed."""
+
+    phase: Phase = Phase.DETAILS
+    run_id: UUID = FIRST
+    definition_id: str = ""
+
+
+START = SweepPosition()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStep:
+    """What one step of a sweep removed, or would: whole runs, and log lines and iterations of ``stripped`` others.
+
+    ``position`` is for the next step; None when the sweep has come to its end.
+    """
+
+    position: SweepPosition | None
+    stripped: int = 0
+    logs: int = 0
+    iterations: int = 0
+    runs: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+
+@dataclass(slots=True)
+class Removable:
+    """What the rules let go of one definition: details of ``stripped`` runs, with their lines, and whole runs."""
+
+    definition_id: str
+    stripped: int = 0
+    logs: int = 0
+    runs: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """What a sweep would remove now, as far as the report looked; bytes are estimated from average rows.
+
+    Unless ``is_complete``, every number is a lower bound: a dry run of ``purge-history`` counts all of it.
+    """
+
+    definitions: list[Removable]
+    is_complete: bool
+
+
+class Sweep:
+    """One step of a sweep, in its transaction."""
+
+    def __init__(self, pipe: Pipe, now: datetime, limit: int, dry_run: bool) -> None:
+        self._retention = Retention(pipe)
+        self._history = History(pipe)
+        self._now = now
+        self._limit = limit
+        self._dry_run = dry_run
+
+    async def details(self, after: SweepPosition) -> SweepStep:
+        """Logs and iterations of the next runs that still have some."""
+        rules = await self._retention.rules()
+        rows = await self._retention.judge_details(rules, self._now, after.run_id, self._limit)
+        if not rows:
+            return SweepStep(SweepPosition(Phase.RUNS))
+        ids = [row["id"] for row in await self._chosen(rows)]
+        logs, iterations = await (self._history.count_details(ids) if self._dry_run else self._strip(ids))
+        return SweepStep(SweepPosition(Phase.DETAILS, rows[-1]["id"]), len(ids), logs, iterations)
+
+    async def _strip(self, ids: list[UUID]) -> tuple[int, int]:
+        return await self._history.delete_details(ids) if ids else (0, 0)
+
+    async def runs(self, after: SweepPosition) -> SweepStep:
+        """The next runs of a definition, or the first ones of the next definition that has a rule for them."""
+        rules = await self._retention.rules()
+        definition_id: str | None = after.definition_id
+        rows = await self._retention.judge_runs(rules, self._now, after.definition_id, after.run_id, self._limit)
+        while not rows:
+            definition_id = await self._retention.next_definition(definition_id)
+            if definition_id is None:
+                return SweepStep(None)
+            rows = await self._retention.judge_runs(rules, self._now, definition_id, FIRST, self._limit)
+        chosen = await self._chosen(rows)
+        logs, iterations = 0, 0
+        if chosen and not self._dry_run:
+            logs, iterations = await self._history.delete([row["id"] for row in chosen])
+        finished = [row["finished_at"] for row in chosen]
+        return SweepStep(
+            SweepPosition(Phase.RUNS, rows[-1]["id"], definition_id),
+            logs=logs,
+            iterations=iterations,
+            runs=len(chosen),
+            oldest=min(finished, default=None),
+            newest=max(finished, default=None),
+        )
+
+    async def _chosen(self, rows: list[Row]) -> list[Row]:
+        """The rows that fit; what somebody else has locked, as another sweep, is left to them."""
+        chosen = [row for row in rows if row["fits"]]
+        if self._dry_run or not chosen:
+            return chosen
+        locked = {row["id"] for row in await self._history.lock([row["id"] for row in chosen])}
+        return [row for row in chosen if row["id"] in locked]
+
+
+async def report(retention: Retention, now: datetime) -> RetentionReport:
+    """What a sweep would remove, as far as ``REPORT_LOOKS`` reach."""
+    rules = await retention.rules()
+    found: dict[str, Removable] = {}
+    line, run = await retention.bytes_a_row("task_logs"), await retention.bytes_a_row("task_runs")
+    rows = await retention.judge_details(rules, now, FIRST, REPORT_LOOKS)
+    last = rows[-1]["id"] if rows else FIRST
+    is_complete = not await retention.judge_details(rules, now, last, 1)
+    for row in rows:
+        if row["fits"]:
+            each = found.setdefault(row["definition_id"], Removable(row["definition_id"]))
+            each.stripped += 1
+            each.logs += row["log_count"]
+            each.bytes += round(row["log_count"] * line)
+    left, definition_id = REPORT_LOOKS, await retention.next_definition("")
+    while definition_id is not None and left > 0:
+        rows = await retention.judge_runs(rules, now, definition_id, FIRST, left)
+        left -= len(rows)
+        if gone := sum(row["fits"] for row in rows):
+            each = found.setdefault(definition_id, Removable(definition_id))
+            each.runs += gone
+            each.bytes += round(gone * run)
+        definition_id = await retention.next_definition(definition_id)
+    return RetentionReport([found[id] for id in sorted(found)], is_complete and left > 0)
