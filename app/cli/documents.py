@@ -66,6 +66,7 @@ def run_document(run: TaskRun) -> Document:
             "warning": run.log_warning,
             "error": run.log_error,
         },
+        "isPinned": run.is_pinned,
         "parent": {"id": str(run.parent_id)} if run.parent_id else None,
         "rerunOf": {"id": str(run.rerun_of)} if run.rerun_of else None,
     }

@@ -29,6 +29,13 @@ OUR_WORDS = {
     "'queue'": "--queue",
     "'tags'": "--tag",
     "'message'": "--message",
+    "'succeededLogsDays'": "--succeeded-logs",
+    "'failedLogsDays'": "--failed-logs",
+    "'runsDays'": "--runs",
+    "'keepLast'": "--keep-last",
+    "give succeededLogsDays, failedLogsDays, runsDays or keepLast": (
+        "give --succeeded-logs, --failed-logs, --runs or --keep-last"
+    ),
     "'first'": "--limit",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",

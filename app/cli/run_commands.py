@@ -1,4 +1,4 @@
-"""``taskloom runs``: list, show, follow, abort and rerun."""
+"""``taskloom runs``: list, show, follow, abort, rerun and pin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.paging import Page
     from app.service import TaskService
 
-commands = typer.Typer(help="List, show, follow, abort and rerun runs.", no_args_is_help=True)
+commands = typer.Typer(help="List, show, follow, abort, rerun and pin runs.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
 SHOWN_ITERATIONS = 20
@@ -199,3 +199,28 @@ async def _rerun(id: str, input: str | None, from_: From, *, wait: bool, follow:
     async with TaskService.connect(settings=chosen) as tasks:
         run = await tasks.rerun(id, input=value, from_=RerunFrom[from_.name])
         return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
+
+
+@commands.command()
+def pin(id: RunId, json: Json = False) -> None:
+    """Keep a run with its log: nothing removes it until it is unpinned."""
+    asyncio.run(_set_pin(id, pinned=True, json=json))
+
+
+@commands.command()
+def unpin(id: RunId, json: Json = False) -> None:
+    """Let the rules of retention count for a run again."""
+    asyncio.run(_set_pin(id, pinned=False, json=json))
+
+
+async def _set_pin(id: str, *, pinned: bool, json: bool) -> None:
+    from app.cli.documents import run_document
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        retention = tasks.retention
+        run = await tasks.get(await (retention.pin(id) if pinned else retention.unpin(id)))
+    if json:
+        print_json(run_document(run))
+    else:
+        out.print(f"Run {run.id} is {'kept until it is unpinned' if pinned else 'not pinned'}.", soft_wrap=True)

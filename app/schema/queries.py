@@ -28,6 +28,7 @@ from app.schema.filters import (
 from app.schema.logs import TaskLog
 from app.schema.principals import Viewer, principal_of
 from app.schema.refusals import InputIssue, InvalidArgument, TaskDefinitionNotFound, issues
+from app.schema.retention import RetentionQueries
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.selection import page_columns
 from app.schema.worker import Worker
@@ -54,7 +55,7 @@ ValidateTaskInputResult = Annotated[
 
 
 @strawberry.type(description="What can be read.")
-class Query(AuditQueries):
+class Query(AuditQueries, RetentionQueries):
     """The root of all queries."""
 
     @strawberry.field(description="Who is asking, and the version of the server.")

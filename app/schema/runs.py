@@ -82,6 +82,9 @@ class TaskRun:
     worker: str | None = strawberry.field(description="The worker that executes it, or did last, as `host:pid`.")
     abort: AbortRequest | None = strawberry.field(description="The wish to abort it; null when nobody asked.")
     log_counts: TaskLogCounts = strawberry.field(description="How many lines it has logged, by level.")
+    is_pinned: bool = strawberry.field(
+        description="Whether it is kept, with its logs and iterations, whatever the rules of retention say."
+    )
     parent_id: strawberry.Private[UUID | None]
     rerun_of_id: strawberry.Private[UUID | None]
 
