@@ -32,8 +32,18 @@ def worker_sign(**changes: object) -> LiveWorker:
     return LiveWorker(**{**values, **changes})  # type: ignore[arg-type]
 
 
+@pytest.fixture
+async def nothing_left_over(settings: Settings) -> None:
+    """A database without what tests before this one left: runs of their definitions, and dead rows."""
+    connection = await asyncpg.connect(plain_url(settings.database_url))
+    await connection.execute("TRUNCATE task_runs, task_iterations, task_logs")
+    # What was counted before is otherwise told for up to a second more.
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await connection.close()
+
+
 async def test_a_well_installation_is_well_for_people_and_for_programs(
-    taskloom: Command, worker: TaskloomWorker
+    taskloom: Command, nothing_left_over: None, worker: TaskloomWorker
 ) -> None:
     told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
     assert told.code == asked.code == 0

@@ -24,7 +24,7 @@ SEED = """
         max_iterations, iteration, max_attempts, attempt, created_at, start_at, due_at, created_by, limit_key, parked,
         started_at)
     SELECT gen_random_uuid(), definition, 'Run', 'QUEUED', CASE WHEN level IS NOT NULL THEN 'CONCURRENCY_LIMIT' END,
-        now(), '{}', 'default', n % 3, 1, 1, 1, 1, now(), now(), now() + n * interval '1 microsecond', 'USER:x', key,
+        now(), '{}', 'thronged', n % 3, 1, 1, 1, 1, now(), now(), now() + n * interval '1 microsecond', 'USER:x', key,
         level, CASE WHEN started THEN now() END
     FROM (
         SELECT n, 'crowded' AS definition, 'one' AS key, 'KEY' AS level, n % 7 = 0 AS started
@@ -96,7 +96,7 @@ async def explained(pipe: Any) -> AsyncIterator[Any]:
 
 async def test_the_next_of_a_crowded_key_are_found_without_reading_the_others(crowd: Any) -> None:
     async with explained(crowd) as pipe:
-        found = await LimitedRuns(pipe, "crowded", LIMITS).next_by_key({"one": (3, 2), "two": (3, 3)}, ["default"])
+        found = await LimitedRuns(pipe, "crowded", LIMITS).next_by_key({"one": (3, 2), "two": (3, 3)}, ["thronged"])
         assert [(run.key, run.first, run.priority) for run in found] == [
             *[("one", False, 2)] * 3, *[("one", True, 2)] * 2, *[("two", True, 2)] * 3,
         ]  # fmt: skip
@@ -105,7 +105,7 @@ async def test_the_next_of_a_crowded_key_are_found_without_reading_the_others(cr
 
 async def test_the_next_of_a_definition_are_found_behind_a_crowded_key(crowd: Any) -> None:
     async with explained(crowd) as pipe:
-        found = await LimitedRuns(pipe, "crowded", LIMITS).next_of_definition((5, 5), ["default", "quick"])
+        found = await LimitedRuns(pipe, "crowded", LIMITS).next_of_definition((5, 5), ["thronged", "quick"])
         assert {run.key for run in found} == {"two"}
     assert pipe.pages() < 200
 
@@ -138,11 +138,11 @@ async def test_a_trigger_counts_no_further_than_the_limit(crowd: Any) -> None:
 
 
 async def test_a_hundred_thousand_parked_runs_are_in_nobodys_way(crowd: Any) -> None:
-    claimant = Claimant(*"ab", ("default",), ("crowded", "many-keys", "other"), {})  # type: ignore[arg-type]
+    claimant = Claimant(*"ab", ("thronged",), ("crowded", "many-keys", "other"), {})  # type: ignore[arg-type]
     async with explained(crowd) as pipe:
         leases = Leases(pipe)
-        assert len(await leases.due_next(claimant, "default", 20)) == 10
-        assert len(await leases.longest_due(claimant, "default", -1.0, 20)) == 10
+        assert len(await leases.due_next(claimant, "thronged", 20)) == 10
+        assert len(await leases.longest_due(claimant, "thronged", -1.0, 20)) == 10
     assert pipe.pages() < 1000
 
 
