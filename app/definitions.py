@@ -72,6 +72,9 @@ def _row(definition: Definition) -> dict[str, Any]:
         "is_private": definition.private,
         "checks_trigger": definition.before_trigger is not None,
         "limits": definition.limits.published() if definition.limits else None,
+        "triggers": definition.triggers.value,
+        "cooldown_seconds": definition.cooldown,
+        "category": definition.category,
     }
 
 

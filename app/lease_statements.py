@@ -19,7 +19,8 @@ ASLEEP = statuses(states.ASLEEP)
 
 CLAIMED = """
     r.id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
-    iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by
+    iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by,
+    retry::text AS retry
 """
 RING = "id, claim_no, queue, priority, due_at, limit_key"
 _RUNG = "r.id, claim_no, queue, priority, due_at, limit_key"

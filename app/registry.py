@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -49,6 +50,14 @@ class Continue:
     wait_for: tuple[UUID, ...] = ()
 
 
+class Triggers(StrEnum):
+    """What a definition is meant to be triggered by."""
+
+    ON_DEMAND = "ON_DEMAND"
+    SCHEDULED = "SCHEDULED"
+    BOTH = "BOTH"
+
+
 @dataclass(frozen=True)
 class Definition:
     """A kind of work, as declared in code.
@@ -68,6 +77,9 @@ class Definition:
     retry: Retry = field(default_factory=Retry)
     private: bool = False
     limits: Limits | None = None
+    triggers: Triggers = Triggers.BOTH
+    cooldown: float | None = None
+    category: str | None = None
     input_type: Any = None
     output_type: Any = None
     before_trigger: Callable[..., Any] | None = None
@@ -116,8 +128,14 @@ class Definition:
             self.title, self.description, self.module, self.input_schema, self.output_schema, self.queue, self.priority,
             self.tags, self.max_iterations, self.retry.max_attempts, self.timeout, self.private,
             self.before_trigger is not None, *((self.limits.published(),) if self.limits else ()),
+            # What nearly nobody declares leaves the versions as they were.
+            *((self.triggers, self.cooldown, self.category) if self._is_special else ()),
         )  # fmt: skip
         return hashlib.sha256(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+
+    @property
+    def _is_special(self) -> bool:
+        return self.triggers is not Triggers.BOTH or self.cooldown is not None or self.category is not None
 
     def parse_input(self, text: bytes | str) -> Any:
         """The validated input from its JSON text. Raises ``InvalidTaskInput``; its messages never quote the input."""
@@ -199,6 +217,9 @@ def task(
     retry: Retry | None = None,
     private: bool = False,
     limits: Limits | None = None,
+    triggers: Triggers | str = Triggers.BOTH,
+    cooldown: timedelta | float | None = None,
+    category: str | None = None,
     before_trigger: Callable[..., Any] | None = None,
     on_done: Callable[..., Any] | None = None,
     on_error: Callable[..., Any] | None = None,
@@ -218,6 +239,10 @@ def task(
         retry: the retry policy; by default a failure is final.
         private: hidden from lists, and triggered by code only.
         limits: how many runs execute at once and how often they start; see ``Limits``.
+        triggers: what it is meant for: ``ON_DEMAND``, ``SCHEDULED`` or ``BOTH``.
+        cooldown: how long after a trigger the next one is refused (``timedelta`` or seconds): of each saved task by
+            itself, and of the runs without a task together.
+        category: what people look for it under, up to 100 characters.
         before_trigger: ``(input, principal)``, sync or async, called before anything is stored; raise
             ``TriggerRefused`` to say no.
         on_done: ``(ctx, output)``, on_error: ``(ctx, error)``, on_abort: ``(ctx)``, on_max_iterations: ``(ctx)``;
@@ -241,6 +266,9 @@ def task(
             retry=retry or Retry(),
             private=private,
             limits=limits,
+            triggers=_known(id, triggers),
+            cooldown=cooldown.total_seconds() if isinstance(cooldown, timedelta) else cooldown,
+            category=category,
             input_type=input_type,
             output_type=output_type,
             before_trigger=before_trigger,
@@ -269,12 +297,25 @@ def _check(definition: Definition) -> None:
         raise DefinitionError(
             f"{definition.id}: timeout is {definition.timeout} s, but must be above 0 and up to 366 days."
         )
+    if definition.cooldown is not None and not 0 < definition.cooldown <= 366 * 86400:
+        raise DefinitionError(
+            f"{definition.id}: cooldown is {definition.cooldown} s, but must be above 0 and up to 366 days."
+        )
+    if definition.category is not None and not 1 <= len(definition.category) <= 100:
+        raise DefinitionError(f"{definition.id}: category must have 1 to 100 characters.")
     for fault in definition.limits.faults() if definition.limits else ():
         raise DefinitionError(f"{definition.id}: {fault}.")
     try:
         _ = definition.input_schema, definition.output_schema
     except Exception as error:
         raise DefinitionError(f"{definition.id}: its input or output has no JSON Schema: {error}") from error
+
+
+def _known(id: str, triggers: str) -> Triggers:
+    try:
+        return Triggers(triggers)
+    except ValueError:
+        raise DefinitionError(f"{id}: triggers is '{triggers}', but must be {', '.join(Triggers)}.") from None
 
 
 def _signature(id: str, function: Callable[..., Any]) -> tuple[Any, Any, bool]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from app import states
 from app.states import Move, Reason, RunError
@@ -43,9 +45,38 @@ class Retry:
         delay = min(self.cap, self.first_delay * self.factor ** min(attempt - 1, 64))
         return random.uniform(delay / 2, delay) if self.jitter else delay
 
+    def with_delays(self, delays: Mapping[str, Any] | None) -> Retry:
+        """This policy with the delays of a ``RetryDelays`` in their stored form; which errors it covers stays.
+
+        >>> Retry(first_delay=1).with_delays({"first_delay": 5}).first_delay
+        5
+        """
+        return replace(self, **delays) if delays else self
+
     def covers(self, error: BaseException) -> bool:
         """Whether this kind of error is worth another attempt."""
         return isinstance(error, self.on) and not isinstance(error, self.never)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDelays:
+    """The delays of a saved task's own retry policy, in seconds; which errors are retried stays the definition's.
+
+    Args:
+        first_delay: before the second attempt, 0 to 366 days.
+        factor: by what each further delay is longer than the one before, 1 to 100.
+        cap: the longest delay, 0 to 366 days.
+        jitter: whether each delay is drawn from its upper half, so that runs do not come back together.
+    """
+
+    first_delay: float = 1.0
+    factor: float = 2.0
+    cap: float = 300.0
+    jitter: bool = True
+
+    def stored(self) -> dict[str, float | bool]:
+        """The delays as runs and tasks store them."""
+        return {"first_delay": self.first_delay, "factor": self.factor, "cap": self.cap, "jitter": self.jitter}
 
 
 class RetryLater(Exception):

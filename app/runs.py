@@ -24,11 +24,11 @@ INSERTED: dict[str, str] = {
     "start_at": "timestamptz", "expires_at": "timestamptz", "created_by": "text", "idempotency_key": "text",
     "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid", "limit_key": "text",
     "task_id": "uuid", "task_version": "int", "group_name": "text", "owner": "text", "schedule_id": "uuid",
-    "tick_at": "timestamptz", "on_behalf_of": "text", "batch_id": "uuid",
+    "tick_at": "timestamptz", "on_behalf_of": "text", "batch_id": "uuid", "retry": "text",
 }  # fmt: skip
 """The columns that a trigger fills, with the type in which each travels; JSON and arrays travel as text."""
 
-_CASTS = {"input": "::jsonb", "state": "::jsonb", "tags": "::text[]"}
+_CASTS = {"input": "::jsonb", "state": "::jsonb", "retry": "::jsonb", "tags": "::text[]"}
 _NULLABLE = [bool(TABLE.c[name].nullable) for name in INSERTED]
 
 

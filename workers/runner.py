@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from app import metrics, states
 from app.concern import attempt_of, concern
 from app.db import Row
@@ -195,7 +197,9 @@ class Runner:
         if reason in (Reason.INVALID_INPUT, Reason.INVALID_OUTPUT):
             move = states.fail(stored, reason)
         else:
-            move = decide_retry(definition.retry, held.attempt, context.max_attempts, error, stored, reason)
+            delays = orjson.loads(held.row["retry"]) if held.row["retry"] else None
+            policy = definition.retry.with_delays(delays)
+            move = decide_retry(policy, held.attempt, context.max_attempts, error, stored, reason)
         if move.is_final:
             await self._call_hook(attempt, "on_error", definition.on_error, error)
         return move

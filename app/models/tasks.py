@@ -117,7 +117,6 @@ class TaskSummary(SQLModel, table=True):
     last_status: str = Field(sa_column=text_column())
     verdict: str | None = Field(default=None, sa_column=text_column(nullable=True))
     last_failed_at: datetime | None = Field(default=None, sa_column=time_column())
-    live_runs: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     last_ms: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
     usual_ms: float | None = Field(default=None, sa_column=Column(Double, nullable=True))
 

@@ -16,7 +16,11 @@ from app.db import Pipe, Row
 from app.errors import LimitReached
 from app.limited_runs import LimitedRuns, Live
 from app.limits import Full, Limits, Measure, Scope, WhenFull
+from app.service.cooling import cool_down, give_back, is_cooled
 from app.service.preparing import NewRun, in_key_order
+from app.task_errors import CooldownActive
+
+Refused = dict[UUID, LimitReached | CooldownActive]
 
 
 @dataclass(slots=True)
@@ -24,31 +28,38 @@ class Admitted:
     """What came of an insert: the ids of the stored runs, the refusals by id, and the rows that were aborted for it."""
 
     inserted: list[UUID]
-    refused: dict[UUID, LimitReached] = field(default_factory=dict[UUID, LimitReached])
+    refused: Refused = field(default_factory=dict[UUID, LimitReached | CooldownActive])
     aborted: list[Row] = field(default_factory=list[Row])
 
 
 def is_admitted(new: NewRun) -> bool:
-    """Whether a limit decides about the trigger itself. A run whose start lies ahead only waits, once it is due."""
+    """Whether a limit or a cooldown decides about the trigger itself."""
+    return is_cooled(new) or _is_limited(new)
+
+
+def _is_limited(new: NewRun) -> bool:
+    # A run whose start lies ahead only waits, once it is due.
     limits = new.known.limits
     return limits is not None and limits.when_full is not WhenFull.QUEUE and new.is_due
 
 
 async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     """Insert runs as far as the limits of their definitions let them in; in one transaction."""
-    definitions = {run.known.id: run.known.limits for run in new if run.known.limits}
+    definitions = {run.known.id: run.known.limits for run in new if run.known.limits and _is_limited(run)}
     each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
     for limited in each:
         await limited.lock()
-    refused: dict[UUID, LimitReached] = {}
+    asking = await _unknown(pipe, new)
+    refused: Refused = {**await _cooling(pipe, asking)}
+    asking = [run for run in asking if run.id not in refused]
     for limited in each:
         if limited.limits.when_full is WhenFull.REJECT:
-            asking = [run for run in new if run.known.id == limited.definition_id]
-            refused |= await _refused(limited, await _unknown(pipe, asking))
+            refused |= await _refused(limited, [run for run in asking if run.known.id == limited.definition_id])
     let_in = [run for run in new if run.id not in refused]
     admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
     admitted.refused = refused
     stored = set(admitted.inserted)
+    await give_back(pipe, [run for run in asking if run.id not in stored])
     for limited in each:
         if limited.limits.when_full is WhenFull.ABORT_OLDEST:
             latest = [run for run in let_in if run.id in stored and run.known.id == limited.definition_id]
@@ -57,6 +68,13 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
 
 
 # Refusing.
+
+
+async def _cooling(pipe: Pipe, asking: Sequence[NewRun]) -> dict[UUID, CooldownActive]:
+    """The refusals of those that meet a cooldown, but not of repetitions whose first run was stored just before."""
+    refused = await cool_down(pipe, asking)
+    unknown = await _unknown(pipe, [run for run in asking if run.id in refused]) if refused else []
+    return {run.id: refused[run.id] for run in unknown}
 
 
 async def _unknown(pipe: Pipe, new: Sequence[NewRun]) -> list[NewRun]:

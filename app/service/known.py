@@ -16,7 +16,7 @@ from app.errors import InvalidTaskInput
 from app.ids import is_slug
 from app.limits import Limits
 from app.models import TaskDefinition
-from app.registry import Definition, Registry
+from app.registry import Definition, Registry, Triggers
 from app.service import inputs
 
 CACHE_SECONDS = 2.0
@@ -38,6 +38,8 @@ class Known:
     checks_trigger: bool
     code: Definition | None
     limits: Limits | None = None
+    triggers: Triggers = Triggers.BOTH
+    cooldown_seconds: float | None = None
     validator: inputs.Validator | None = None
 
     def limit_key(self, text: bytes) -> str | None:
@@ -129,7 +131,8 @@ class KnownDefinitions:
             id=row.id, title=row.title, module=row.module, queue=row.queue, priority=row.priority,
             max_iterations=row.max_iterations, max_attempts=row.max_attempts, timeout_seconds=row.timeout_seconds,
             is_private=row.is_private, checks_trigger=row.checks_trigger, code=None, validator=validator,
-            limits=Limits.from_published(row.limits),
+            limits=Limits.from_published(row.limits), triggers=Triggers(row.triggers),
+            cooldown_seconds=row.cooldown_seconds,
         )  # fmt: skip
 
 
@@ -138,5 +141,5 @@ def _from_code(code: Definition) -> Known:
         id=code.id, title=code.title, module=code.module, queue=code.queue, priority=code.priority,
         max_iterations=code.max_iterations, max_attempts=code.retry.max_attempts, timeout_seconds=code.timeout,
         is_private=code.private, checks_trigger=code.before_trigger is not None, code=code,
-        limits=code.limits,
+        limits=code.limits, triggers=code.triggers, cooldown_seconds=code.cooldown,
     )  # fmt: skip

@@ -84,6 +84,7 @@ class NewRun:
         known = {
             "input": orjson.loads(values["input"]),
             "state": None if values["state"] is None else orjson.loads(values["state"]),
+            "retry": None if values["retry"] is None else orjson.loads(values["retry"]),
             "tags": list(self.tags),
             "status_changed_at": values["created_at"],
             "due_at": values["start_at"],
@@ -182,6 +183,7 @@ class Preparing:
             "parent_id": checked.parent_id,
             "rerun_of": None,
             "limit_key": known.limit_key(text),
+            "retry": json_text(request.retry.stored()) if request.retry else None,
             **_come_from(request.provenance),
         }
         return _continued(NewRun(known, values, request.tags, parsed), origin)

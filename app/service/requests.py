@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.models import TaskRun
+from app.retry import RetryDelays
 
 Duration = timedelta | float
 """A length of time: a ``timedelta``, or seconds."""
@@ -74,6 +75,7 @@ class TriggerRequest:
             gives the first one's run, and is refused with another input.
         unique_key: 1 to 255 characters; refused while another live run of the definition holds this key.
         provenance: what it is triggered from, where that is more than its definition.
+        retry: the delays between its attempts; by default the definition's.
 
     Durations are a ``timedelta`` or seconds.
     """
@@ -93,6 +95,7 @@ class TriggerRequest:
     idempotency_key: str | None = None
     unique_key: str | None = None
     provenance: Provenance = NOWHERE
+    retry: RetryDelays | None = None
 
 
 class Triggered:

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.auth import Principal
 from app.errors import TaskRunNotFinal
 from app.models import TaskRun
+from app.retry import RetryDelays
 from app.service.preparing import Origin
 from app.service.reading import Reading
 from app.service.requests import UNSET, Provenance, RerunFrom, Triggered, TriggerRequest, Unset
@@ -54,6 +55,7 @@ def _again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
         parent_id=parent_id,
         timeout=timedelta(seconds=run.timeout_seconds) if run.timeout_seconds else None,
         max_attempts=run.max_attempts,
+        retry=RetryDelays(**run.retry) if run.retry else None,
         provenance=Provenance(
             task_id=run.task_id, task_version=run.task_version, group=run.group_name, owner=run.owner
         ),

@@ -28,6 +28,7 @@ from app.service.reading import Reading
 from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.rerunning import Rerunning
 from app.service.retaining import Retaining
+from app.service.saved import SavedTasks
 from app.service.triggering import Triggering
 from app.service.watching import Watching
 from app.settings import Settings, get_settings
@@ -64,6 +65,7 @@ class TaskService(Reading):
         super().__init__(db, settings, known)
         self._triggering = Triggering(db, doorbell, events, settings, Preparing(db, settings, known))
         self._rerunning = Rerunning(self, self._triggering)
+        self.saved = SavedTasks(db, settings, known, self._triggering, principal)
         self._aborting = Aborting(db, events)
         self._purging = Purging(db)
         self.retention = Retaining(db, known, principal)

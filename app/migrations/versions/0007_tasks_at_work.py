@@ -85,7 +85,6 @@ def _make_tables() -> None:
         sa.Column("last_status", sa.Text(), nullable=False),
         sa.Column("verdict", sa.Text(), nullable=True),
         sa.Column("last_failed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("live_runs", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_ms", sa.Double(), nullable=True),
         sa.Column("usual_ms", sa.Double(), nullable=True),
         sa.CheckConstraint(f"last_status IN {STATUSES}", name="last_status_is_known"),

@@ -1,0 +1,248 @@
+"""Reading saved tasks: one by one, as lists, and what their runs and revisions say."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text as sql
+
+from app import clock, task_filters
+from app.auth import Principal
+from app.db import Database
+from app.errors import InvalidArgument
+from app.ids import parse_id
+from app.models import Task, TaskRevision
+from app.paging import Page, PageArgs, make_page, window
+from app.run_filters import OrderDirection, first_id
+from app.settings import Settings
+from app.task_errors import TaskNotFound
+from app.task_filters import TaskFilter, TaskOrder, TaskOrderField, TaskQuickFilter
+from app.tasks import BY_VERSION, Stats, Tasks
+
+DEFAULT_PAGE = PageArgs()
+STATS_AGE = timedelta(days=30)
+MAX_SUGGESTIONS = 50
+SOURCES = ("source_task_id", "source_version")
+"""What a revision holds besides the task's fields: where a copy or a restored version comes from."""
+_SIMILARITY = sql("SELECT set_config('pg_trgm.word_similarity_threshold', :threshold, true)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuestion:
+    """Which tasks are asked for: everything given must hold.
+
+    Args:
+        filter: conditions on fields.
+        search: words in name and description; typing errors are forgiven.
+        quick: one of the everyday questions.
+        time_zone: where "today" begins at midnight, by its IANA name.
+    """
+
+    filter: TaskFilter | None = None
+    search: str | None = None
+    quick: TaskQuickFilter | None = None
+    time_zone: str = "UTC"
+
+
+EVERYTHING = TaskQuestion()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One difference between a revision and the one before it."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class SavedTaskReading:
+    """The part of ``tasks.saved`` that reads and changes nothing."""
+
+    def __init__(self, db: Database, settings: Settings, principal: Principal) -> None:
+        self._db = db
+        self._settings = settings
+        self._principal = principal
+
+    async def get(self, task_id: UUID | str) -> Task:
+        """A task as it stands, with its summary's columns. Raises ``TaskNotFound``.
+
+        Example:
+            task = await tasks.saved.get("0199c0de-0000-7000-8000-000000000000")
+        """
+        id = task_uuid(task_id)
+        found = (await self.find([id])).get(id)
+        if found is None:
+            raise TaskNotFound(task_id)
+        return found
+
+    async def find(self, ids: Collection[UUID], *, deleted: bool = False) -> Mapping[UUID, Task]:
+        """Those of the tasks that exist, by id; with ``deleted`` also those that were deleted.
+
+        Example:
+            names = {id: task.name for id, task in (await tasks.saved.find(ids)).items()}
+        """
+        async with self._db.read() as session:
+            return await Tasks(session).get_many(ids, deleted=deleted)
+
+    async def list(
+        self,
+        question: TaskQuestion = EVERYTHING,
+        order: TaskOrder | None = None,
+        page: PageArgs = DEFAULT_PAGE,
+        principal: Principal | None = None,
+    ) -> Page[Task]:
+        """A page of tasks: by name, or those that a search fits best first.
+
+        Health and the status of the last run follow the runs by a second or two. Ordered by last run, only tasks that
+        ran are shown.
+
+        Args:
+            question: which tasks.
+            order: by what; RELEVANCE goes with a search only.
+            page: which page.
+            principal: who asks, for the quick filter "mine".
+
+        Raises:
+            InvalidArgument: a page too large, a broken cursor, a filter that is too deep, an unknown time zone.
+
+        Example:
+            failing = await tasks.saved.list(TaskQuestion(filter=TaskFilter(health=[TaskHealth.FAILING])))
+        """
+        found = task_filters.search(question.search) if question.search else None
+        chosen = _order(order, found)
+        settings = self._settings
+        view = window(page, chosen.keyset, default=settings.default_page_size, limit=settings.max_page_size)
+        async with self._db.read() as session:
+            await _be_tolerant(session, found)
+            rows = await Tasks(session).read(self._conditions(question, principal), chosen, view)
+        return make_page(rows, view, chosen.keyset, chosen.key)
+
+    async def count(self, question: TaskQuestion = EVERYTHING, principal: Principal | None = None) -> int:
+        """How many tasks fit; counting stops at TASKLOOM_COUNT_LIMIT + 1.
+
+        Example:
+            number = await tasks.saved.count(TaskQuestion(quick=TaskQuickFilter.NEVER_RAN))
+        """
+        async with self._db.read() as session:
+            found = task_filters.search(question.search) if question.search else None
+            await _be_tolerant(session, found)
+            return await Tasks(session).count(self._conditions(question, principal), self._settings.count_limit)
+
+    async def stats(self, ids: Collection[UUID]) -> Mapping[UUID, Stats]:
+        """What became of the last hundred runs of each task, no older than 30 days; a task without any is missing.
+
+        Example:
+            rate = (await tasks.saved.stats([task.id]))[task.id].success_rate
+        """
+        async with self._db.read() as session:
+            return await Tasks(session).stats(ids, first_id(clock.now() - STATS_AGE))
+
+    async def tag_suggestions(self, prefix: str, limit: int = 10) -> builtins.list[str]:
+        """Tags of tasks that begin with a text, in upper or lower case, the most used first. Raises InvalidArgument.
+
+        Example:
+            tags = await tasks.saved.tag_suggestions("ni")
+        """
+        _check_limit(limit)
+        async with self._db.read() as session:
+            return await Tasks(session).tags(prefix, limit)
+
+    async def owner_suggestions(self, prefix: str, limit: int = 10) -> builtins.list[str]:
+        """Owners of tasks (``KIND:id``) whose id begins with a text, those of most tasks first.
+
+        Example:
+            owners = await tasks.saved.owner_suggestions("ad")
+        """
+        _check_limit(limit)
+        async with self._db.read() as session:
+            return await Tasks(session).owners(prefix, limit)
+
+    # Revisions.
+
+    async def revisions(self, task_id: UUID | str, page: PageArgs = DEFAULT_PAGE) -> Page[TaskRevision]:
+        """A page of a task's revisions, the newest first; those of a deleted task too.
+
+        Example:
+            last = (await tasks.saved.revisions(task.id, PageArgs(first=1))).items[0]
+        """
+        settings = self._settings
+        view = window(page, BY_VERSION, default=settings.default_page_size, limit=settings.max_page_size)
+        async with self._db.read() as session:
+            rows = await Tasks(session).revisions(task_uuid(task_id), view)
+        return make_page(rows, view, BY_VERSION, lambda row: (row.version,))
+
+    async def count_revisions(self, task_id: UUID | str) -> int:
+        """How many revisions a task has.
+
+        Example:
+            number = await tasks.saved.count_revisions(task.id)
+        """
+        async with self._db.read() as session:
+            return await Tasks(session).count_revisions(task_uuid(task_id))
+
+    async def revisions_at(self, places: Collection[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], TaskRevision]:
+        """Those of the revisions, given as task and version, that exist.
+
+        Example:
+            ran_with = (await tasks.saved.revisions_at([(run.task_id, run.task_version)])).values()
+        """
+        async with self._db.read() as session:
+            return await Tasks(session).revisions_at(places)
+
+    # Beneath.
+
+    def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
+        found = task_filters.conditions(question.filter)
+        if question.search and (meant := task_filters.search(question.search)):
+            found.append(meant.condition)
+        if question.quick is not None:
+            viewer = str(principal or self._principal)
+            found.append(task_filters.quick_condition(question.quick, viewer, question.time_zone, clock.now()))
+        return found
+
+
+def differences(earlier: Mapping[str, Any] | None, later: Mapping[str, Any]) -> builtins.list[FieldChange]:
+    """What is different between two revisions' fields, by field; all that is set, for the first revision."""
+    before = earlier or {}
+    names = sorted((before.keys() | later.keys()) - set(SOURCES))
+    changes = (FieldChange(name, before.get(name), later.get(name)) for name in names)
+    return [change for change in changes if change.before != change.after]
+
+
+def task_uuid(task_id: UUID | str) -> UUID:
+    """A task's id from what a caller has. Raises ``TaskNotFound`` for what cannot be one."""
+    if isinstance(task_id, UUID):
+        return task_id
+    parsed = parse_id(task_id)
+    if parsed is None:
+        raise TaskNotFound(task_id)
+    return parsed
+
+
+def _order(order: TaskOrder | None, found: task_filters.Search | None) -> TaskOrder:
+    if order is None:
+        return TaskOrder() if found is None else TaskOrder(TaskOrderField.RELEVANCE, OrderDirection.DESC, found.rank)
+    if order.field is not TaskOrderField.RELEVANCE:
+        return order
+    if found is None:
+        raise InvalidArgument(
+            "RELEVANCE orders what a search finds: pass 'search' with a word, or another order.", path=("orderBy",)
+        )
+    return TaskOrder(order.field, order.direction, found.rank)
+
+
+async def _be_tolerant(session: Any, found: task_filters.Search | None) -> None:
+    """Let the operator of a search find words that are less alike than it does by default."""
+    if found is not None:
+        await session.exec(_SIMILARITY.bindparams(threshold=str(task_filters.SIMILARITY)))
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_SUGGESTIONS:
+        raise InvalidArgument(f"'first' is {limit}, but must be 1 to {MAX_SUGGESTIONS}.", path=("first",))

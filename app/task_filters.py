@@ -1,0 +1,333 @@
+"""Filters, searches and orders of lists of saved tasks, and the SQL that each becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
+
+from app.conditions import (
+    DateTimeRange,
+    StringFilter,
+    TagFilter,
+    any_of,
+    storable,
+    string_condition,
+    tag_condition,
+    time_condition,
+)
+from app.errors import InvalidArgument
+from app.models import Task, TaskDefinition, TaskRun, TaskSummary
+from app.paging import Key, Keyset, Window
+from app.run_filters import MAX_DEPTH, MAX_PARTS, OrderDirection
+from app.states import TaskRunStatus
+
+TABLE = Task.metadata.tables["tasks"]
+SUMMARIES = TaskSummary.metadata.tables["task_summaries"]
+RUNS = TaskRun.metadata.tables["task_runs"]
+DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
+MAX_SEARCH = 200
+MAX_WORDS = 8
+TYPO_WORD = 3
+SIMILARITY = 0.45
+"""How alike a word has to be to what is searched (pg_trgm's word similarity, 0 to 1)."""
+_WORD = re.compile(r"\w+")
+
+
+class TaskHealth(StrEnum):
+    """How a saved task is."""
+
+    OK = "OK"
+    FAILING = "FAILING"
+    NEVER_RUN = "NEVER_RUN"
+    DISABLED = "DISABLED"
+
+
+class TaskQuickFilter(StrEnum):
+    """Questions that people ask of a list of tasks every day."""
+
+    RUNNING = "RUNNING"
+    FAILED_TODAY = "FAILED_TODAY"
+    NEVER_RAN = "NEVER_RAN"
+    MINE = "MINE"
+    SLOW = "SLOW"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Which tasks a list shows; everything given must hold, a list means "any of", an empty one matches nothing."""
+
+    ids: Sequence[UUID] | None = None
+    definition_ids: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    owners: Sequence[str] | None = None
+    tags: TagFilter | None = None
+    name: StringFilter | None = None
+    is_enabled: bool | None = None
+    health: Sequence[TaskHealth] | None = None
+    last_run_statuses: Sequence[TaskRunStatus] | None = None
+    entity_type: str | None = None
+    entity_id: str | None = None
+    created_at: DateTimeRange | None = None
+    updated_at: DateTimeRange | None = None
+    and_: Sequence[TaskFilter] | None = None
+    or_: Sequence[TaskFilter] | None = None
+    not_: TaskFilter | None = None
+
+
+class TaskOrderField(StrEnum):
+    """What tasks can be ordered by."""
+
+    NAME = "NAME"
+    CREATED_AT = "CREATED_AT"
+    UPDATED_AT = "UPDATED_AT"
+    LAST_RUN_AT = "LAST_RUN_AT"
+    RELEVANCE = "RELEVANCE"
+
+
+_KEYS: dict[TaskOrderField, tuple[tuple[str, ...], tuple[Any, ...]]] = {
+    TaskOrderField.NAME: (("name", "id"), (str, UUID)),
+    TaskOrderField.CREATED_AT: (("id",), (UUID,)),
+    TaskOrderField.UPDATED_AT: (("updated_at", "id"), (datetime, UUID)),
+    TaskOrderField.LAST_RUN_AT: (("last_run_at", "id"), (datetime, UUID)),
+    TaskOrderField.RELEVANCE: (("rank", "id"), (int, UUID)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOrder:
+    """An order of tasks, by name by default. By last run shows only tasks that ran; ``rank`` is a search's."""
+
+    field: TaskOrderField = TaskOrderField.NAME
+    direction: OrderDirection = OrderDirection.ASC
+    rank: ColumnElement[int] | None = None
+
+    @property
+    def keyset(self) -> Keyset:
+        """What a cursor in this order holds."""
+        return Keyset(f"tasks.{self.field}", _KEYS[self.field][1])
+
+    def key(self, row: Any) -> Key:
+        """A row's place in the order."""
+        return tuple(getattr(row, name) for name in _KEYS[self.field][0])
+
+    def conditions(self, window: Window) -> list[ColumnElement[bool]]:
+        """What bounds the window, and leaves out what has no place in the order."""
+        columns = self._columns()
+        found: list[ColumnElement[bool]] = []
+        if self.field is TaskOrderField.LAST_RUN_AT:
+            found.append(SUMMARIES.c.task_id.is_not(None))
+        ascending = self.direction is OrderDirection.ASC
+        for bound, above in ((window.after, ascending), (window.before, not ascending)):
+            if bound is not None:
+                values = [literal(value, column.type) for value, column in zip(bound, columns, strict=True)]
+                found.append(tuple_(*columns) > tuple_(*values) if above else tuple_(*columns) < tuple_(*values))
+        return found
+
+    def order_by(self, window: Window) -> list[ColumnElement[Any]]:
+        """The columns to sort by; reversed for a window that reads backward."""
+        ascending = (self.direction is OrderDirection.ASC) != window.backward
+        return [column.asc() if ascending else column.desc() for column in self._columns()]
+
+    def _columns(self) -> list[ColumnElement[Any]]:
+        where: dict[str, Any] = {"rank": self.rank, "last_run_at": SUMMARIES.c.last_run_at}
+        return [where[name] if name in where else TABLE.c[name] for name in _KEYS[self.field][0]]
+
+
+# Filters.
+
+
+def conditions(filter: TaskFilter | None, depth: int = 1) -> list[ColumnElement[bool]]:
+    """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold."""
+    if filter is None:
+        return []
+    if depth > MAX_DEPTH:
+        raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
+    return [*_lists(filter), *_values(filter), *_combined(filter, depth)]
+
+
+def _lists(filter: TaskFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    lists: tuple[tuple[ColumnElement[Any], Sequence[Any] | None, str], ...] = (
+        (TABLE.c.id, filter.ids, "ids"),
+        (TABLE.c.definition_id, filter.definition_ids, "definitionIds"),
+        (TABLE.c.group_name, filter.groups, "groups"),
+        (TABLE.c.owner, filter.owners, "owners"),
+        (SUMMARIES.c.last_status, filter.last_run_statuses, "lastRunStatuses"),
+    )
+    for column, values, field in lists:
+        if values is not None:
+            stored = [value if isinstance(value, UUID) else storable(str(value)) for value in values]
+            found.append(any_of(column, stored, field))
+    if filter.categories is not None:
+        names = [storable(name) for name in filter.categories]
+        in_category = select(DEFINITIONS.c.id).where(any_of(DEFINITIONS.c.category, names, "categories"))
+        found.append(TABLE.c.definition_id.in_(in_category))
+    if filter.health is not None:
+        found.append(or_(literal(False), *(_HEALTH[health]() for health in filter.health)))
+    return found
+
+
+def _values(filter: TaskFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if filter.tags is not None:
+        found += tag_condition(TABLE.c.tags, filter.tags)
+    if filter.name is not None:
+        found += string_condition(TABLE.c.name, filter.name)
+    if filter.is_enabled is not None:
+        found.append(TABLE.c.is_enabled.is_(filter.is_enabled))
+    if filter.entity_type is not None:
+        found.append(TABLE.c.entity_type == storable(filter.entity_type))
+    if filter.entity_id is not None:
+        found.append(TABLE.c.entity_id == storable(filter.entity_id))
+    if filter.created_at is not None:
+        found += time_condition(TABLE.c.created_at, filter.created_at, "createdAt")
+    if filter.updated_at is not None:
+        found += time_condition(TABLE.c.updated_at, filter.updated_at, "updatedAt")
+    return found
+
+
+def _combined(filter: TaskFilter, depth: int) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for parts in (filter.and_, filter.or_):
+        if parts is not None and len(parts) > MAX_PARTS:
+            raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
+    for part in filter.and_ or ():
+        found += conditions(part, depth + 1)
+    if filter.or_ is not None:
+        found.append(or_(literal(False), *(_all(part, depth) for part in filter.or_)))
+    if filter.not_ is not None:
+        # NULL is "does not match" inside a filter, so its opposite must be "matches".
+        found.append(_all(filter.not_, depth).is_not(True))
+    return found
+
+
+def _all(filter: TaskFilter, depth: int) -> ColumnElement[bool]:
+    return and_(literal(True), *conditions(filter, depth + 1))
+
+
+_ENABLED = TABLE.c.is_enabled
+_RAN = SUMMARIES.c.task_id.is_not(None)
+_WORKS = func.coalesce(SUMMARIES.c.verdict, "SUCCEEDED") == "SUCCEEDED"
+_HEALTH: dict[TaskHealth, Callable[[], ColumnElement[bool]]] = {
+    TaskHealth.DISABLED: lambda: not_(_ENABLED),
+    TaskHealth.NEVER_RUN: lambda: and_(_ENABLED, SUMMARIES.c.task_id.is_(None)),
+    TaskHealth.FAILING: lambda: and_(_ENABLED, _RAN, not_(_WORKS)),
+    TaskHealth.OK: lambda: and_(_ENABLED, _RAN, _WORKS),
+}
+
+
+def health_of(row: Any) -> TaskHealth:
+    """The health of a task from its row with its summary; the same rule as the filter's."""
+    if not row.is_enabled:
+        return TaskHealth.DISABLED
+    if row.last_run_id is None:
+        return TaskHealth.NEVER_RUN
+    return TaskHealth.OK if row.verdict in (None, "SUCCEEDED") else TaskHealth.FAILING
+
+
+# Quick filters.
+
+
+def quick_condition(quick: TaskQuickFilter, viewer: str, time_zone: str, now: datetime) -> ColumnElement[bool]:
+    """What a quick filter asks, for a principal (``KIND:id``) whose day begins at midnight in a time zone.
+
+    Raises ``InvalidArgument`` for a time zone that is not known.
+    """
+    if quick is TaskQuickFilter.RUNNING:
+        held = RUNS.c.status.in_([TaskRunStatus.RUNNING.value, TaskRunStatus.ABORTING.value])
+        return exists(select(RUNS.c.id).where(RUNS.c.task_id == TABLE.c.id, held))
+    if quick is TaskQuickFilter.FAILED_TODAY:
+        midnight = now.astimezone(zone(time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return SUMMARIES.c.last_failed_at >= midnight
+    if quick is TaskQuickFilter.NEVER_RAN:
+        return SUMMARIES.c.task_id.is_(None)
+    if quick is TaskQuickFilter.MINE:
+        return TABLE.c.owner == viewer
+    last, usual = SUMMARIES.c.last_ms, SUMMARIES.c.usual_ms
+    return and_(last > 2 * usual, last - usual >= 1000)
+
+
+def zone(name: str) -> ZoneInfo:
+    """An IANA time zone. Raises ``InvalidArgument`` for a name that is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidArgument(
+            f"'{name[:100]}' is no time zone. Use an IANA name, as in 'Europe/Berlin' or 'UTC'.", path=("timeZone",)
+        ) from None
+
+
+# Search.
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A full-text search: what a task has to meet, and how well it meets it (higher is better)."""
+
+    condition: ColumnElement[bool]
+    rank: ColumnElement[int]
+
+
+def search(text: str) -> Search | None:
+    """A search over names and descriptions; None for a text without a word.
+
+    Every word has to be found: as the beginning of a word, or, from three letters on, as one that is spelled a little
+    differently. Raises ``InvalidArgument`` for a text that is too long or has too many words.
+    """
+    if len(storable(text)) > MAX_SEARCH:
+        raise InvalidArgument(
+            f"'search' has {len(text)} characters, but at most {MAX_SEARCH} are allowed.", path=("search",)
+        )
+    words = list(dict.fromkeys(_WORD.findall(text.lower())))
+    if len(words) > MAX_WORDS:
+        raise InvalidArgument(
+            f"'search' has {len(words)} words, but at most {MAX_WORDS} are allowed.", path=("search",)
+        )
+    if not words:
+        return None
+    return Search(and_(*(_holds(word) for word in words)), _rank(words))
+
+
+# Spelled as the index has it.
+_WORDS: ColumnElement[Any] = literal_column("to_tsvector('simple'::regconfig, tasks.searched)")
+_SIMPLE: ColumnElement[Any] = literal_column("'simple'::regconfig")
+
+
+def _query(words: Sequence[str]) -> ColumnElement[Any]:
+    # Word characters alone, in quotes, so that nothing in them is an operator.
+    return func.to_tsquery(_SIMPLE, " & ".join(f"'{word}':*" for word in words))
+
+
+def _holds(word: str) -> ColumnElement[bool]:
+    begins = _WORDS.bool_op("@@")(_query([word]))
+    return begins if len(word) < TYPO_WORD else or_(begins, TABLE.c.searched.bool_op("%>")(word))
+
+
+def _rank(words: Sequence[str]) -> ColumnElement[int]:
+    in_words = func.ts_rank(_WORDS, _query(words)) * 1000
+    alike = func.word_similarity(" ".join(words), TABLE.c.searched) * 1000
+    # A name that is just what was searched comes before one that only holds it.
+    in_name = func.similarity(" ".join(words), func.lower(TABLE.c.name)) * 1000
+    return cast(in_words + alike + in_name, Integer)
