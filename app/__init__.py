@@ -9,11 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from app.audit import AuditFilter
     from app.auth import Principal, PrincipalKind
     from app.conditions import DateTimeRange, StringFilter, TagFilter
     from app.definitions import DefinitionFilter
     from app.errors import (
+        BatchNotAbortable,
+        BatchNotFound,
+        BulkActionNotAbortable,
+        BulkActionNotFound,
         CodeNotLoaded,
+        ConfirmationRequired,
         IdempotencyConflict,
         InvalidArgument,
         InvalidTaskInput,
@@ -29,15 +35,24 @@ if TYPE_CHECKING:
     )
     from app.limits import Limits, WhenFull
     from app.logs import LogFilter
-    from app.models import TaskLogLevel, TaskRun
+    from app.models import BulkActionKind, TaskLogLevel, TaskRun
     from app.paging import Page, PageArgs
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest
+    from app.service.bulk import BulkPreview, RunSelection
     from app.settings import Settings
     from app.states import TaskRunStatus, TaskRunStatusReason
 
 __all__ = [
+    "AuditFilter",
+    "BatchNotAbortable",
+    "BatchNotFound",
+    "BulkActionKind",
+    "BulkActionNotAbortable",
+    "BulkActionNotFound",
+    "BulkPreview",
     "CodeNotLoaded",
+    "ConfirmationRequired",
     "DateTimeRange",
     "DefinitionFilter",
     "IdempotencyConflict",
@@ -55,6 +70,7 @@ __all__ = [
     "RunFilter",
     "RunOrder",
     "RunOrderField",
+    "RunSelection",
     "ServiceUnavailable",
     "Settings",
     "StringFilter",
@@ -82,10 +98,12 @@ _HOMES = {
     "app.definitions": ("DefinitionFilter",),
     "app.limits": ("Limits", "WhenFull"),
     "app.logs": ("LogFilter",),
-    "app.models": ("TaskLogLevel", "TaskRun"),
+    "app.audit": ("AuditFilter",),
+    "app.models": ("BulkActionKind", "TaskLogLevel", "TaskRun"),
     "app.paging": ("Page", "PageArgs"),
     "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
     "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "Triggered"),
+    "app.service.bulk": ("BulkPreview", "RunSelection"),
     "app.settings": ("Settings",),
     "app.states": ("TaskRunStatus", "TaskRunStatusReason"),
 }

@@ -27,6 +27,11 @@ class ErrorCode(StrEnum):
     COOLDOWN_ACTIVE = "COOLDOWN_ACTIVE"
     SAVED_SEARCH_NOT_FOUND = "SAVED_SEARCH_NOT_FOUND"
     SAVED_SEARCH_NAME_TAKEN = "SAVED_SEARCH_NAME_TAKEN"
+    BULK_ACTION_NOT_FOUND = "BULK_ACTION_NOT_FOUND"
+    BULK_ACTION_NOT_ABORTABLE = "BULK_ACTION_NOT_ABORTABLE"
+    BATCH_NOT_FOUND = "BATCH_NOT_FOUND"
+    BATCH_NOT_ABORTABLE = "BATCH_NOT_ABORTABLE"
+    CONFIRMATION_REQUIRED = "CONFIRMATION_REQUIRED"
     TRIGGER_REFUSED = "TRIGGER_REFUSED"
     CODE_NOT_LOADED = "CODE_NOT_LOADED"
     FORBIDDEN = "FORBIDDEN"
@@ -174,6 +179,57 @@ class LimitReached(TaskError):
         self.definition_id = definition_id
         self.key = key
         self.retry_at = retry_at
+
+
+class BulkActionNotFound(TaskError):
+    """No bulk action has that id."""
+
+    code = ErrorCode.BULK_ACTION_NOT_FOUND
+
+    def __init__(self, action_id: object) -> None:
+        super().__init__(
+            f"There is no bulk action '{str(action_id)[:100]}'. bulkActions lists those there are.",
+            path=("input", "id"),
+        )
+
+
+class BulkActionNotAbortable(TaskError):
+    """The bulk action has ended, so there is nothing to abort."""
+
+    code = ErrorCode.BULK_ACTION_NOT_ABORTABLE
+
+    def __init__(self, action_id: object, status: str) -> None:
+        super().__init__(f"The bulk action {action_id} is {status}, so there is nothing left to abort.")
+
+
+class BatchNotFound(TaskError):
+    """No batch has that id."""
+
+    code = ErrorCode.BATCH_NOT_FOUND
+
+    def __init__(self, batch_id: object) -> None:
+        super().__init__(
+            f"There is no batch '{str(batch_id)[:100]}'. A batch's id is the UUID that came with its runs.",
+            path=("input", "id"),
+        )
+
+
+class BatchNotAbortable(TaskError):
+    """All runs of the batch are final, so there is nothing to abort."""
+
+    code = ErrorCode.BATCH_NOT_ABORTABLE
+
+    def __init__(self, batch_id: object) -> None:
+        super().__init__(f"All runs of batch {batch_id} are final, so there is nothing left to abort.")
+
+
+class ConfirmationRequired(TaskError):
+    """What was asked for touches everything, and nobody has said that this is meant."""
+
+    code = ErrorCode.CONFIRMATION_REQUIRED
+
+    def __init__(self, message: str, path: tuple[str, ...]) -> None:
+        super().__init__(message, path=path)
 
 
 class TriggerRefused(TaskError):

@@ -36,6 +36,13 @@ _LOOK = f"""
         ($5::text[] IS NULL OR r.definition_id = ANY($5)) AND ($6::text[] IS NULL OR r.status = ANY($6))
         AND NOT ({NEEDED}) AND NOT r.is_pinned AS fits
     FROM summed r WHERE r.lines_before < {MAX_LINES} ORDER BY r.finished_at, r.id"""
+# The last one of a choice that was cut off by its log lines says so; the next choice begins behind it.
+_CHOOSE = f"""
+    WITH near AS MATERIALIZED (
+        SELECT id, parent_id, log_count FROM task_runs r WHERE r.id = ANY($1::uuid[]) AND {REMOVABLE} ORDER BY id
+    ), summed AS (SELECT *, sum(log_count) OVER (ORDER BY id) - log_count AS lines_before FROM near)
+    SELECT r.id, ({NEEDED}) AS is_needed, EXISTS (SELECT FROM summed s WHERE s.lines_before >= {MAX_LINES}) AS is_cut
+    FROM summed r WHERE r.lines_before < {MAX_LINES} ORDER BY r.id"""
 _LOCK = f"""
     SELECT r.id, r.finished_at FROM task_runs r WHERE r.id = ANY($1::uuid[]) AND {REMOVABLE}
     ORDER BY r.id FOR UPDATE SKIP LOCKED"""
@@ -62,6 +69,13 @@ class History:
         ``fits`` says whether the run is one of those asked for and is needed by no live one.
         """
         return await self._pipe.fetch(_LOOK, before, *(after or BEGINNING), limit, definition_ids, final_statuses)
+
+    async def choose(self, run_ids: Sequence[UUID]) -> list[Row]:
+        """Those of the runs that may be deleted, by id, up to the bound of log lines: ``id, is_needed, is_cut``.
+
+        ``is_needed`` says whether a live run may still look at it, ``is_cut`` whether there are more.
+        """
+        return await self._pipe.fetch(_CHOOSE, run_ids)
 
     async def lock(self, run_ids: Sequence[UUID]) -> list[Row]:
         """Lock those of the runs that may be deleted and nobody else has locked; returns ``id, finished_at``."""

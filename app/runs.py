@@ -57,11 +57,13 @@ _SAME_UNIQUE_KEY = f"""
 
 _LOCK_RUN = "SELECT id, status FROM task_runs WHERE id = $1 FOR UPDATE"
 # Locked in the order of ids, as everywhere, so that two aborts of overlapping families cannot deadlock.
-_LOCK_LIVE_FAMILY = f"""
+_LOCK_LIVE_FAMILIES = f"""
     WITH RECURSIVE family(id) AS (
-        SELECT $1::uuid UNION SELECT r.id FROM family f JOIN task_runs r ON r.parent_id = f.id)
+        SELECT unnest($1::uuid[]) UNION SELECT r.id FROM family f JOIN task_runs r ON r.parent_id = f.id)
     SELECT r.id FROM task_runs r JOIN family f ON f.id = r.id
     WHERE r.status IN {statuses(LIVE)} ORDER BY r.id FOR UPDATE OF r"""
+_LOCK_LIVE = f"""
+    SELECT id FROM task_runs WHERE id = ANY($1::uuid[]) AND status IN {statuses(LIVE)} ORDER BY id FOR UPDATE"""
 _ABORT = """
     UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(),
         finished_at = CASE WHEN $4 THEN now() END, error = CASE WHEN $4 THEN NULL ELSE error END,
@@ -115,9 +117,19 @@ async def lock(pipe: Pipe, run_id: UUID) -> Row | None:
     return await pipe.fetchrow(_LOCK_RUN, run_id)
 
 
-async def lock_live_family(pipe: Pipe, run_id: UUID) -> list[UUID]:
-    """Lock a run and all its descendants that are not final, until the transaction ends; returns their ids."""
-    return [row["id"] for row in await pipe.fetch(_LOCK_LIVE_FAMILY, run_id)]
+async def lock_live_families(pipe: Pipe, run_ids: Sequence[UUID]) -> list[UUID]:
+    """Lock runs and all their descendants that are not final, until the transaction ends; returns their ids."""
+    return [row["id"] for row in await pipe.fetch(_LOCK_LIVE_FAMILIES, run_ids)]
+
+
+async def lock_live(pipe: Pipe, run_ids: Sequence[UUID]) -> list[UUID]:
+    """Lock those of the runs that are not final, until the transaction ends; returns their ids."""
+    return [row["id"] for row in await pipe.fetch(_LOCK_LIVE, run_ids)]
+
+
+async def statuses_of(pipe: Pipe, run_ids: Sequence[UUID]) -> list[Row]:
+    """The ``id`` and ``status`` of those of the runs that exist."""
+    return await pipe.fetch("SELECT id, status FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
 
 
 async def abort(

@@ -16,3 +16,13 @@ def run_uuid(text: str, *path: str) -> UUID:
             f"'{text[:100]}' is not the id of a run: a UUID, as in '0197c3a5-6f2e-7b6a-9a55-3f7b1d2c4e10'.", path=path
         )
     return found
+
+
+def given_id(text: str, *path: str) -> UUID:
+    """The UUID that a client's text names. Raises ``InvalidArgument`` for text that is none."""
+    found = parse_id(text)
+    if found is None:
+        raise InvalidArgument(
+            f"'{text[:100]}' is no id: a UUID, as in '0197c3a5-6f2e-7b6a-9a55-3f7b1d2c4e10'.", path=path
+        )
+    return found

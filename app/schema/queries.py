@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 
 from app.schema.arguments import run_uuid
 from app.schema.audit import AuditQueries
+from app.schema.bulk import BulkQueries
 from app.schema.children import logs_of
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
 from app.schema.context import Info
@@ -55,7 +56,11 @@ ValidateTaskInputResult = Annotated[
 
 
 @strawberry.type(description="What can be read.")
-class Query(AuditQueries, RetentionQueries):
+class Query(
+    AuditQueries,
+    BulkQueries,
+    RetentionQueries,
+):
     """The root of all queries."""
 
     @strawberry.field(description="Who is asking, and the version of the server.")

@@ -87,6 +87,31 @@ class LimitReached(Error):
     )
 
 
+@strawberry.type(description="There is no bulk action of that id.")
+class BulkActionNotFound(Error):
+    """An unknown bulk action."""
+
+
+@strawberry.type(description="The bulk action has ended, so there is nothing to abort.")
+class BulkActionNotAbortable(Error):
+    """A bulk action that has ended."""
+
+
+@strawberry.type(description="There is no batch of that id.")
+class BatchNotFound(Error):
+    """An unknown batch."""
+
+
+@strawberry.type(description="All runs of the batch are final, so there is nothing to abort.")
+class BatchNotAbortable(Error):
+    """A batch whose runs are final."""
+
+
+@strawberry.type(description="It touches everything, and nobody has said that this is meant. Nothing was done.")
+class ConfirmationRequired(Error):
+    """What has to be said in words."""
+
+
 @strawberry.type(description="The definition's own check refused the trigger.")
 class TriggerRefused(Error):
     """A ``before_trigger`` that said no."""
@@ -112,6 +137,11 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.IdempotencyConflict: IdempotencyConflict,
     errors.UniqueConflict: UniqueConflict,
     errors.LimitReached: LimitReached,
+    errors.BulkActionNotFound: BulkActionNotFound,
+    errors.BulkActionNotAbortable: BulkActionNotAbortable,
+    errors.BatchNotFound: BatchNotFound,
+    errors.BatchNotAbortable: BatchNotAbortable,
+    errors.ConfirmationRequired: ConfirmationRequired,
     errors.TriggerRefused: TriggerRefused,
     errors.CodeNotLoaded: CodeNotLoaded,
     errors.ServiceUnavailable: ServiceUnavailable,

@@ -11,6 +11,7 @@ from strawberry.tools import create_type
 from strawberry.utils.str_converters import to_camel_case
 
 from app.schema.mutations.abort_task import abort_task
+from app.schema.mutations.bulk_runs import BULK_MUTATIONS
 from app.schema.mutations.rerun_task import rerun_task
 from app.schema.mutations.retention import MUTATIONS as RETENTION
 from app.schema.mutations.trigger_task import trigger_task
@@ -33,7 +34,14 @@ _camel_case = lru_cache(maxsize=10_000)(to_camel_case)
 
 Mutation = create_type(
     "Mutation",
-    [trigger_task, trigger_tasks, abort_task, rerun_task, *RETENTION],
+    [
+        trigger_task,
+        trigger_tasks,
+        abort_task,
+        rerun_task,
+        *BULK_MUTATIONS,
+        *RETENTION,
+    ],
     description="What can be changed. A refusal is a member of each result, not an error.",
 )
 

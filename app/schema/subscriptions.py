@@ -9,6 +9,7 @@ from typing import Annotated
 import strawberry
 
 from app.logs import log_sequence
+from app.schema.bulk import BulkSubscriptions
 from app.schema.children import log_line
 from app.schema.connections import given
 from app.schema.context import Info
@@ -19,7 +20,7 @@ from app.schema.runs import TaskRun
 
 
 @strawberry.type(description="What can be followed live, over WebSocket (graphql-transport-ws) or server-sent events.")
-class Subscription:
+class Subscription(BulkSubscriptions):
     """The root of all subscriptions."""
 
     @strawberry.subscription(

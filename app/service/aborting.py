@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -49,11 +50,7 @@ class Aborting:
         if message is not None:
             arguments.text(message, "message", MAX_MESSAGE)
         request = AbortRequest(arguments.run_id(run_id), str(principal), message, cascade, force)
-        changed = await self._commit(request)
-        ended = [row for row in changed if TaskRunStatus(row["status"]) in FINAL]
-        metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in ended])
-        await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
-        await self._events.publish([row["id"] for row in changed])
+        await tell_aborted(self._events, await self._commit(request))
         return request.run_id
 
     async def _commit(self, request: AbortRequest) -> list[Row]:
@@ -76,6 +73,14 @@ class Aborting:
         raise AssertionError("the last round returns or raises")
 
 
+async def tell_aborted(events: Events, changed: Sequence[Row]) -> None:
+    """After the commit of an abort: count what it ended, tell the workers that hold runs of it, and who watches."""
+    ended = [row for row in changed if TaskRunStatus(row["status"]) in FINAL]
+    metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in ended])
+    await events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
+    await events.publish([row["id"] for row in changed])
+
+
 async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[Row]:
     row = await runs.lock(pipe, request.run_id)
     if row is None:
@@ -86,11 +91,18 @@ async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[R
             # Our own abort whose reply was lost has most likely done it.
             return []
         raise TaskRunNotAbortable(request.run_id, status)
-    family = await runs.lock_live_family(pipe, request.run_id) if request.cascade else [request.run_id]
-    # Locked as they are, none of these moves before the commit: each is in the sources of exactly one of the moves.
+    family = await runs.lock_live_families(pipe, [request.run_id]) if request.cascade else [request.run_id]
+    return await abort_locked(pipe, family, request.by, request.message, force=request.force)
+
+
+async def abort_locked(pipe: Pipe, run_ids: Sequence[UUID], by: str, message: str | None, *, force: bool) -> list[Row]:
+    """Abort runs that are locked and not final; returns those that changed.
+
+    Locked as they are, none of them moves before the commit: each is in the sources of exactly one of the moves.
+    """
     changed: list[Row] = []
     for move in (states.abort(), states.ask_abort()):
-        changed += await runs.abort(pipe, family, move, request.by, request.message, request.force)
-    if request.force:
-        changed += await runs.force_abort(pipe, family, request.by, request.message)
+        changed += await runs.abort(pipe, run_ids, move, by, message, force)
+    if force:
+        changed += await runs.force_abort(pipe, run_ids, by, message)
     return changed

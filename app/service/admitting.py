@@ -139,7 +139,7 @@ def _crowded(limits: Limits, latest: Iterable[NewRun]) -> Iterator[tuple[str | N
 
 async def _abort(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
     """What ``abortTask`` does, children included."""
-    family = await runs.lock_live_family(pipe, run_id)
+    family = await runs.lock_live_families(pipe, [run_id])
     changed: list[Row] = []
     for move in (states.abort(), states.ask_abort()):
         changed += await runs.abort(pipe, family, move, by, message, force=False)

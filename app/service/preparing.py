@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -127,14 +128,14 @@ class Preparing:
         principal: Principal,
         *,
         allow_private: bool,
-        origin: Origin | None = None,
+        origins: Sequence[Origin | None] | None = None,
     ) -> list[NewRun | TaskError]:
-        """A run, or the refusal, for each request. Raises ``ServiceUnavailable``."""
+        """A run, or the refusal, for each request; ``origins`` are as many. Raises ``ServiceUnavailable``."""
         now = clock.now()
         known = await self._definitions.find({request.definition_id for request in requests})
         by = str(principal)
         made: list[NewRun | TaskError] = []
-        for request in requests:
+        for request, origin in zip(requests, origins or repeat(None), strict=False):
             try:
                 checked = arguments.check(request, now)
                 definition = known.get(request.definition_id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from app.auth import Principal
-from app.errors import TaskRunNotFinal
+from app.errors import TaskError, TaskRunNotFinal
 from app.models import TaskRun
 from app.retry import RetryDelays
 from app.service.preparing import Origin
@@ -32,9 +34,29 @@ class Rerunning:
         if start is RerunFrom.LAST_STATE and earlier.status not in FINAL:
             raise TaskRunNotFinal(earlier.id, earlier.status)
         value = earlier.input if edited is UNSET else edited
-        request = _again(earlier, value, await self._parent(earlier))
-        origin = _origin(earlier, start)
+        request = again(earlier, value, await self._parent(earlier))
+        origin = origin_of(earlier, start)
         return await self._triggering.submit(request, principal, allow_private=allow_private, origin=origin)
+
+    async def rerun_many(
+        self, earlier: Sequence[TaskRun], start: RerunFrom, principal: Principal, *, key: str, allow_private: bool
+    ) -> list[Triggered | TaskError]:
+        """A new run, or the refusal, for each; asked again with the same key, the same runs."""
+        final = [run for run in earlier if start is RerunFrom.START or run.status in FINAL]
+        parents = await self._reading.find({run.parent_id for run in final if run.parent_id is not None}, ())
+        requests = [
+            replace(
+                again(run, run.input, run.parent_id if run.parent_id in parents else None),
+                idempotency_key=f"{key}/{run.id}",
+            )
+            for run in final
+        ]
+        origins = [origin_of(run, start) for run in final]
+        answers = iter(
+            await self._triggering.submit_many(requests, principal, allow_private=allow_private, origins=origins)
+        )
+        ready = {run.id for run in final}
+        return [next(answers) if run.id in ready else TaskRunNotFinal(run.id, run.status) for run in earlier]
 
     async def _parent(self, run: TaskRun) -> UUID | None:
         """The earlier run's parent, unless it was purged meanwhile."""
@@ -43,7 +65,7 @@ class Rerunning:
         return run.parent_id if await self._reading.find([run.parent_id], ()) else None
 
 
-def _again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
+def again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
     """The request that led to a run, without its times and keys, which were for once."""
     return TriggerRequest(
         definition_id=run.definition_id,
@@ -62,7 +84,8 @@ def _again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
     )
 
 
-def _origin(run: TaskRun, start: RerunFrom) -> Origin:
+def origin_of(run: TaskRun, start: RerunFrom) -> Origin:
+    """What a rerun takes over from a run besides the request."""
     if start is RerunFrom.START:
         return Origin(rerun_of=run.id)
     return Origin(rerun_of=run.id, state=run.state, iteration=run.iteration)

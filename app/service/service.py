@@ -21,6 +21,10 @@ from app.registry import Registry, registry
 from app.run_filters import RunFilter, RunOrder
 from app.service.aborting import Aborting
 from app.service.auditing import Audit
+from app.service.bulk import BulkActions
+from app.service.bulk.run_work import on_runs
+from app.service.bulk.starting import Starting
+from app.service.bulk.stepping import Stepper
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
@@ -63,7 +67,8 @@ class TaskService(Reading):
         self._principal = principal
         known = KnownDefinitions(db, registry)
         super().__init__(db, settings, known)
-        self._triggering = Triggering(db, doorbell, events, settings, Preparing(db, settings, known))
+        preparing = Preparing(db, settings, known)
+        self._triggering = Triggering(db, doorbell, events, settings, preparing)
         self._rerunning = Rerunning(self, self._triggering)
         self.saved = SavedTasks(db, settings, known, self._triggering, principal)
         self._aborting = Aborting(db, events)
@@ -71,6 +76,10 @@ class TaskService(Reading):
         self.retention = Retaining(db, known, principal)
         self._watching = Watching(db, events, self)
         self.audit = Audit(db, settings)
+        works = on_runs(events, self, self._rerunning)
+        self.bulk = BulkActions(
+            db, events, settings, Starting(db, preparing, principal), Stepper(db, events, works), works
+        )
 
     @classmethod
     @asynccontextmanager

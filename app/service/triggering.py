@@ -43,22 +43,31 @@ class Triggering:
         self, request: TriggerRequest, principal: Principal, *, allow_private: bool, origin: Origin | None = None
     ) -> Triggered:
         """Trigger one run, in one insert with all that arrive at the same time."""
-        [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origin=origin)
+        [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origins=[origin])
         if isinstance(run, TaskError):
             raise run
         return await self._inserts.submit(run)
 
     async def submit_many(
-        self, requests: Sequence[TriggerRequest], principal: Principal, *, allow_private: bool
+        self,
+        requests: Sequence[TriggerRequest],
+        principal: Principal,
+        *,
+        allow_private: bool,
+        origins: Sequence[Origin | None] | None = None,
     ) -> list[Triggered | TaskError]:
-        """Trigger many runs in few inserts; the answer has a run or a refusal for each, in order."""
+        """Trigger many runs in few inserts; the answer has a run or a refusal for each, in order.
+
+        ``origins`` says, for each request, what it takes over from an earlier run.
+        """
         self._check_number(len(requests))
         answers: list[Triggered | TaskError] = []
         storing: asyncio.Task[list[Triggered | TaskError]] | None = None
         for start in range(0, len(requests), CHUNK):
             chunk = requests[start : start + CHUNK]
             try:
-                prepared = await self._preparing.prepare(chunk, principal, allow_private=allow_private)
+                froms = origins[start : start + CHUNK] if origins else None
+                prepared = await self._preparing.prepare(chunk, principal, allow_private=allow_private, origins=froms)
             except ServiceUnavailable as error:
                 if not start:
                     raise
