@@ -5,6 +5,8 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 READY := .venv/.ready
 BIN := .venv/bin
+# The whole suite takes two processes with servers of their own; a Redis that is given is one, which tests flush.
+AT_ONCE := $(if $(TASKLOOM_TEST_REDIS_URL),,-n 2 --dist loadfile)
 
 # A moved checkout, or one whose Python has gone, needs its environment again.
 ifneq ($(shell test -x .venv/bin/python && cat $(READY) 2>/dev/null),$(shell pwd -P))
@@ -24,7 +26,7 @@ run: $(READY) ## start PostgreSQL, Valkey, the server and a worker (PORT=8000, D
 	@exec $(BIN)/taskloom dev
 
 test: $(READY) ## run the tests, all or some of them: make test T=tests/unit
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest $(or $(T),$(AT_ONCE))
 
 lint: $(READY) ## check style and formatting
 	@$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from workers.engine import Engine
 from workers.worker import TaskloomWorker
 
 Value = TypeVar("Value")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @asynccontextmanager

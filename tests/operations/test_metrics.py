@@ -68,21 +68,23 @@ async def test_a_worker_tells_exactly_what_it_did(settings: Settings, tasks: Tas
 async def test_the_worker_that_takes_over_counts_what_it_took(settings: Settings, tasks: TaskService) -> None:
     port = str(free_port("127.0.0.1", 0))
     async with worker_process(settings) as first:
-        run = await tasks.trigger("fault-steps", input={"steps": 40, "pause": 0.05})
+        run = await tasks.trigger("fault-steps", input={"steps": 1_000_000, "pause": 0.05})
         await until_status(tasks, run.id, TaskRunStatus.RUNNING)
         async with worker_process(settings, TASKLOOM_METRICS_PORT=port), httpx2.AsyncClient() as http:
-            await first.kill()
-            await tasks.wait(run.id, timeout=SOON)
 
-            async def told() -> Figures | None:
+            async def told(slots_in_use: int) -> Figures | None:
                 figures = await scraped(http, f"http://127.0.0.1:{port}/metrics")
-                return figures if figure(figures, "taskloom_slots_in_use") == 0 else None
+                return figures if figure(figures, "taskloom_slots_in_use") == slots_in_use else None
 
-            figures = await until(told)
+            await first.kill()
+            await until(lambda: told(1), patience=SOON.total_seconds())
+            await tasks.abort(run.id)
+            await tasks.wait(run.id, timeout=SOON)
+            figures = await until(lambda: told(0))
     assert figure(figures, "taskloom_runs_reaped_total", kind="lease") == 1
     assert figure(figures, "taskloom_runs_claimed_total", source="rung") == 1
     assert figure(figures, "taskloom_attempt_seconds_count", definition="fault-steps") == 1
-    assert figure(figures, "taskloom_runs_finished_total", definition="fault-steps", status="SUCCEEDED") == 1
+    assert figure(figures, "taskloom_runs_finished_total", definition="fault-steps", status="ABORTED") == 1
 
 
 async def test_a_server_tells_exactly_what_it_answered_and_what_waits(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from app.main import HttpServer, Server, create_app, uvicorn_config
 from app.settings import Settings
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @asynccontextmanager
