@@ -44,7 +44,7 @@ class WorkerProcess:
         if self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def ended(self, patience: float = 20.0) -> int:
+    async def ended(self, patience: float = 60.0) -> int:
         """The exit code, once the process has ended."""
         async with asyncio.timeout(patience):
             return await self._process.wait()

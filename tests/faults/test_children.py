@@ -18,7 +18,7 @@ from tests.faults.processes import WorkerProcess, holder, two_workers, worker_pr
 from tests.workbench import lines, until, until_status
 from workers.forks import EXIT_CODE
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 CHILDREN = {"TASKLOOM_TASKS": "tests.faults.definitions,tests.faults.children", "TASKLOOM_ABORT_GRACE_SECONDS": "1"}
 
 

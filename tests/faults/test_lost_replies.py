@@ -19,7 +19,7 @@ from tests.service.lossy import Lossy, lossy
 from tests.workbench import lines, working
 from workers import Continue, TaskContext, task
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 allowed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 

@@ -19,7 +19,7 @@ from app.states import TaskRunStatus
 from tests.faults.processes import QUICK, ROOT, worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 
 
 class DeafRedis:

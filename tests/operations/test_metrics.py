@@ -21,7 +21,7 @@ from tests.operations.processes import Figures, figure, scraped, server_process
 from tests.workbench import until, until_status
 from workers import metrics_port
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 TRIGGER = """mutation ($input: TriggerTaskInput!) { triggerTask(input: $input) {
     __typename ... on TriggerTaskSuccess { run { id } } } }"""
 TASKS = {"TASKLOOM_TASKS": "tests.faults.definitions"}
