@@ -50,8 +50,9 @@ def claim(chosen: str, *, owner: str, worker: str, now: str = "now()", limit_key
         SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
 
 
-def queue_up(chosen: str) -> str:
-    """The queueing of the runs that ``chosen`` selects and locks."""
+def queue_up(chosen: str, move: Move) -> str:
+    """The queueing, by a move with its status as ``$1``, of the runs that ``chosen`` selects and locks."""
+    assert move.keeps_reason, "a run that becomes due goes on to say why it slept"
     return f"""
         WITH chosen AS ({chosen}), due AS (
             UPDATE task_runs r SET status = $1, status_changed_at = now(), due_at = COALESCE(r.due_at, now()),

@@ -130,6 +130,15 @@ class Leases:
         query = f"SELECT {sql.CLAIMED} FROM task_runs r WHERE id = ANY($1::uuid[]) AND lease_owner = $2"
         return await self._pipe.fetch(query, run_ids, owner)
 
+    async def claimed_since(self, owner: UUID, moment: datetime) -> list[Row]:
+        """Runs that this owner holds by claims made since a time of the database's clock."""
+        query = f"SELECT {sql.CLAIMED} FROM task_runs r WHERE lease_owner = $1 AND claimed_at >= $2"
+        return await self._pipe.fetch(query, owner, moment)
+
+    async def now(self) -> datetime:
+        """The time by the database's clock."""
+        return await self._pipe.fetchval("SELECT now()")
+
     # Writing while the lease is held.
 
     async def save(self, owner: UUID, writes: Sequence[Write]) -> list[Row]:
@@ -166,7 +175,7 @@ class Leases:
         chosen = f"""
             SELECT id FROM task_runs WHERE status IN {sql.ASLEEP} AND due_at <= now()
             ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
-        return await self._pipe.fetch(sql.queue_up(chosen), move.landing.status.value, limit)
+        return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit)
 
     async def make_parents_due(self, move: Move, limit: int, parent_ids: Sequence[UUID] | None = None) -> list[Row]:
         """Queue the runs that waited for children which are all final now (among ``parent_ids``, where given)."""
@@ -175,7 +184,7 @@ class Leases:
             WHERE status = 'WAITING' AND due_at IS NULL AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
             AND NOT EXISTS (SELECT FROM task_runs c WHERE c.id = ANY(p.wait_for) AND c.status NOT IN {sql.FINAL})
             LIMIT $2 FOR UPDATE SKIP LOCKED"""
-        return await self._pipe.fetch(sql.queue_up(chosen), move.landing.status.value, limit, parent_ids)
+        return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit, parent_ids)
 
     async def expire_unstarted(self, move: Move, limit: int) -> list[Row]:
         """End the runs whose time to live passed before they started; returns how they stand."""

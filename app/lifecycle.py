@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from app import metrics, states
 from app.batching import Batcher
+from app.claiming import Claiming
 from app.concern import attempt_of
 from app.db import Database, Row, is_disconnect
-from app.doorbell import AWAY, Doorbell, Ring, parse_job_id
+from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
 from app.gate import Gate, Passed
 from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
+from app.outages import insist, until_database_answers
 from app.settings import Settings
 from app.states import Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
-Answer = TypeVar("Answer")
 BATCH = 1000
 TOLD_AT_ONCE = 10
-RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 LOST_RING_SECONDS = 2.0
 OVERRUN_MARGIN_SECONDS = 5.0
 DISOWNED_SECONDS = 60.0
@@ -54,7 +52,7 @@ class Lifecycle:
         self._settings = settings
         self._claimant = claimant
         self._gate = Gate(db, claimant, self._ring_and_tell)
-        self._queues = deque(claimant.queues)
+        self._claiming = Claiming(db, claimant, self._gate, self._ring_and_tell, self._tell)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
         self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)
         self._changes: Batcher[list[UUID], None] = Batcher(self._publish, TOLD_AT_ONCE)
@@ -63,82 +61,11 @@ class Lifecycle:
 
     async def claim_rung(self, job_ids: Sequence[str]) -> list[Row]:
         """Claim the runs named by doorbell jobs (``run_id:claim_no``); those that are not due any more are left out."""
-        rows = await self._claim([pair for pair in map(parse_job_id, job_ids) if pair])
-        metrics.VAIN_RINGS.inc(len(job_ids) - len(rows))
-        self._note_claims(rows, "rung")
-        return rows
+        return await self._claiming.claim_rung(job_ids)
 
     async def claim_next(self, limit: int) -> list[Row]:
-        """Claim up to ``limit`` due runs of this worker's queues without having been rung for them.
-
-        Each queue gets an equal share, and another one is first each time, so that a full one starves no other. What
-        is left of the shares goes to the queues that have more. Those that wait for a limit of theirs come before.
-        """
-        waiting = bool(self._claimant.limits)
-        rows = await self._pass_gate(partial(self._gate.claim_waiting, limit)) if waiting else []
-        self._queues.rotate(-1)
-        queues = list(self._queues)
-        while queues and len(rows) < limit:
-            share = -(-(limit - len(rows)) // len(queues))
-            for queue in tuple(queues):
-                wanted = min(share, limit - len(rows))
-                found = await self._claim_from(queue, wanted) if wanted else []
-                rows += found
-                if len(found) < share:
-                    queues.remove(queue)
-        self._note_claims(rows, "polled")
-        return rows
-
-    async def _claim(self, pairs: Sequence[tuple[UUID, int]]) -> list[Row]:
-        run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        try:
-            async with self._db.autocommit() as pipe:
-                rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
-        except Exception as error:
-            if not is_disconnect(error):
-                raise
-            rows = await self._insist(partial(self._claimed_all_the_same, run_ids, claim_nos))
-        if self._claimant.limits and len(rows) < len(pairs):
-            claimed = {row["id"] for row in rows}
-            rest = {run_id: claim_no for run_id, claim_no in pairs if run_id not in claimed}
-            rows = [*rows, *await self._pass_gate(partial(self._gate.claim, rest))]
-        return rows
-
-    async def _claim_from(self, queue: str, limit: int) -> list[Row]:
-        async with self._db.autocommit() as pipe:
-            if not self._claimant.limits:
-                return await Leases(pipe).claim_next(self._claimant, queue, limit)
-            due = await Leases(pipe).due_next(self._claimant, queue, limit)
-        return await self._claim([(row["id"], row["claim_no"]) for row in due])
-
-    async def _pass_gate(self, go: Callable[[Passed], Awaitable[None]]) -> list[Row]:
-        """What passing the gate brings, whatever happens on the way: a claimed run must not be forgotten."""
-        passed = Passed()
-        try:
-            await go(passed)
-            rows = passed.rows
-        except Exception as error:
-            if not is_disconnect(error):
-                logger.exception("Runs with limits could not be claimed.")
-            ids, claim_nos = [run.id for run in passed.chosen], [run.claim_no for run in passed.chosen]
-            rows = await self._insist(partial(self._claimed_all_the_same, ids, claim_nos)) if ids else []
-        self._ring_and_tell(passed)
-        return rows
-
-    def _note_claims(self, rows: Sequence[Row], source: str) -> None:
-        metrics.CLAIMED.labels(source).inc(len(rows))
-        for row in rows:
-            # A claim whose reply was lost does not tell how long its runs had waited.
-            if (waited := row.get("waited")) is not None:
-                metrics.run_wait(row["queue"]).observe(waited)
-        self._tell(rows)
-
-    async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
-        """What a claim brought whose reply was lost with the connection."""
-        async with self._db.autocommit() as pipe:
-            rows = await Leases(pipe).claimed_under(self._claimant.owner, run_ids)
-        expected = {run_id: claim_no + 1 for run_id, claim_no in zip(run_ids, claim_nos, strict=True)}
-        return [row for row in rows if row["claim_no"] == expected[row["id"]]]
+        """Claim up to ``limit`` due runs of this worker's queues without having been rung for them."""
+        return await self._claiming.claim_next(limit)
 
     # Recording.
 
@@ -155,7 +82,7 @@ class Lifecycle:
                 break
             except Exception as error:
                 if is_disconnect(error):
-                    pending = await self._insist(partial(self._recognise, pending, answers))
+                    pending = await insist(self._db, partial(self._recognise, pending, answers))
                 elif isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
                     await asyncio.sleep(0)
                 elif len(pending) == 1:
@@ -332,31 +259,9 @@ class Lifecycle:
         async with self._db.autocommit() as pipe:
             await Leases(pipe).leave(self._claimant.owner)
 
-    async def _insist(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The answer to a question that changes nothing, however often the connection is lost over it."""
-        while True:
-            await self.until_database_answers()
-            try:
-                return await ask()
-            except Exception as error:
-                if not is_disconnect(error):
-                    raise
-
     async def until_database_answers(self) -> None:
         """Return as soon as the database answers; says once that it is away."""
-        attempt = 0
-        while True:
-            try:
-                async with self._db.autocommit() as pipe:
-                    await pipe.fetchval("SELECT 1")
-                return
-            except Exception as error:
-                if not is_disconnect(error):
-                    raise
-                if attempt == 3:
-                    logger.warning("PostgreSQL is away (%s); waiting for it.", error)
-                await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
-                attempt += 1
+        await until_database_answers(self._db)
 
     # Telling others, after the commit.
 

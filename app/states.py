@@ -9,7 +9,7 @@ only one that all processes share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -105,7 +105,8 @@ class Move:
     """One allowed change of a run's status, with everything that changes beside it.
 
     ``landing`` holds unless the run stands in ABORTING, where ``when_aborting`` does (an acknowledged abort is never
-    followed by a new attempt), or has used up its interruptions, where ``when_exhausted`` does.
+    followed by a new attempt), or has used up its interruptions, where ``when_exhausted`` does. With ``keeps_reason``
+    the run goes on to give the reason that it gave before.
     ``delay`` is in seconds from the database's now; ``output`` is JSON text.
     """
 
@@ -120,6 +121,7 @@ class Move:
     next_iteration: bool = False
     next_attempt: bool = False
     wait_for: tuple[UUID, ...] = ()
+    keeps_reason: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -131,15 +133,22 @@ class Move:
         """Whether the move is nobody's failure, and so counts as an interruption instead of an attempt."""
         return self.when_exhausted is not None
 
-    def land(self, status: TaskRunStatus, *, interruptions: int = 0, max_interruptions: int = 0) -> Landing:
-        """The landing from a status, or ``IllegalMove``: the rule that the SQL of ``app.runs`` follows, in Python."""
+    def land(
+        self,
+        status: TaskRunStatus,
+        reason: TaskRunStatusReason | None = None,
+        *,
+        interruptions: int = 0,
+        max_interruptions: int = 0,
+    ) -> Landing:
+        """The landing from a status and its reason, or ``IllegalMove``: the rule that the SQL follows, in Python."""
         if status not in self.sources:
             raise IllegalMove(self.name, status)
         if status is Status.ABORTING and self.when_aborting:
             return self.when_aborting
         if self.when_exhausted and interruptions >= max_interruptions:
             return self.when_exhausted
-        return self.landing
+        return replace(self.landing, reason=reason) if self.keeps_reason else self.landing
 
 
 class IllegalMove(Exception):
@@ -160,8 +169,8 @@ def initial(start_at: datetime, now: datetime) -> TaskRunStatus:
 
 
 def become_due() -> Move:
-    """The time that the run slept for is over, or the children it waited for are final."""
-    return Move("become due", ASLEEP, Landing(Status.QUEUED))
+    """The time that the run slept for is over, or the runs it waited for are final; the reason still says which."""
+    return Move("become due", ASLEEP, Landing(Status.QUEUED), keeps_reason=True)
 
 
 def claim() -> Move:

@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2,
     "app.retention": 2,
     # 3 use cases
-    "app.service": 3, "app.lifecycle": 3, "app.gate": 3,
+    "app.service": 3, "app.lifecycle": 3, "app.claiming": 3, "app.outages": 3, "app.gate": 3,
     # 4 edges
     "app.schema": 4, "app.dashboard": 4, "workers": 4,
     # 5 composition

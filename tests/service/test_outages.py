@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +13,7 @@ from app.db import Database
 from app.errors import QueryTooSlow, ServiceUnavailable
 from app.registry import Registry
 from app.settings import Settings
-from tests.service.conftest import service
+from tests.service.conftest import SUCCEED, Hand, service
 from tests.service.lossy import Lossy, lossy
 
 
@@ -79,6 +79,26 @@ async def test_an_abort_whose_reply_was_lost_is_an_abort(far: TaskService, tasks
     aborted = await far.abort(run.id, message="once")
     assert proxy.lost == 1
     assert (aborted.status, aborted.abort_message) == (TaskRunStatus.ABORTED, "once")
+
+
+async def test_a_look_for_due_runs_whose_reply_was_lost_brings_all_that_it_claimed(
+    hire: Callable[..., Hand], tasks: TaskService, proxy: Lossy
+) -> None:
+    far = Database(proxy.url)
+    hand = hire(database=far)
+    await hand.live()
+    earlier = await tasks.trigger("echo")
+    assert [held.id for held in await hand.claim(10)] == [earlier.id]
+    runs = [await tasks.trigger(id) for id in ("no-input", "echo")]
+    assert [run.queue for run in runs] == ["default", "quick"]
+    proxy.lose_reply_to("quick")
+    claimed = await hand.claim(10)
+    assert proxy.lost == 1
+    assert sorted(held.id for held in claimed) == sorted(run.id for run in runs)
+    for held in claimed:
+        await held.write("one", move=SUCCEED)
+    assert {(await tasks.get(run.id)).status for run in runs} == {TaskRunStatus.SUCCEEDED}
+    await far.close()
 
 
 async def test_connections_that_died_meanwhile_are_replaced(far: TaskService, proxy: Lossy) -> None:

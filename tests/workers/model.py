@@ -38,7 +38,8 @@ class ModelRun:
 
     def land(self, move: Move) -> Landing:
         """Where a move leads from here; raises ``IllegalMove``."""
-        return move.land(self.status, interruptions=self.interruptions, max_interruptions=MAX_INTERRUPTIONS)
+        budget = {"interruptions": self.interruptions, "max_interruptions": MAX_INTERRUPTIONS}
+        return move.land(self.status, self.reason, **budget)
 
     def stand(self, move: Move) -> None:
         """A move that changes the status and nothing that counts."""
@@ -48,10 +49,9 @@ class ModelRun:
             self.wait_for, self.error = (), None
 
     def become_due(self) -> None:
-        """Queued again; the reason goes on to tell why the run slept."""
-        reason = self.reason
+        """Queued again."""
         self.stand(states.become_due())
-        self.reason, self.wait_for = reason, ()
+        self.wait_for = ()
 
     def be_claimed(self, owner: UUID) -> None:
         """A worker takes the lease."""

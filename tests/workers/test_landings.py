@@ -112,10 +112,8 @@ def landed(move: Move, source: Status, interruptions: int, before: tuple[Any, ..
     """The status, reason and closing outcome that the move leads to; where it is not allowed, those of before."""
     if source not in move.sources:
         return before
-    landing = move.land(source, interruptions=interruptions, max_interruptions=MAX_INTERRUPTIONS)
-    # A run that becomes due goes on to tell why it slept.
-    reason = before[1] if move.name == "become due" else landing.reason
-    return landing.status, reason, landing.outcome
+    landing = move.land(source, before[1], interruptions=interruptions, max_interruptions=MAX_INTERRUPTIONS)
+    return landing.status, landing.reason, landing.outcome
 
 
 async def look(both: Bench, run_id: UUID) -> tuple[Any, ...]:
