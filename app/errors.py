@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     BATCH_NOT_FOUND = "BATCH_NOT_FOUND"
     BATCH_NOT_ABORTABLE = "BATCH_NOT_ABORTABLE"
     CONFIRMATION_REQUIRED = "CONFIRMATION_REQUIRED"
+    PARENT_ABORTED = "PARENT_ABORTED"
     TRIGGER_REFUSED = "TRIGGER_REFUSED"
     CODE_NOT_LOADED = "CODE_NOT_LOADED"
     FORBIDDEN = "FORBIDDEN"
@@ -230,6 +231,20 @@ class ConfirmationRequired(TaskError):
 
     def __init__(self, message: str, path: tuple[str, ...]) -> None:
         super().__init__(message, path=path)
+
+
+class ParentAborted(TaskError):
+    """The parent was aborted, and all below it with it."""
+
+    code = ErrorCode.PARENT_ABORTED
+
+    def __init__(self, parent_id: object, status: str) -> None:
+        super().__init__(
+            f"Run {parent_id} is {status}, so it gets no more children. Trigger without 'parentId', or below a run "
+            "that was not aborted.",
+            path=("input", "parentId"),
+        )
+        self.run_id = str(parent_id)
 
 
 class TriggerRefused(TaskError):

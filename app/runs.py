@@ -15,7 +15,7 @@ from app.models import TaskRun, statuses
 from app.paging import Window
 from app.rows import run_from
 from app.run_filters import TABLE, RunOrder, first_id
-from app.states import FINAL, HELD, LIVE, Move
+from app.states import BARREN, FINAL, HELD, LIVE, Move
 
 INSERTED: dict[str, str] = {
     "id": "uuid", "definition_id": "text", "name": "text", "status": "text", "input": "text", "state": "text",
@@ -41,11 +41,24 @@ def _inserted(number: int, name: str, kind: str) -> str:
 _NAMES = ", ".join(INSERTED)
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(INSERTED.values(), 1))
 _VALUES = ", ".join(_inserted(n, name, kind) for n, (name, kind) in enumerate(INSERTED.items(), 1))
-_INSERT = f"""
-    WITH row({_NAMES}) AS (SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new({_NAMES}))
-    INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
-    SELECT {_NAMES}, created_at, start_at FROM row
-    ON CONFLICT DO NOTHING RETURNING id"""
+
+
+def _insert(welcome: str) -> str:
+    """The insert of those of the new runs that are ``welcome`` and meet no conflict."""
+    return f"""
+        WITH row({_NAMES}) AS (SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new({_NAMES}))
+        INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
+        SELECT {_NAMES}, created_at, start_at FROM row WHERE {welcome}
+        ON CONFLICT DO NOTHING RETURNING id"""
+
+
+_INSERT = _insert("true")
+# The parents are locked until the commit: an abort either comes first and is seen here, or waits and finds the child.
+_INSERT_CHILDREN = _insert(f"""parent_id IS NULL OR parent_id IN (
+    SELECT p.id FROM (
+        SELECT id, status FROM task_runs WHERE id IN (SELECT parent_id FROM row) ORDER BY id FOR SHARE) AS p
+    WHERE p.status NOT IN {statuses(BARREN)})""")
+_PARENT_ID = list(INSERTED).index("parent_id")
 
 _SAME_IDEMPOTENCY_KEY = """
     SELECT k.n, r.id, r.input_digest FROM unnest($1::int[], $2::text[], $3::text[]) AS k(n, definition_id, key)
@@ -80,9 +93,13 @@ _FORCE = """
 
 
 async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
-    """Insert runs, given as the values of ``INSERTED``'s columns; returns the ids of those that met no conflict."""
-    columns = zip(*rows, strict=True)
-    inserted = await pipe.fetch(_INSERT, *map(_packed, columns, _NULLABLE))
+    """Insert runs, given as the values of ``INSERTED``'s columns; returns the ids of those that met no conflict.
+
+    A child of a run that was aborted, or is not there, is not inserted.
+    """
+    columns = list(zip(*rows, strict=True))
+    statement = _INSERT if columns[_PARENT_ID].count(None) == len(rows) else _INSERT_CHILDREN
+    inserted = await pipe.fetch(statement, *map(_packed, columns, _NULLABLE))
     return [row["id"] for row in inserted]
 
 
@@ -118,8 +135,16 @@ async def lock(pipe: Pipe, run_id: UUID) -> Row | None:
 
 
 async def lock_live_families(pipe: Pipe, run_ids: Sequence[UUID]) -> list[UUID]:
-    """Lock runs and all their descendants that are not final, until the transaction ends; returns their ids."""
-    return [row["id"] for row in await pipe.fetch(_LOCK_LIVE_FAMILIES, run_ids)]
+    """Lock runs and all their descendants that are not final, until the transaction ends; returns their ids.
+
+    While a lock was waited for, its run may have got children: it is looked again until there are no more.
+    """
+    known: list[UUID] = []
+    while True:
+        family = [row["id"] for row in await pipe.fetch(_LOCK_LIVE_FAMILIES, run_ids)]
+        if len(family) == len(known):
+            return family
+        known = family
 
 
 async def lock_live(pipe: Pipe, run_ids: Sequence[UUID]) -> list[UUID]:

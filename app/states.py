@@ -80,6 +80,8 @@ HELD = frozenset({Status.RUNNING, Status.ABORTING})
 ASLEEP = frozenset({Status.SCHEDULED, Status.WAITING})
 """The statuses that the dispatcher ends when the run is due."""
 UNHELD = LIVE - HELD
+BARREN = frozenset({Status.ABORTING, Status.ABORTED})
+"""The statuses in which a run gets no more children: an abort takes them along, and none may come after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from uuid import UUID
 import orjson
 
 from app.auth import Principal, PrincipalKind
+from app.errors import ParentAborted
 from app.models import TaskRun
 from app.registry import Continue
 from app.settings import Settings
@@ -237,15 +238,23 @@ class TaskContext:
     def trigger(self, definition_id: str, *, input: Any = None, **options: Any) -> Coroutine[Any, Any, TaskRun]:
         """Trigger a run whose parent is this one; private definitions too. ``options`` are those of
         ``TaskService.trigger``; give an ``idempotency_key`` where a second attempt must not trigger a second child.
+
+        Raises ``Stop`` where the run has to stop, as a checkpoint does, and what ``TaskService.trigger`` raises.
         """
         return self._bridge.run(self._trigger(definition_id, input, options))
 
     async def _trigger(self, definition_id: str, input: Any, options: dict[str, Any]) -> TaskRun:
         self.raise_if_stopped()
         principal = Principal(PrincipalKind.RUN, str(self.run_id))
-        return await self._service.trigger(
-            definition_id, input=input, parent=self.run_id, principal=principal, **options
-        )
+        try:
+            return await self._service.trigger(
+                definition_id, input=input, parent=self.run_id, principal=principal, **options
+            )
+        except ParentAborted:
+            # The abort was faster than its message: it takes effect here, as at a checkpoint.
+            self._held.ask_abort(forced=False)
+            self.raise_if_stopped()
+            raise
 
     def children(self) -> Coroutine[Any, Any, list[TaskRun]]:
         """The runs that this one triggered, oldest first, with their status and output."""

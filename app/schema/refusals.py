@@ -112,6 +112,13 @@ class ConfirmationRequired(Error):
     """What has to be said in words."""
 
 
+@strawberry.type(description="The parent was aborted, so it gets no more children.")
+class ParentAborted(Error):
+    """A parent whose abort would not reach the child any more."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the parent.")
+
+
 @strawberry.type(description="The definition's own check refused the trigger.")
 class TriggerRefused(Error):
     """A ``before_trigger`` that said no."""
@@ -142,6 +149,7 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.BatchNotFound: BatchNotFound,
     errors.BatchNotAbortable: BatchNotAbortable,
     errors.ConfirmationRequired: ConfirmationRequired,
+    errors.ParentAborted: ParentAborted,
     errors.TriggerRefused: TriggerRefused,
     errors.CodeNotLoaded: CodeNotLoaded,
     errors.ServiceUnavailable: ServiceUnavailable,
@@ -164,7 +172,7 @@ def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> 
 def _details(error: errors.TaskError) -> dict[str, Any]:
     if isinstance(error, errors.InvalidTaskInput):
         return {"issues": issues(error.issues)}
-    if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict):
+    if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict | errors.ParentAborted):
         return {"run_id": strawberry.ID(error.run_id)}
     if isinstance(error, errors.LimitReached):
         return {"key": error.key, "retry_at": error.retry_at}

@@ -125,6 +125,7 @@ describe(
         "BATCH_NOT_FOUND": "There is no batch of that id.",
         "BATCH_NOT_ABORTABLE": "All runs of the batch are final, so there is nothing to abort.",
         "CONFIRMATION_REQUIRED": "It touches everything, and nobody has said that this is meant.",
+        "PARENT_ABORTED": "The parent was aborted, so it gets no more children.",
         "TRIGGER_REFUSED": "The definition's own check refused the trigger.",
         "CODE_NOT_LOADED": "The definition checks triggers with code that this server has not loaded.",
         "FORBIDDEN": "The principal may not do this.",

@@ -16,7 +16,7 @@ from app.service.preparing import Origin
 from app.service.reading import Reading
 from app.service.requests import UNSET, Provenance, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.triggering import Triggering
-from app.states import FINAL
+from app.states import BARREN, FINAL
 
 
 class Rerunning:
@@ -59,10 +59,11 @@ class Rerunning:
         return [next(answers) if run.id in ready else TaskRunNotFinal(run.id, run.status) for run in earlier]
 
     async def _parent(self, run: TaskRun) -> UUID | None:
-        """The earlier run's parent, unless it was purged meanwhile."""
+        """The earlier run's parent, unless it was purged meanwhile, or aborted and so gets no more children."""
         if run.parent_id is None:
             return None
-        return run.parent_id if await self._reading.find([run.parent_id], ()) else None
+        parent = (await self._reading.find([run.parent_id], ("status",))).get(run.parent_id)
+        return run.parent_id if parent and parent.status not in BARREN else None
 
 
 def again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:

@@ -165,7 +165,7 @@ class TaskService(Reading):
 
         Raises:
             InvalidArgument, TaskDefinitionNotFound, InvalidTaskInput, TaskRunNotFound (the parent), TriggerRefused,
-            CodeNotLoaded, IdempotencyConflict, UniqueConflict, ServiceUnavailable.
+            ParentAborted, CodeNotLoaded, IdempotencyConflict, UniqueConflict, ServiceUnavailable.
 
         Example:
             run = await tasks.trigger("checksum-tree", input={"root": "/data"}, name="Nightly", tags=["nightly"])
@@ -236,9 +236,9 @@ class TaskService(Reading):
     ) -> TaskRun:
         """Trigger a new run like an earlier one, which stays as it is.
 
-        It has the same name, queue, priority, tags, timeout, attempts and parent, and is due at once. With
-        ``LAST_STATE`` it goes on in the iteration and from the state that the earlier run had reached, with the
-        definition's whole budget of iterations ahead of it.
+        It has the same name, queue, priority, tags, timeout, attempts and parent (unless that was aborted or purged),
+        and is due at once. With ``LAST_STATE`` it goes on in the iteration and from the state that the earlier run had
+        reached, with the definition's whole budget of iterations ahead of it.
 
         Args:
             run_id: the earlier run.

@@ -17,12 +17,21 @@ import asyncpg.exceptions
 
 from app import runs
 from app.db import Database, Pipe, Row, is_disconnect
-from app.errors import IdempotencyConflict, ServiceUnavailable, UniqueConflict
+from app.errors import (
+    IdempotencyConflict,
+    ParentAborted,
+    ServiceUnavailable,
+    TaskError,
+    TaskRunNotFound,
+    UniqueConflict,
+)
 from app.events import Events
 from app.models import TaskRun
 from app.runs import Runs
+from app.service import arguments
 from app.service.admitting import Admitted, admit, is_admitted
 from app.service.preparing import NewRun, in_key_order
+from app.states import BARREN
 
 logger = logging.getLogger("taskloom.service")
 
@@ -151,8 +160,9 @@ class Storing:
         async with self._db.autocommit() as pipe:
             first = await runs.same_idempotency_key(pipe, _keys(new, "idempotency_key"))
             holders = await runs.same_unique_key(pipe, _keys(new, "unique_key"))
+        parents = {parent for run in new if (parent := run.values["parent_id"]) is not None}
         async with self._db.read() as session:
-            rows = await Runs(session).get_many({run.id for run in new} | {row["id"] for row in first})
+            rows = await Runs(session).get_many({run.id for run in new} | {row["id"] for row in first} | parents)
         same_key = {row["n"]: row for row in first}
         same_unique = {row["n"]: row for row in holders}
         outcomes: dict[UUID, Outcome] = {}
@@ -176,7 +186,17 @@ def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: 
         return Found(rows[first["id"]])
     if first is None and holder is not None:
         return UniqueConflict(run.values["unique_key"], holder["id"])
-    return None
+    return _parents_refusal(run.values["parent_id"], rows) if first is None else None
+
+
+def _parents_refusal(parent_id: UUID | None, rows: dict[UUID, TaskRun]) -> TaskError | None:
+    """Why a run may not be stored below its parent, if that is the reason."""
+    if parent_id is None:
+        return None
+    if parent_id not in rows:
+        return TaskRunNotFound(parent_id, path=arguments.PARENT)
+    status = rows[parent_id].status
+    return ParentAborted(parent_id, status) if status in BARREN else None
 
 
 def _keys(new: Sequence[NewRun], column: str) -> list[tuple[int, str, str]]:

@@ -140,6 +140,7 @@ TRIGGER = """
         ... on InvalidTaskInput { issues { path message type } }
         ... on IdempotencyConflict { runId }
         ... on UniqueConflict { runId }
+        ... on ParentAborted { runId }
       }
     }"""
 

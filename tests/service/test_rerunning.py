@@ -96,3 +96,11 @@ async def test_a_run_whose_parent_was_purged_can_be_rerun(tasks: TaskService, db
     async with db.autocommit() as pipe:
         await pipe.execute("DELETE FROM task_runs WHERE id = $1", parent.id)
     assert (await tasks.rerun(child.id)).parent_id is None
+
+
+async def test_a_rerun_of_a_child_of_an_aborted_run_has_no_parent(tasks: TaskService) -> None:
+    parent = await tasks.trigger("echo", delay=60)
+    child = await tasks.trigger("echo", parent=parent)
+    await tasks.abort(parent.id)
+    again = await tasks.rerun(child.id)
+    assert (again.parent_id, again.rerun_of) == (None, child.id)

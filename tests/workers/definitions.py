@@ -260,6 +260,14 @@ async def family(ctx: TaskContext, input: Named) -> str | Continue:
     return (await ctx.children())[0].status
 
 
+@task(id="test-late-child")
+async def late_child(ctx: TaskContext, input: Named) -> None:
+    """Triggers a child when it is allowed to."""
+    reached[input.name].set()
+    await allowed[input.name].wait()
+    await ctx.trigger("test-nothing")
+
+
 @task(id="test-private", private=True)
 async def private(ctx: TaskContext, input: Number) -> Number:
     """Hidden from lists."""

@@ -16,6 +16,7 @@ from tests.workers.definitions import allowed, calls, reached, thread_allowed
 from workers.worker import TaskloomWorker
 
 SOON = timedelta(seconds=15)
+NOWHERE = "redis://127.0.0.1:1/0"
 
 
 @pytest.mark.usefixtures("worker")
@@ -40,6 +41,22 @@ async def test_the_hook_hears_of_an_abort(tasks: TaskService) -> None:
     await tasks.abort(run.id)
     await tasks.wait(run.id, timeout=SOON)
     assert calls[name] == ["on_abort"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_run_that_has_not_heard_of_its_abort_yet_stops_where_it_triggers_a_child(
+    settings: Settings, tasks: TaskService
+) -> None:
+    name = str(uuid4())
+    run = await tasks.trigger("test-late-child", input={"name": name})
+    await reached[name].wait()
+    # Without Redis the worker is not told; it would look by itself within a second.
+    async with TaskService.connect(settings=settings.model_copy(update={"redis_url": NOWHERE})) as mute:
+        await mute.abort(run.id)
+    allowed[name].set()
+    run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.error) == (TaskRunStatus.ABORTED, None)
+    assert await tasks.children(run.id) == []
 
 
 async def test_a_run_that_nobody_holds_is_aborted_at_once(tasks: TaskService) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from app import TaskService, clock, states
 from app.db import Database, plain_url
 from app.doorbell import Doorbell
-from app.errors import TaskRunNotAbortable
+from app.errors import ParentAborted, TaskRunNotAbortable
 from app.events import Events
 from app.leases import Claimant, Write
 from app.lifecycle import REFUSED, TIMED_OUT, Lifecycle, Recorded
@@ -116,8 +116,13 @@ class Bench:
     async def trigger(self, n: int, m: int) -> None:
         if sum(not run.is_final for run in self.runs) == MAX_RUNS:
             return
-        parent = self._any(n).id if self.runs and n % 2 else None
+        above = self._any(n) if self.runs and n % 2 else None
+        parent = above.id if above else None
         start_at = clock.now() + timedelta(hours=1) if m % 3 == 0 else None
+        if above and above.status in states.BARREN:
+            with pytest.raises(ParentAborted):
+                await self.tasks.trigger("modelled", parent=parent, start_at=start_at)
+            return
         run = await self.tasks.trigger("modelled", parent=parent, start_at=start_at)
         self.model.runs[run.id] = ModelRun(run.id, Status.SCHEDULED if start_at else Status.QUEUED, parent)
 

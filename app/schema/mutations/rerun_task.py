@@ -13,6 +13,7 @@ from app.schema.refusals import (
     InvalidArgument,
     InvalidTaskInput,
     LimitReached,
+    ParentAborted,
     TaskDefinitionNotFound,
     TaskRunNotFinal,
     TaskRunNotFound,
@@ -62,6 +63,7 @@ RerunTaskResult = Annotated[
     | InvalidArgument
     | UniqueConflict
     | LimitReached
+    | ParentAborted
     | TriggerRefused
     | CodeNotLoaded,
     strawberry.union("RerunTaskResult", description="The new run, or why there is none."),

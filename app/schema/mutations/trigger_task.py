@@ -17,6 +17,7 @@ from app.schema.refusals import (
     InvalidArgument,
     InvalidTaskInput,
     LimitReached,
+    ParentAborted,
     ServiceUnavailable,
     TaskDefinitionNotFound,
     TaskRunNotFound,
@@ -92,6 +93,7 @@ TriggerTaskResult = Annotated[
     | IdempotencyConflict
     | UniqueConflict
     | LimitReached
+    | ParentAborted
     | TriggerRefused
     | CodeNotLoaded
     | ServiceUnavailable,
