@@ -46,8 +46,13 @@ _CHOOSE = f"""
 _LOCK = f"""
     SELECT r.id, r.finished_at FROM task_runs r WHERE r.id = ANY($1::uuid[]) AND {REMOVABLE}
     ORDER BY r.id FOR UPDATE SKIP LOCKED"""
-_COUNT = "SELECT count(*) FROM {table} WHERE run_id = ANY($1::uuid[])"
-_DELETE = "DELETE FROM {table} WHERE run_id = ANY($1::uuid[])"
+# The bounds let the planner leave out the partitions of other weeks.
+_COUNT = """
+    SELECT count(*) FROM unnest($1::uuid[]) AS gone(id) JOIN {table} t ON t.run_id = gone.id
+    WHERE t.run_id BETWEEN $2 AND $3"""
+_DELETE = (
+    "DELETE FROM {table} t USING unnest($1::uuid[]) AS gone(id) WHERE t.run_id = gone.id AND t.run_id BETWEEN $2 AND $3"
+)
 
 
 class History:
@@ -83,10 +88,12 @@ class History:
 
     async def count(self, table: str, run_ids: Sequence[UUID]) -> int:
         """How many rows of ``task_logs`` or ``task_iterations`` runs have."""
-        return await self._pipe.fetchval(_COUNT.format(table=table), run_ids)
+        return await self._pipe.fetchval(_COUNT.format(table=table), run_ids, min(run_ids), max(run_ids))
 
     async def count_details(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
         """How many log lines and iterations runs have."""
+        if not run_ids:
+            return 0, 0
         return await self.count("task_logs", run_ids), await self.count("task_iterations", run_ids)
 
     async def delete(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
@@ -97,8 +104,9 @@ class History:
 
     async def delete_details(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
         """Delete the log lines and iterations of runs, and say how many they were; the runs themselves stay."""
-        lines = await self._pipe.execute(_DELETE.format(table="task_logs"), run_ids)
-        iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), run_ids)
+        arguments = (run_ids, min(run_ids), max(run_ids))
+        lines = await self._pipe.execute(_DELETE.format(table="task_logs"), *arguments)
+        iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), *arguments)
         return _number(lines), _number(iterations)
 
 

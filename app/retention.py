@@ -34,10 +34,12 @@ _NEXT_DEFINITION = """
 
 # Only what still has details is looked at: every run that ever had a line has a row for its finished attempt as well.
 _NEAR_DETAILS = """
-    SELECT DISTINCT run_id AS id FROM (
-        SELECT run_id FROM task_iterations WHERE run_id > $6 AND run_id < $7 ORDER BY run_id LIMIT $8) i"""
+    SELECT run_id AS id, count(*) AS iterations FROM (
+        SELECT run_id FROM task_iterations WHERE run_id > $6 AND run_id < $7 ORDER BY run_id LIMIT $8) i
+    GROUP BY run_id"""
 _NEAR_RUNS = """
-    SELECT id FROM task_runs WHERE definition_id = $9 AND id > $6 AND id < $7 ORDER BY id LIMIT $8"""
+    SELECT id, 0::bigint AS iterations FROM task_runs
+    WHERE definition_id = $9 AND id > $6 AND id < $7 ORDER BY id LIMIT $8"""
 _DETAILS_BEFORE = "CASE r.status WHEN 'SUCCEEDED' THEN k.succeeded_before ELSE k.failed_before END"
 # The newest runs of a definition, or of a task, are found by as many steps in an index as the rule keeps.
 _NEWEST = """
@@ -51,13 +53,15 @@ _JUDGE = f"""
     ), near AS MATERIALIZED ({{near}}
     ), ruled AS MATERIALIZED (
         SELECT r.id, r.definition_id, r.task_id, r.parent_id, r.log_count, r.is_pinned, r.finished_at, k.keep_last,
+            n.iterations,
             r.finished_at < {{before}} AS is_old, sum(r.log_count) OVER (ORDER BY r.id) - r.log_count AS lines_before
         FROM near n JOIN task_runs r ON r.id = n.id
         JOIN rule k ON k.definition_id = CASE WHEN r.definition_id = ANY($1) THEN r.definition_id ELSE '{DEFAULT}' END
     ), by_definition AS MATERIALIZED ({_NEWEST.format(column="definition_id")}
     ), by_task AS MATERIALIZED ({_NEWEST.format(column="task_id")}
     )
-    SELECT r.id, r.definition_id, r.log_count, r.finished_at, COALESCE(r.is_old, false) AND NOT r.is_pinned
+    SELECT r.id, r.definition_id, r.log_count, r.iterations, r.finished_at,
+        COALESCE(r.is_old, false) AND NOT r.is_pinned
         AND NOT EXISTS (SELECT FROM by_definition d WHERE d.definition_id = r.definition_id
                         AND (d.since IS NULL OR r.id >= d.since))
         AND NOT EXISTS (SELECT FROM by_task d WHERE d.task_id = r.task_id AND (d.since IS NULL OR r.id >= d.since))
@@ -113,6 +117,11 @@ class Rules:
         """No run from this id on can have details that are old."""
         return _end([days for rule in self.all for days in (rule.succeeded_logs_days, rule.failed_logs_days)], now)
 
+    def spans_end(self, now: datetime) -> UUID:
+        """Runs below this id have no details to keep but for ever, or for a reason other than their age."""
+        kept = [days for rule in self.all for days in (rule.succeeded_logs_days, rule.failed_logs_days)]
+        return _end([max((days for days in kept if days is not None), default=None)], now)
+
     def runs_end(self, now: datetime, definition_id: str) -> UUID:
         """No run of a definition from this id on can be old."""
         return _end([self.of(definition_id).runs_days], now)
@@ -161,12 +170,16 @@ class Retention:
         """The first definition behind this one that has runs, published or not."""
         return await self._pipe.fetchval(_NEXT_DEFINITION, after)
 
-    async def judge_details(self, rules: Rules, now: datetime, after: UUID, limit: int) -> list[Row]:
-        """The next runs that have details, ``id, definition_id, log_count, finished_at, fits``, in order of creation.
+    async def judge_details(
+        self, rules: Rules, now: datetime, after: UUID, limit: int, end: UUID | None = None
+    ) -> list[Row]:
+        """The next runs that have details: ``id, definition_id, log_count, iterations, finished_at, fits``.
 
-        ``fits`` says whether their details may go. ``limit`` bounds the iterations that are looked at.
+        They come in order of creation; ``fits`` says whether their details may go. ``limit`` bounds the iterations that
+        are looked at, ``end`` the ids: by default to those that can be old.
         """
-        return await self._pipe.fetch(_JUDGE_DETAILS, *rules.columns(now), after, rules.details_end(now), limit)
+        end = end or rules.details_end(now)
+        return await self._pipe.fetch(_JUDGE_DETAILS, *rules.columns(now), after, end, limit)
 
     async def judge_runs(self, rules: Rules, now: datetime, definition_id: str, after: UUID, limit: int) -> list[Row]:
         """The next runs of a definition, in order of creation; ``fits`` says whether the run may go."""

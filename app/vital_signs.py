@@ -157,11 +157,14 @@ class VitalSigns:
         """Dead rows in the tables that runs are written to."""
         rows = await self._pipe.fetch(
             """
-            SELECT s.relname, s.n_live_tup, s.n_dead_tup,
-                   NOT coalesce('autovacuum_enabled=false' = ANY(c.reloptions), false) AS autovacuum
-            FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-            WHERE s.schemaname = current_schema() AND s.relname IN ('task_runs', 'task_iterations', 'task_logs')
-            ORDER BY s.relname
+            SELECT t.relname, sum(s.n_live_tup)::bigint AS n_live_tup, sum(s.n_dead_tup)::bigint AS n_dead_tup,
+                   bool_and(NOT coalesce('autovacuum_enabled=false' = ANY(c.reloptions), false)) AS autovacuum
+            FROM pg_class t CROSS JOIN LATERAL (
+                SELECT t.oid UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = t.oid) AS part(oid)
+            JOIN pg_class c ON c.oid = part.oid JOIN pg_stat_user_tables s ON s.relid = part.oid
+            WHERE t.relnamespace = current_schema()::regnamespace
+              AND t.relname IN ('task_runs', 'task_iterations', 'task_logs')
+            GROUP BY t.relname ORDER BY t.relname
             """
         )
         return [TableWaste(row["relname"], row["n_live_tup"], row["n_dead_tup"], row["autovacuum"]) for row in rows]

@@ -19,10 +19,11 @@ from app.db import is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.settings import Settings
-from workers import watchdog
+from workers import partitioner, watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
+from workers.partitioner import Partitioner
 from workers.reaper import Reaper
 from workers.watchdog import Watchdog
 
@@ -85,6 +86,7 @@ class LeaseKeeper:
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
             (watchdog.LOOK_SECONDS, self._watchdog.look),
+            (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
         await self._stopped.wait()

@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 import app.models
+from app.migrations import is_ours
 
 # Importing the models is what fills the metadata.
 assert app.models
@@ -18,7 +19,11 @@ def run() -> None:
             "Migrations run through app.migrations (`taskloom migrate`), not through the alembic command."
         )
     context.configure(
-        connection=connection, target_metadata=SQLModel.metadata, compare_type=True, transaction_per_migration=True
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        compare_type=True,
+        transaction_per_migration=True,
+        include_name=is_ours,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -15,6 +15,7 @@ from app.audit import Deed
 from app.auth import Principal
 from app.db import Database, Pipe, is_disconnect
 from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
+from app.partitions import BUSY, hold_off_drops
 from app.retention import Retention, Rule
 from app.service import arguments, sweeping
 from app.service.known import KnownDefinitions
@@ -154,6 +155,7 @@ class Retaining:
     async def _set_pin(self, run_id: UUID | str, principal: Principal | None, *, pinned: bool) -> UUID:
         id = arguments.run_id(run_id)
         async with self._pipe() as pipe:
+            await hold_off_drops(pipe)
             if await Retention(pipe).pin(id, pinned=pinned):
                 action, by = "pinRun" if pinned else "unpinRun", str(principal or self._principal)
                 await audit.record(pipe, Deed(principal=by, action=action, subject_kind="run", subject_id=id))
@@ -166,8 +168,8 @@ class Retaining:
     ) -> SweepStep:
         """Apply the rules to the next runs in one short transaction that waits for nobody.
 
-        First come logs and iterations of runs that stay, in order of creation, then whole runs, definition by
-        definition. ``purge-history`` does it all.
+        First come weeks of logs and iterations of which nothing is to be kept, then those of single runs, in order of
+        creation, then whole runs, definition by definition. ``purge-history`` does it all.
 
         Args:
             now: the time by which runs are old, with a timezone.
@@ -185,9 +187,12 @@ class Retaining:
             raise InvalidArgument(f"'limit' is {limit}, but must be 1 to {MAX_STEP}.")
         if now.tzinfo is None:
             raise InvalidArgument("'now' needs a timezone.")
-        async with self._pipe() as pipe:
-            sweep = Sweep(pipe, now, limit, dry_run)
-            return await (sweep.details(after) if after.phase == Phase.DETAILS else sweep.runs(after))
+        try:
+            async with self._pipe() as pipe:
+                return await Sweep(pipe, now, limit, dry_run).step(after)
+        except BUSY:
+            # Only a drop waits for locks. The week is looked at by the next sweep; its single runs by this one.
+            return SweepStep(SweepPosition(Phase.DETAILS))
 
     async def report(self) -> RetentionReport:
         """What the rules would remove now, for each definition, without removing anything.

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.db import Pipe, Row
 from app.history import History
+from app.partitions import Partitions
 from app.retention import FIRST, Retention
 
 REPORT_LOOKS = 10_000
@@ -16,19 +17,26 @@ REPORT_LOOKS = 10_000
 
 
 class Phase(StrEnum):
-    """What a sweep is at: it removes DETAILS of runs first, then RUNS."""
+    """What a sweep is at: it drops SPANS of details as a whole, removes DETAILS of single runs, then RUNS."""
 
+    SPANS = "SPANS"
     DETAILS = "DETAILS"
     RUNS = "RUNS"
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPosition:
-    """How far a sweep has come: the last run that was looked at, and of which definition while runs are removed."""
+    """How far a sweep has come: the last run that was looked at, and of which definition while runs are removed.
 
-    phase: Phase = Phase.DETAILS
+    The numbers are of the runs in the span that is being looked through, all of which may lose their details.
+    """
+
+    phase: Phase = Phase.SPANS
     run_id: UUID = FIRST
     definition_id: str = ""
+    stripped: int = 0
+    logs: int = 0
+    iterations: int = 0
 
 
 START = SweepPosition()
@@ -37,6 +45,8 @@ START = SweepPosition()
 @dataclass(frozen=True, slots=True)
 class SweepStep:
     """What one step of a sweep removed, or would: whole runs, and log lines and iterations of ``stripped`` others.
+
+    ``spans`` counts the partitions, of a week each, that were dropped as a whole.
 
     ``position`` is for the next step; None when the sweep has come to its end.
     """
@@ -48,6 +58,7 @@ class SweepStep:
     runs: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
+    spans: int = 0
 
 
 @dataclass(slots=True)
@@ -81,6 +92,32 @@ class Sweep:
         self._now = now
         self._limit = limit
         self._dry_run = dry_run
+        self._partitions = Partitions(pipe)
+
+    async def step(self, after: SweepPosition) -> SweepStep:
+        """The step from a position on."""
+        if after.phase == Phase.SPANS:
+            return await self.spans(after)
+        return await (self.details(after) if after.phase == Phase.DETAILS else self.runs(after))
+
+    async def spans(self, after: SweepPosition) -> SweepStep:
+        """Look on through the first partition that is old as a whole; drop it when nothing in it is to be kept."""
+        rules = await self._retention.rules()
+        end = rules.spans_end(self._now)
+        old = [span for span in await self._partitions.spans() if after.run_id < span.high <= end]
+        # A dry run counts what would be dropped with the details of single runs.
+        if self._dry_run or not old:
+            return SweepStep(SweepPosition(Phase.DETAILS))
+        first = max(after.run_id, UUID(int=max(0, old[0].low.int - 1)))
+        rows = await self._retention.judge_details(rules, self._now, first, self._limit, old[0].high)
+        if not all(row["fits"] for row in rows):
+            return SweepStep(SweepPosition(run_id=old[0].high))
+        if rows:
+            return SweepStep(_seen(after, rows))
+        if not await self._partitions.drop(old[0]):
+            return SweepStep(SweepPosition(run_id=old[0].high))
+        numbers = (after.stripped, after.logs, after.iterations)
+        return SweepStep(SweepPosition(run_id=old[0].high), *numbers, spans=1)
 
     async def details(self, after: SweepPosition) -> SweepStep:
         """Logs and iterations of the next runs that still have some."""
@@ -126,6 +163,15 @@ class Sweep:
             return chosen
         locked = {row["id"] for row in await self._history.lock([row["id"] for row in chosen])}
         return [row for row in chosen if row["id"] in locked]
+
+
+def _seen(after: SweepPosition, rows: list[Row]) -> SweepPosition:
+    return SweepPosition(
+        run_id=rows[-1]["id"],
+        stripped=after.stripped + len(rows),
+        logs=after.logs + sum(row["log_count"] for row in rows),
+        iterations=after.iterations + sum(row["iterations"] for row in rows),
+    )
 
 
 async def report(retention: Retention, now: datetime) -> RetentionReport:

@@ -25,7 +25,9 @@ async def test_processes_that_migrate_at_once_take_turns(fresh_database_url: str
 
 async def test_the_migrations_make_what_the_models_say(migrated_database_url: str) -> None:
     def difference(connection: Connection) -> Any:
-        return compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
+        return compare_metadata(
+            MigrationContext.configure(connection, opts={"include_name": app.migrations.is_ours}), SQLModel.metadata
+        )
 
     engine = create_async_engine(with_driver(migrated_database_url))
     async with engine.connect() as connection:

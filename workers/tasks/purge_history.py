@@ -57,6 +57,7 @@ class PurgeHistoryOutput(BaseModel):
     finished_before: datetime = Field(description="Runs that finished before this time were looked at.")
     runs: int = Field(description="How many runs.")
     stripped: int = Field(default=0, description="How many runs stay without their logs and iterations.")
+    weeks: int = Field(default=0, description="How many weeks of logs and iterations were dropped as a whole.")
     logs: int = Field(description="How many log lines.")
     iterations: int = Field(description="How many iterations, each attempt counted.")
     oldest: datetime | None = Field(description="When the first of these runs had finished; null when there was none.")
@@ -73,6 +74,7 @@ class Standing(BaseModel):
     batches: int = 0
     runs: int = 0
     stripped: int = 0
+    weeks: int = 0
     logs: int = 0
     iterations: int = 0
     oldest: datetime | None = None
@@ -157,6 +159,7 @@ async def _sweep_step(ctx: TaskContext, input: PurgeHistoryInput, standing: Stan
     standing.swept = step.position
     standing.batches += 1
     standing.stripped += step.stripped
+    standing.weeks += step.spans
     standing.runs += step.runs
     standing.logs += step.logs
     standing.iterations += step.iterations
