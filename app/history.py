@@ -104,6 +104,8 @@ class History:
 
     async def delete_details(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
         """Delete the log lines and iterations of runs, and say how many they were; the runs themselves stay."""
+        if not run_ids:
+            return 0, 0
         arguments = (run_ids, min(run_ids), max(run_ids))
         lines = await self._pipe.execute(_DELETE.format(table="task_logs"), *arguments)
         iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), *arguments)

@@ -126,11 +126,10 @@ class Sweep:
         if not rows:
             return SweepStep(SweepPosition(Phase.RUNS))
         ids = [row["id"] for row in await self._chosen(rows)]
-        logs, iterations = await (self._history.count_details(ids) if self._dry_run else self._strip(ids))
+        logs, iterations = await (
+            self._history.count_details(ids) if self._dry_run else self._history.delete_details(ids)
+        )
         return SweepStep(SweepPosition(Phase.DETAILS, rows[-1]["id"]), len(ids), logs, iterations)
-
-    async def _strip(self, ids: list[UUID]) -> tuple[int, int]:
-        return await self._history.delete_details(ids) if ids else (0, 0)
 
     async def runs(self, after: SweepPosition) -> SweepStep:
         """The next runs of a definition, or the first ones of the next definition that has a rule for them."""
