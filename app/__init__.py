@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         InvalidTaskInput,
         LimitReached,
         ParentAborted,
+        ScheduleConflict,
+        ScheduleNotFound,
         ServiceUnavailable,
         TaskDefinitionNotFound,
         TaskError,
@@ -36,13 +38,17 @@ if TYPE_CHECKING:
     )
     from app.limits import Limits, WhenFull
     from app.logs import LogFilter
-    from app.models import BulkActionKind, TaskLogLevel, TaskRun
+    from app.models import BulkActionKind, CatchUpPolicy, OverlapPolicy, Schedule, ScheduleStatus, TaskLogLevel, TaskRun
     from app.paging import Page, PageArgs
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
+    from app.schedules import ScheduleFilter
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest
     from app.service.bulk import BulkPreview, RunSelection
+    from app.service.scheduling import ScheduleChanges
     from app.settings import Settings
     from app.states import TaskRunStatus, TaskRunStatusReason
+    from app.task_errors import TaskNotFound
+    from app.ticks import Timing
 
 __all__ = [
     "AuditFilter",
@@ -52,6 +58,7 @@ __all__ = [
     "BulkActionNotAbortable",
     "BulkActionNotFound",
     "BulkPreview",
+    "CatchUpPolicy",
     "CodeNotLoaded",
     "ConfirmationRequired",
     "DateTimeRange",
@@ -63,6 +70,7 @@ __all__ = [
     "Limits",
     "LogFilter",
     "OrderDirection",
+    "OverlapPolicy",
     "Page",
     "PageArgs",
     "ParentAborted",
@@ -73,6 +81,12 @@ __all__ = [
     "RunOrder",
     "RunOrderField",
     "RunSelection",
+    "Schedule",
+    "ScheduleChanges",
+    "ScheduleConflict",
+    "ScheduleFilter",
+    "ScheduleNotFound",
+    "ScheduleStatus",
     "ServiceUnavailable",
     "Settings",
     "StringFilter",
@@ -80,6 +94,7 @@ __all__ = [
     "TaskDefinitionNotFound",
     "TaskError",
     "TaskLogLevel",
+    "TaskNotFound",
     "TaskRun",
     "TaskRunNotAbortable",
     "TaskRunNotFinal",
@@ -87,6 +102,7 @@ __all__ = [
     "TaskRunStatus",
     "TaskRunStatusReason",
     "TaskService",
+    "Timing",
     "TriggerRefused",
     "TriggerRequest",
     "Triggered",
@@ -101,9 +117,21 @@ _HOMES = {
     "app.limits": ("Limits", "WhenFull"),
     "app.logs": ("LogFilter",),
     "app.audit": ("AuditFilter",),
-    "app.models": ("BulkActionKind", "TaskLogLevel", "TaskRun"),
+    "app.models": (
+        "BulkActionKind",
+        "CatchUpPolicy",
+        "OverlapPolicy",
+        "Schedule",
+        "ScheduleStatus",
+        "TaskLogLevel",
+        "TaskRun",
+    ),
     "app.paging": ("Page", "PageArgs"),
     "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
+    "app.schedules": ("ScheduleFilter",),
+    "app.service.scheduling": ("ScheduleChanges",),
+    "app.task_errors": ("TaskNotFound",),
+    "app.ticks": ("Timing",),
     "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "Triggered"),
     "app.service.bulk": ("BulkPreview", "RunSelection"),
     "app.settings": ("Settings",),

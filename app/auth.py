@@ -13,6 +13,7 @@ class PrincipalKind(StrEnum):
     SERVICE = "SERVICE"
     SYSTEM = "SYSTEM"
     RUN = "RUN"
+    SCHEDULE = "SCHEDULE"
 
 
 @dataclass(frozen=True, slots=True)

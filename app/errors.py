@@ -14,6 +14,8 @@ class ErrorCode(StrEnum):
     INVALID_TASK_INPUT = "INVALID_TASK_INPUT"
     TASK_DEFINITION_NOT_FOUND = "TASK_DEFINITION_NOT_FOUND"
     TASK_RUN_NOT_FOUND = "TASK_RUN_NOT_FOUND"
+    SCHEDULE_NOT_FOUND = "SCHEDULE_NOT_FOUND"
+    SCHEDULE_CONFLICT = "SCHEDULE_CONFLICT"
     TASK_RUN_NOT_ABORTABLE = "TASK_RUN_NOT_ABORTABLE"
     TASK_RUN_NOT_FINAL = "TASK_RUN_NOT_FINAL"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
@@ -111,6 +113,34 @@ class TaskRunNotFound(TaskError):
             f"There is no task run '{str(run_id)[:100]}'. A run's id is the UUID that triggerTask returned.", path=path
         )
         self.run_id = str(run_id)
+
+
+class ScheduleNotFound(TaskError):
+    """No schedule has that id."""
+
+    code = ErrorCode.SCHEDULE_NOT_FOUND
+
+    def __init__(self, schedule_id: object, *, path: tuple[str, ...] = ("input", "id")) -> None:
+        super().__init__(
+            f"There is no schedule '{str(schedule_id)[:100]}'. schedules lists those there are.", path=path
+        )
+        self.schedule_id = str(schedule_id)
+
+
+class ScheduleConflict(TaskError):
+    """Somebody else changed the schedule since it was read."""
+
+    code = ErrorCode.SCHEDULE_CONFLICT
+
+    def __init__(self, schedule_id: object, given: int, version: int, editor: str) -> None:
+        super().__init__(
+            f"Schedule {schedule_id} has version {version} by now, not {given}: {editor} changed it. "
+            "Read it again, and repeat the change if it is still wanted.",
+            path=("input", "version"),
+        )
+        self.schedule_id = str(schedule_id)
+        self.version = version
+        self.editor = editor
 
 
 class TaskRunNotAbortable(TaskError):

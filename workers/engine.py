@@ -51,7 +51,7 @@ class Engine:
             self._connections.db, self._connections.doorbell, self._connections.events, settings, registry
         )
         self.runner = Runner(registry, recorder, service, settings, self.clockwork)
-        self.keeper = LeaseKeeper(settings, self.claimant, self.runner, self.clockwork)
+        self.keeper = LeaseKeeper(settings, self.claimant, self.runner, self.clockwork, registry)
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -18,6 +18,7 @@ from app import metrics
 from app.db import is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
+from app.registry import Registry
 from app.settings import Settings
 from workers import partitioner, watchdog
 from workers.clockwork import Clockwork
@@ -25,6 +26,7 @@ from workers.connections import Connections
 from workers.dispatcher import Dispatcher
 from workers.partitioner import Partitioner
 from workers.reaper import Reaper
+from workers.scheduler import Scheduler, ticking_beside
 from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -36,9 +38,12 @@ RETRY_SECONDS = 1.0
 
 
 class LeaseKeeper:
-    """Holds this process's lease by a heartbeat, and runs the dispatcher and the reaper beside it."""
+    """Holds this process's lease by a heartbeat, and runs the dispatcher, the reaper and the scheduler beside it."""
 
-    def __init__(self, settings: Settings, claimant: Claimant, runner: Runner, clockwork: Clockwork) -> None:
+    def __init__(
+        self, settings: Settings, claimant: Claimant, runner: Runner, clockwork: Clockwork, registry: Registry
+    ) -> None:
+        self._registry = registry
         self._settings = settings
         self._claimant = claimant
         self._runner = runner
@@ -76,7 +81,7 @@ class LeaseKeeper:
         asyncio.run(self._keep(held))
 
     async def _keep(self, held: asyncio.Future[None]) -> None:
-        connections = Connections.open(self._settings, pool_size=3)
+        connections = Connections.open(self._settings, pool_size=5)
         lifecycle = connections.lifecycle(self._settings, self._claimant)
         self._stopped = asyncio.Event()
         await self._first_beat(lifecycle, held)
@@ -85,6 +90,7 @@ class LeaseKeeper:
             (self._settings.heartbeat_seconds, lambda: self._beat(lifecycle)),
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
+            (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
             (watchdog.LOOK_SECONDS, self._watchdog.look),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )
@@ -96,6 +102,11 @@ class LeaseKeeper:
         with contextlib.suppress(Exception):
             await lifecycle.leave()
         await connections.close()
+
+    def _scheduler(self, connections: Connections) -> Scheduler:
+        assert self._main_loop is not None
+        there = (connections.db, connections.doorbell, connections.events)
+        return Scheduler(ticking_beside(self._main_loop, self._settings, self._registry, *there))
 
     async def _first_beat(self, lifecycle: Lifecycle, held: asyncio.Future[None]) -> None:
         assert self._main_loop is not None

@@ -31,6 +31,16 @@ from app.models.audit import AuditEvent
 from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.retention import RetentionRule
+from app.models.schedules import (
+    CatchUpPolicy,
+    OverlapPolicy,
+    PauseReason,
+    Schedule,
+    ScheduleStatus,
+    ScheduleTick,
+    TickOutcome,
+    TickReason,
+)
 from app.models.tasks import Cooldown, SavedSearch, SavedSearchKind, Task, TaskRevision, TaskSummary, TaskSummaryMark
 from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
@@ -45,10 +55,16 @@ __all__ = [
     "BulkActionError",
     "BulkActionKind",
     "BulkActionStatus",
+    "CatchUpPolicy",
     "Cooldown",
+    "OverlapPolicy",
+    "PauseReason",
     "RetentionRule",
     "SavedSearch",
     "SavedSearchKind",
+    "Schedule",
+    "ScheduleStatus",
+    "ScheduleTick",
     "Task",
     "TaskDefinition",
     "TaskIteration",
@@ -58,6 +74,8 @@ __all__ = [
     "TaskRun",
     "TaskSummary",
     "TaskSummaryMark",
+    "TickOutcome",
+    "TickReason",
     "Worker",
     "one_of",
     "statuses",
@@ -175,6 +193,12 @@ class TaskRun(SQLModel, table=True):
         Index("task_runs_by_group", "group_name", "id", postgresql_where=text("group_name IS NOT NULL")),
         Index("task_runs_by_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
         Index("task_runs_by_schedule", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL")),
+        Index(
+            "task_runs_live_by_schedule",
+            "schedule_id",
+            "id",
+            postgresql_where=text(f"schedule_id IS NOT NULL AND status NOT IN {statuses(FINAL)}"),
+        ),
         Index("task_runs_by_batch", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL")),
         Index("task_runs_pinned", "id", postgresql_where=text("is_pinned")),
         Index(

@@ -97,6 +97,7 @@ describe(
         "SERVICE": "Another program, with a token of its own.",
         "SYSTEM": "Taskloom itself.",
         "RUN": "A run, acting through its task code.",
+        "SCHEDULE": "A schedule, at one of its ticks.",
     },
 )
 describe(
@@ -107,12 +108,14 @@ describe(
         "INVALID_TASK_INPUT": "The input does not fit the definition's schema.",
         "TASK_DEFINITION_NOT_FOUND": "There is no task definition of that id.",
         "TASK_RUN_NOT_FOUND": "There is no run of that id.",
+        "TASK_NOT_FOUND": "There is no saved task of that id.",
+        "SCHEDULE_NOT_FOUND": "There is no schedule of that id.",
+        "SCHEDULE_CONFLICT": "Somebody else changed the schedule since it was read.",
         "TASK_RUN_NOT_ABORTABLE": "The run is final, so there is nothing to abort.",
         "TASK_RUN_NOT_FINAL": "The run is not final yet.",
         "IDEMPOTENCY_CONFLICT": "The idempotency key was used before, with another input.",
         "UNIQUE_CONFLICT": "A run that is not final holds the same unique key.",
         "LIMIT_REACHED": "The definition refuses triggers while one of its limits is full.",
-        "TASK_NOT_FOUND": "There is no saved task of that id.",
         "TASK_CONFLICT": "Somebody else has changed the task meanwhile.",
         "TASK_NAME_TAKEN": "Another task of the group has that name.",
         "TASK_DISABLED": "The task is disabled.",

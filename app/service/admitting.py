@@ -124,7 +124,7 @@ async def _abort_oldest(pipe: Pipe, limited: LimitedRuns, latest: Sequence[NewRu
         which = f"'{limited.definition_id}'" + ("" if key is None else f" with the key '{key}'")
         message = f"Superseded by run {by.id}: at most {limit} of {which} at once."
         for run_id in await limited.above(key, limit, ids):
-            changed += await _abort(pipe, run_id, str(by.values["created_by"]), message)
+            changed += await abort_family(pipe, run_id, str(by.values["created_by"]), message)
     return changed
 
 
@@ -137,8 +137,8 @@ def _crowded(limits: Limits, latest: Iterable[NewRun]) -> Iterator[tuple[str | N
         yield from ((None, whole, run) for run in list(latest)[-1:])
 
 
-async def _abort(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
-    """What ``abortTask`` does, children included."""
+async def abort_family(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
+    """What ``abortTask`` does, children included; returns the rows that changed."""
     family = await runs.lock_live_families(pipe, [run_id])
     changed: list[Row] = []
     for move in (states.abort(), states.ask_abort()):

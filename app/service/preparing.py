@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -113,10 +113,15 @@ class Origin:
     iteration: int = 1
 
 
-class Preparing:
-    """Checks triggers and makes runs of them."""
+Ask: TypeAlias = "Callable[[Definition, Any, Principal], Awaitable[None]]"
+"""Asks a definition's ``before_trigger`` about an input; raises what it raises."""
 
-    def __init__(self, db: Database, settings: Settings, definitions: KnownDefinitions) -> None:
+
+class Preparing:
+    """Checks triggers and makes runs of them. ``ask`` is for whoever is not on the event loop of the task code."""
+
+    def __init__(self, db: Database, settings: Settings, definitions: KnownDefinitions, ask: Ask | None = None) -> None:
+        self._ask = ask or ask_before_trigger
         self._db = db
         self._settings = settings
         self._definitions = definitions
@@ -129,9 +134,13 @@ class Preparing:
         *,
         allow_private: bool,
         origins: Sequence[Origin | None] | None = None,
+        at: datetime | None = None,
     ) -> list[NewRun | TaskError]:
-        """A run, or the refusal, for each request; ``origins`` are as many. Raises ``ServiceUnavailable``."""
-        now = clock.now()
+        """A run, or the refusal, for each request. Raises ``ServiceUnavailable``.
+
+        ``origins`` are as many as the requests; ``at`` is the time of the triggers, by default now.
+        """
+        now = at or clock.now()
         known = await self._definitions.find({request.definition_id for request in requests})
         by = str(principal)
         made: list[NewRun | TaskError] = []
@@ -217,7 +226,7 @@ class Preparing:
         if run.known.code is None:
             return CodeNotLoaded(run.known.id, run.known.module)
         try:
-            await _before_trigger(run.known.code, run.parsed, principal)
+            await self._ask(run.known.code, run.parsed, principal)
         except TriggerRefused as refusal:
             return refusal
         except Exception as error:
@@ -229,7 +238,8 @@ class Preparing:
         return run
 
 
-async def _before_trigger(code: Definition, parsed: Any, principal: Principal) -> None:
+async def ask_before_trigger(code: Definition, parsed: Any, principal: Principal) -> None:
+    """Ask a definition's ``before_trigger``, if it has one, on this event loop. Raises what it raises."""
     hook = code.before_trigger
     if hook is None:
         return

@@ -33,6 +33,7 @@ from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerR
 from app.service.rerunning import Rerunning
 from app.service.retaining import Retaining
 from app.service.saved import SavedTasks
+from app.service.scheduling import Scheduling
 from app.service.triggering import Triggering
 from app.service.watching import Watching
 from app.settings import Settings, get_settings
@@ -75,6 +76,7 @@ class TaskService(Reading):
         self._purging = Purging(db)
         self.retention = Retaining(db, known, principal)
         self._watching = Watching(db, events, self)
+        self.schedules = Scheduling(db, settings, known, self.saved, self._triggering, principal)
         self.audit = Audit(db, settings)
         works = on_runs(events, self, self._rerunning)
         self.bulk = BulkActions(

@@ -1,0 +1,60 @@
+"""The scheduler: what schedules are due for is triggered, and old lines about their ticks are deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.auth import Principal
+from app.db import Database
+from app.doorbell import Doorbell
+from app.events import Events
+from app.registry import Definition, Registry
+from app.service.known import KnownDefinitions
+from app.service.preparing import Preparing, ask_before_trigger
+from app.service.ticking import Ticking
+from app.settings import Settings
+
+PURGE_EVERY = 60
+"""After so many looks for due schedules, one for old lines."""
+
+
+class Scheduler:
+    """Any number may run at once; of those that see the same tick, one decides about it."""
+
+    def __init__(self, ticking: Ticking) -> None:
+        self._ticking = ticking
+        self._looks = 0
+
+    async def run_once(self) -> bool:
+        """Work for one batch. Returns whether there may be more to do at once."""
+        self._looks += 1
+        more = self._looks % PURGE_EVERY == 1 and await self._ticking.purge()
+        return await self._ticking.run_once() or more
+
+
+def ticking_beside(
+    loop: asyncio.AbstractEventLoop,
+    settings: Settings,
+    registry: Registry,
+    db: Database,
+    doorbell: Doorbell,
+    events: Events,
+) -> Ticking:
+    """What a scheduler needs in a thread beside the event loop of the task code."""
+    ask = _asking_on(loop, settings.hook_seconds)
+    preparing = Preparing(db, settings, KnownDefinitions(db, registry), ask)
+    return Ticking(db, doorbell, events, preparing)
+
+
+def _asking_on(
+    loop: asyncio.AbstractEventLoop, seconds: float
+) -> Callable[[Definition, Any, Principal], Awaitable[None]]:
+    """``before_trigger`` is task code: it runs on the loop that task code expects, and for so long at the most."""
+
+    async def ask(code: Definition, parsed: Any, principal: Principal) -> None:
+        asked = asyncio.run_coroutine_threadsafe(ask_before_trigger(code, parsed, principal), loop)
+        await asyncio.wait_for(asyncio.wrap_future(asked), seconds)
+
+    return ask
