@@ -15,14 +15,14 @@ from typing import Any
 from app.concern import concern
 from app.settings import Settings
 
-# structlog would load rich's tracebacks and with them pygments, 1.5 MB in every process that nobody here uses.
-_hides_rich = sys.modules.setdefault("rich.traceback", None) is None  # type: ignore[arg-type]
+# structlog would load rich for its tracebacks, and with it pygments: megabytes in every process that nobody here uses.
+_hides_rich = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
 from structlog.processors import EventRenamer, JSONRenderer, TimeStamper, format_exc_info  # noqa: E402
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name  # noqa: E402
 from structlog.typing import EventDict, Processor  # noqa: E402
 
 if _hides_rich:
-    del sys.modules["rich.traceback"]
+    del sys.modules["rich"]
 
 QUIET = ("httpx2", "httpcore2", "asyncio", "alembic")
 """Libraries whose everyday lines are nobody's business."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
-from rich.text import Text
 
 from app.cli.environment import settings
 from app.cli.outcomes import ExitCode
@@ -47,6 +46,7 @@ def _document(finding: Finding) -> dict[str, str | None]:
 
 def _show(findings: Sequence[Finding]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from app.cli.words import visible
 

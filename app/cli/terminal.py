@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PIPE_WIDTH = 200
 """How wide a table may be where no terminal is."""
 
+
+class _Later:
+    """A console that is made when something is first shown on it: servers and workers never do, and it takes 2 MB."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        # Names and messages are anybody's text: nothing in them is markup.
+        return Console(highlight=False, markup=False, emoji=False, **self._options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._console, name)
+
+
 _width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
-# Names and messages are anybody's text: nothing in them is markup.
-out = Console(highlight=False, markup=False, emoji=False, width=_width)
+out = cast("Console", _Later(width=_width))
 """Standard output: what was asked for."""
 
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+err = cast("Console", _Later(stderr=True))
 """Standard error: refusals, notes, and progress where standard output is not a terminal."""
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FOR_OTHERS = (
-    "alembic", "cronsim", "jmespath", "jsonschema_rs", "rich.progress", "rich.table", "rich.traceback", "ruamel",
+    "alembic", "cronsim", "jmespath", "jsonschema_rs", "pygments", "rich", "ruamel",
     "starlette", "strawberry", "yaml",
 )  # fmt: skip
 
