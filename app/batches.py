@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from sqlalchemy import func, select
 
 from app.db import Pipe, ReadSession, Row, json_text
@@ -35,7 +36,8 @@ _ABORT_OPEN = """
     WHERE complete_definition_id IS NOT NULL AND completed_at IS NULL AND aborted_at IS NULL"""
 # A batch is entered at the lowest run that was not final when it was last looked at, so that each run is passed once.
 _OPEN = f"""
-    SELECT b.*, live.id AS live_id FROM batches b LEFT JOIN LATERAL (
+    SELECT b.*, live.id AS live_id, EXISTS (SELECT FROM task_runs r WHERE r.batch_id = b.id) AS has_runs
+    FROM batches b LEFT JOIN LATERAL (
         SELECT r.id FROM task_runs r
         WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.id >= COALESCE(b.first_live, '{UUID(int=0)}')
         ORDER BY r.id LIMIT 1) live ON true
@@ -75,6 +77,11 @@ async def abort_open(pipe: Pipe, by: str) -> None:
 async def open_batches(pipe: Pipe, after: UUID, limit: int) -> list[Row]:
     """Lock the next batches that have something to trigger; ``live_id`` is a run that is not final, if there is one."""
     return await pipe.fetch(_OPEN, after, limit)
+
+
+def stored_input(row: Row) -> Any:
+    """What the batch triggers its follower with."""
+    return orjson.loads(row["complete_input"])
 
 
 async def pass_final(pipe: Pipe, batch_id: UUID, live_id: UUID) -> None:

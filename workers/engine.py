@@ -47,12 +47,12 @@ class Engine:
         self.clockwork = Clockwork()
         self.lifecycle = self._connections.lifecycle(settings, self.claimant)
         recorder = Recorder(self.lifecycle)
-        service = TaskService(
+        self._service = TaskService(
             self._connections.db, self._connections.doorbell, self._connections.events, settings, registry
         )
-        self.runner = Runner(registry, recorder, service, settings, self.clockwork)
+        self.runner = Runner(registry, recorder, self._service, settings, self.clockwork)
         self.keeper = LeaseKeeper(settings, self.claimant, self.runner, self.clockwork, registry)
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
         """Wait for the database, publish the definitions, take the lease, and begin to listen for aborts."""
@@ -60,7 +60,10 @@ class Engine:
         capture.install()
         forks.guard(self.settings)
         await self.keeper.begin()
-        self._listening = asyncio.create_task(self._listen_for_aborts())
+        self._listening = (
+            asyncio.create_task(self._listen_for_aborts()),
+            asyncio.create_task(self._complete_batches()),
+        )
 
     async def _publish_definitions(self) -> None:
         """Publish the definitions, as soon as the database answers and has the tables of this version."""
@@ -95,9 +98,9 @@ class Engine:
 
     async def stop(self) -> None:
         """Give up the lease and close the connections; call it after ``drain``."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        for task in self._listening:
+            task.cancel()
+        await asyncio.gather(*self._listening, return_exceptions=True)
         await self.keeper.end()
         await self._connections.close()
 
@@ -118,3 +121,16 @@ class Engine:
             self.runner.ask_aborts(await self.lifecycle.aborting())
         except Exception as error:
             logger.warning("Aborts cannot be looked up (%s); trying again.", error)
+
+    async def _complete_batches(self) -> None:
+        """Trigger what follows batches. Here and not beside the lease, because it may call code of definitions."""
+        failing = False
+        while True:
+            try:
+                await self._service.batches.complete_due()
+                failing = False
+            except Exception as error:
+                if not failing:
+                    logger.warning("Batches cannot be completed (%s); trying again.", error)
+                failing = True
+            await asyncio.sleep(self.settings.dispatch_seconds)

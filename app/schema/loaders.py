@@ -52,6 +52,13 @@ class Loaders:
             self._places[place] = loader(prepare())
         return await self._places[place].load(id)
 
+    async def shared(self, name: str, id: Any, read: Read) -> Any:
+        """What ``read(ids)`` gives for an id, read once for all fields of an answer that ask for it by this name."""
+        place = ((None, name),)
+        if place not in self._places:
+            self._places[place] = loader(read)
+        return await self._places[place].load(id)
+
 
 def loader(read: Read) -> DataLoader[Any, Any]:
     """A loader over a read of many; what does not exist is None."""

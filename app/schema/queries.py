@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 
 from app.schema.arguments import run_uuid
 from app.schema.audit import AuditQueries
+from app.schema.batches import BatchQueries
 from app.schema.bulk import BulkQueries
 from app.schema.children import logs_of
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
@@ -58,6 +59,7 @@ ValidateTaskInputResult = Annotated[
 @strawberry.type(description="What can be read.")
 class Query(
     AuditQueries,
+    BatchQueries,
     BulkQueries,
     RetentionQueries,
 ):

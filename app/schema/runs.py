@@ -79,6 +79,9 @@ class TaskRun:
     limit_key: str | None = strawberry.field(
         description="What its definition's limits per key divide its runs by; null when it has none."
     )
+    batch_id: UUID | None = strawberry.field(
+        graphql_type=strawberry.ID | None, description="The batch that it was triggered in; null when in none."
+    )
     worker: str | None = strawberry.field(description="The worker that executes it, or did last, as `host:pid`.")
     abort: AbortRequest | None = strawberry.field(description="The wish to abort it; null when nobody asked.")
     log_counts: TaskLogCounts = strawberry.field(description="How many lines it has logged, by level.")

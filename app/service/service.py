@@ -21,6 +21,7 @@ from app.registry import Registry, registry
 from app.run_filters import RunFilter, RunOrder
 from app.service.aborting import Aborting
 from app.service.auditing import Audit
+from app.service.batches import Batches
 from app.service.bulk import BulkActions
 from app.service.bulk.run_work import on_runs
 from app.service.bulk.starting import Starting
@@ -82,6 +83,7 @@ class TaskService(Reading):
         self.bulk = BulkActions(
             db, events, settings, Starting(db, preparing, principal), Stepper(db, events, works), works
         )
+        self.batches = Batches(db, self, self._triggering, self.bulk, principal)
 
     @classmethod
     @asynccontextmanager

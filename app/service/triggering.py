@@ -60,7 +60,7 @@ class Triggering:
 
         ``origins`` says, for each request, what it takes over from an earlier run.
         """
-        self._check_number(len(requests))
+        self.check_number(len(requests))
         answers: list[Triggered | TaskError] = []
         storing: asyncio.Task[list[Triggered | TaskError]] | None = None
         for start in range(0, len(requests), CHUNK):
@@ -84,7 +84,8 @@ class Triggering:
         if self._last_told is not None:
             await asyncio.wait({self._last_told}, timeout=timeout)
 
-    def _check_number(self, number: int) -> None:
+    def check_number(self, number: int) -> None:
+        """Raise ``InvalidArgument`` for more requests at once than are allowed."""
         limit = self._settings.max_bulk_items
         if number > limit:
             raise InvalidArgument(

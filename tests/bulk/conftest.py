@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 
 from app import TaskService
+from app.db import plain_url
 from app.registry import registry
 from app.service.bulk.starting import Starting
 from app.settings import SHIPPED_TASKS, Settings
@@ -37,3 +39,15 @@ def left_to_its_run(tasks: TaskService) -> Starting:
     """Bulk actions are only stored by the one who begins them: everything else is up to a worker, or to the test."""
     tasks.bulk._starting.seconds_at_once = 0.0
     return tasks.bulk._starting
+
+
+@pytest.fixture
+def db_execute(settings: Settings) -> Callable[[str], Awaitable[None]]:
+    """Executes a statement, as a clock or a crash that cannot be waited for."""
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(plain_url(settings.database_url))
+        await connection.execute(statement)
+        await connection.close()
+
+    return execute

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 
 from app.errors import TaskError
+from app.schema.batches import Batch, BatchInput, batch_options
 from app.schema.context import Info
 from app.schema.mutations.trigger_task import TriggerTaskInput, TriggerTaskResult, TriggerTaskSuccess, request_of
-from app.schema.refusals import InvalidArgument, as_data
+from app.schema.refusals import InvalidArgument, InvalidTaskInput, TaskDefinitionNotFound, as_data
 from app.schema.runs import TaskRun
 from app.service import Triggered
 
@@ -19,6 +21,7 @@ class TriggerTasksInput:
     """The arguments of a bulk trigger."""
 
     tasks: list[TriggerTaskInput] = strawberry.field(description="What to run: 1 to 10,000 items.")
+    batch: BatchInput | None = strawberry.field(default=UNSET, description="How the batch of these runs is made.")
 
 
 @strawberry.type(description="Every item was looked at; each has a result of its own.")
@@ -28,10 +31,11 @@ class TriggerTasksSuccess:
     results: list[TriggerTaskResult] = strawberry.field(
         description="The result of each item, in the order of the input. A refused item refuses none of the others."
     )
+    batch: Batch = strawberry.field(description="The batch that the new runs belong to.")
 
 
 TriggerTasksResult = Annotated[
-    TriggerTasksSuccess | InvalidArgument,
+    TriggerTasksSuccess | InvalidArgument | TaskDefinitionNotFound | InvalidTaskInput,
     strawberry.union("TriggerTasksResult", description="The results of a bulk trigger, or why it was not begun."),
 ]
 
@@ -43,8 +47,11 @@ async def trigger_tasks(
     """Hand all requests to the service together."""
     context = info.context
     requests = [request_of(task) for task in input.tasks]
-    results = await context.service.submit_many(requests, principal=context.principal, allow_private=False)
-    return TriggerTasksSuccess(results=[_result(position, result) for position, result in enumerate(results)])
+    batch, results = await context.service.batches.trigger(
+        requests, batch_options(input.batch), principal=context.principal, allow_private=False
+    )
+    each = [_result(position, result) for position, result in enumerate(results)]
+    return TriggerTasksSuccess(results=each, batch=Batch.of(batch))
 
 
 def _result(position: int, result: Triggered | TaskError) -> TriggerTaskResult:

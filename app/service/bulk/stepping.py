@@ -18,7 +18,7 @@ from app.db import Database, is_disconnect
 from app.errors import ServiceUnavailable
 from app.events import Events
 from app.models import BulkAction, BulkActionKind, BulkActionStatus
-from app.service.bulk.work import Acted, Work, count, next_items
+from app.service.bulk.work import Acted, Work, after, count, next_items
 from app.service.storing import REPEATABLE
 
 logger = logging.getLogger("taskloom.service")
@@ -26,6 +26,8 @@ logger = logging.getLogger("taskloom.service")
 AT_ONCE = 2
 """Steps of one process at the same time: each holds one connection and may need another."""
 NO_ITEM = UUID(int=0)
+AHEAD = 10_000
+"""How many items are looked up at once, because a filter may have to go through all that fit to find the lowest ids."""
 
 
 class Stepper:
@@ -36,6 +38,7 @@ class Stepper:
         self._events = events
         self._works = works
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._ahead: dict[UUID, list[UUID]] = {}
 
     async def step(self, action_id: UUID) -> BulkAction | None:
         """Act on the next items of an action; returns how it stands now, or None where there is no such action.
@@ -73,8 +76,7 @@ class Stepper:
         work = self._works[action.kind]
         if action.ceiling is None:
             return await self._begin(work, action)
-        async with self._db.read() as session:
-            item_ids = await next_items(BulkActionRows(session), work, action)
+        item_ids = (await self._next(work, action))[: work.size]
         if not item_ids:
             await work.after(action)
             async with self._db.pipe() as pipe:
@@ -89,6 +91,15 @@ class Stepper:
                 await bulk_actions.advance(pipe, action, position, acted.done, acted.errors)
         await acted.tell()
         return None
+
+    async def _next(self, work: Work, action: BulkAction) -> list[UUID]:
+        """The items that come next, looked up once in a while. One that fits no more by its turn is left out then."""
+        ahead = after(action, self._ahead.pop(action.id, ()))
+        if not ahead:
+            async with self._db.read() as session:
+                ahead = await next_items(BulkActionRows(session), work, action, AHEAD)
+        self._ahead = {action.id: ahead, **dict(list(self._ahead.items())[: AT_ONCE - 1])}
+        return ahead
 
     async def _begin(self, work: Work, action: BulkAction) -> None:
         """Fix which items there are: those of now, the last of which is the ceiling."""

@@ -67,17 +67,21 @@ class Work(Protocol):
         ...
 
 
-async def next_items(rows: BulkActionRows, work: Work, action: BulkAction) -> list[UUID]:
+async def next_items(rows: BulkActionRows, work: Work, action: BulkAction, limit: int) -> list[UUID]:
     """The next items after the action's position, the lowest ids first."""
     ids = work.chosen_ids(action)
     if ids is not None:
-        rest = [id for id in ids if action.position is None or id > action.position]
-        return rest[: work.size]
+        return after(action, ids)[:limit]
     bounds = [work.ids <= action.ceiling]
     if action.position is not None:
         bounds.append(work.ids > action.position)
     parts = [[*part, *bounds] for part in work.parts(action)]
-    return await rows.next_items(work.ids, parts, work.size) if parts else []
+    return await rows.next_items(work.ids, parts, limit) if parts else []
+
+
+def after(action: BulkAction, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the items that are still before an action."""
+    return [id for id in ids if action.position is None or id > action.position]
 
 
 async def count(rows: BulkActionRows, work: Work, action: BulkAction) -> int:

@@ -1,0 +1,221 @@
+"""``tasks.batches``: runs that are triggered together, counted and aborted together, and what follows the last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from app import batches
+from app.auth import Principal
+from app.batches import BatchRows, Tally
+from app.db import Database, Row, is_disconnect
+from app.errors import BatchNotAbortable, BatchNotFound, InvalidTaskInput, ServiceUnavailable, TaskError
+from app.ids import new_id, parse_id
+from app.models import Batch, BulkAction
+from app.rows import detached
+from app.service import arguments
+from app.service.bulk import BulkActions
+from app.service.reading import Reading
+from app.service.requests import Triggered, TriggerRequest
+from app.service.triggering import Triggering
+
+LOOK_LIMIT = 100
+FIRST = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class OnComplete:
+    """What is triggered, once, when all runs of a batch are final: a definition, and its input."""
+
+    definition_id: str
+    input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a batch is made: what people call it, and what follows it."""
+
+    name: str | None = None
+    on_complete: OnComplete | None = None
+
+
+PLAIN = BatchOptions()
+
+
+class Batches:
+    """Batches. All methods may raise ``ServiceUnavailable``."""
+
+    def __init__(
+        self, db: Database, reading: Reading, triggering: Triggering, bulk: BulkActions, principal: Principal
+    ) -> None:
+        self._db = db
+        self._reading = reading
+        self._triggering = triggering
+        self._bulk = bulk
+        self._principal = principal
+        self._looked_at = FIRST
+
+    async def trigger(
+        self,
+        requests: Sequence[TriggerRequest],
+        options: BatchOptions = PLAIN,
+        *,
+        principal: Principal | None = None,
+        allow_private: bool = True,
+    ) -> tuple[Batch, list[Triggered | TaskError]]:
+        """Trigger many runs as a batch: the batch, and for each request, in order, its run or its refusal.
+
+        A refused request refuses none of the others, and is no part of the batch. An earlier run that was given for an
+        idempotency key stays in the batch it belongs to.
+
+        Args:
+            requests: what to trigger, up to TASKLOOM_MAX_BULK_ITEMS.
+            options: the batch's name, and what follows it.
+            principal: who asks.
+            allow_private: whether private definitions may be triggered.
+
+        Raises:
+            InvalidArgument; for what follows TaskDefinitionNotFound, InvalidTaskInput: then nothing is triggered.
+
+        Example:
+            batch, answers = await tasks.batches.trigger([TriggerRequest(definition_id="ping")] * 9)
+        """
+        by = principal or self._principal
+        self._triggering.check_number(len(requests))
+        batch_id = await self.open(options, by, allow_private=allow_private)
+        those = [_in_batch(request, batch_id) for request in requests]
+        answers = await self._triggering.submit_many(those, by, allow_private=allow_private)
+        new = [answer for answer in answers if isinstance(answer, Triggered) and not answer.deduplicated]
+        async with self._db.pipe() as pipe:
+            await batches.seal(pipe, batch_id, len(new))
+        return await self.get(batch_id), answers
+
+    async def open(self, options: BatchOptions, principal: Principal, *, allow_private: bool) -> UUID:
+        """Store a batch that runs may be triggered into; returns its id. It completes once it is sealed.
+
+        Raises what ``trigger`` raises for what follows.
+
+        Example:
+            batch_id = await tasks.batches.open(BatchOptions(), principal, allow_private=False)
+        """
+        await self._check(options, allow_private=allow_private)
+        follows = options.on_complete
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "name": options.name,
+            "complete_definition_id": follows.definition_id if follows else None,
+            "complete_input": None if follows is None else {} if follows.input is None else follows.input,
+            "created_by": str(principal),
+        }
+        batch = detached(Batch, values)
+        try:
+            async with self._db.pipe() as pipe:
+                await batches.insert(pipe, batch)
+        except Exception as error:
+            if is_disconnect(error):
+                # A batch that nobody knows of has no runs, and triggers nothing.
+                raise ServiceUnavailable from error
+            raise
+        return batch.id
+
+    async def _check(self, options: BatchOptions, *, allow_private: bool) -> None:
+        if options.name is not None:
+            arguments.text(options.name, "name", arguments.MAX_NAME)
+        if options.on_complete is not None:
+            id, given = options.on_complete.definition_id, options.on_complete.input
+            issues = await self._reading.validate(id, given, allow_private=allow_private)
+            if issues:
+                raise InvalidTaskInput(id, tuple(issues))
+
+    # Reading.
+
+    async def get(self, batch_id: UUID | str) -> Batch:
+        """A batch. Raises ``BatchNotFound``.
+
+        Example:
+            batch = await tasks.batches.get(run.batch_id)
+        """
+        id = batch_id if isinstance(batch_id, UUID) else parse_id(batch_id)
+        found = (await self.find([id])).get(id) if id is not None else None
+        if found is None:
+            raise BatchNotFound(batch_id)
+        return found
+
+    async def find(self, batch_ids: Collection[UUID]) -> Mapping[UUID, Batch]:
+        """Those of the batches that exist, by id.
+
+        Example:
+            names = {id: batch.name for id, batch in (await tasks.batches.find(ids)).items()}
+        """
+        async with self._db.read() as session:
+            return await BatchRows(session).find(batch_ids)
+
+    async def tallies(self, batch_ids: Collection[UUID]) -> Mapping[UUID, Tally]:
+        """How the runs of each batch stand; runs that were deleted do not count.
+
+        Example:
+            final = (await tasks.batches.tallies([batch.id]))[batch.id].final
+        """
+        async with self._db.read() as session:
+            return await BatchRows(session).tallies(batch_ids)
+
+    # Aborting and completing.
+
+    async def abort(self, batch_id: UUID | str, *, principal: Principal | None = None) -> BulkAction:
+        """Abort the runs of a batch that are not final, as a bulk action; what would follow the batch does not.
+
+        Raises:
+            BatchNotFound, BatchNotAbortable (all its runs are final).
+
+        Example:
+            action = await tasks.batches.abort(batch.id)
+        """
+        batch = await self.get(batch_id)
+        by = principal or self._principal
+        if batch.sealed_at is not None and not (await self.tallies([batch.id]))[batch.id].live:
+            raise BatchNotAbortable(batch.id)
+        async with self._db.pipe() as pipe:
+            await batches.abort(pipe, batch.id, str(by))
+        return await self._bulk.abort_batch(batch.id, principal=by)
+
+    async def complete_due(self) -> int:
+        """Trigger what follows the batches whose runs are all final; returns how many batches were looked at.
+
+        Any number of processes may do so at once: each batch is looked at by one of them, and what follows has an
+        idempotency key of its batch, so that it is triggered once even if the process dies before it says so.
+
+        Example:
+            await tasks.batches.complete_due()
+        """
+        async with self._db.pipe() as pipe:
+            rows = await batches.open_batches(pipe, self._looked_at, LOOK_LIMIT)
+            for row in rows:
+                if row["live_id"] is not None:
+                    await batches.pass_final(pipe, row["id"], row["live_id"])
+                else:
+                    await batches.complete(pipe, row["id"], *await self._follow(row))
+        self._looked_at = rows[-1]["id"] if len(rows) == LOOK_LIMIT else FIRST
+        return len(rows)
+
+    async def _follow(self, row: Row) -> tuple[UUID | None, str | None]:
+        """Trigger what follows a batch: the run, or why there is none."""
+        if row["aborted_at"] is not None or not row["has_runs"]:
+            return None, None
+        request = TriggerRequest(
+            definition_id=row["complete_definition_id"],
+            input=batches.stored_input(row),
+            idempotency_key=f"batch/{row['id']}/complete",
+        )
+        try:
+            triggered = await self._triggering.submit(request, Principal.parse(row["created_by"]), allow_private=True)
+        except ServiceUnavailable:
+            raise
+        except TaskError as refusal:
+            return None, refusal.message
+        return triggered.run.id, None
+
+
+def _in_batch(request: TriggerRequest, batch_id: UUID) -> TriggerRequest:
+    return replace(request, provenance=replace(request.provenance, batch_id=batch_id))
