@@ -49,7 +49,7 @@ DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
 MAX_SEARCH = 200
 MAX_WORDS = 8
 TYPO_WORD = 3
-SIMILARITY = 0.45
+SIMILARITY = 0.3
 """How alike a word has to be to what is searched (pg_trgm's word similarity, 0 to 1)."""
 _WORD = re.compile(r"\w+")
 

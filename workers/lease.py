@@ -20,13 +20,14 @@ from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.registry import Registry
 from app.settings import Settings
-from workers import partitioner, watchdog
+from workers import partitioner, summariser, watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
 from workers.partitioner import Partitioner
 from workers.reaper import Reaper
 from workers.scheduler import Scheduler, ticking_beside
+from workers.summariser import Summariser
 from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class LeaseKeeper:
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
+            (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
             (watchdog.LOOK_SECONDS, self._watchdog.look),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )

@@ -12,6 +12,7 @@ from app.schema.connections import After, Before, Connection, First, Last, page_
 from app.schema.context import Info
 from app.schema.filters import TaskRunFilter, TaskRunOrder, run_filter, run_order
 from app.schema.runs import TaskRun
+from app.schema.task_words import Triggers
 from app.schema.vocabulary import WhenFull
 
 
@@ -58,6 +59,12 @@ class TaskDefinition:
     limits: TaskLimits | None = strawberry.field(
         description="How many of its runs execute at once, and how often they start; null is no limit."
     )
+    triggers: Triggers = strawberry.field(description="What it is meant to be triggered by.")
+    cooldown_seconds: float | None = strawberry.field(
+        description="How long after a trigger the next one is refused, in seconds: of each saved task by itself, and "
+        "of the runs without a task together; null is no cooldown."
+    )
+    category: str | None = strawberry.field(description="What people look for it under.")
 
     @classmethod
     def of(cls, row: Any) -> TaskDefinition:
@@ -76,6 +83,9 @@ class TaskDefinition:
             max_attempts=row.max_attempts,
             timeout_seconds=row.timeout_seconds,
             limits=TaskLimits.of(row.limits),
+            triggers=Triggers(row.triggers),
+            cooldown_seconds=row.cooldown_seconds,
+            category=row.category,
         )
 
     @strawberry.field(description="Whether a live worker serves it: runs of it are executed now.")

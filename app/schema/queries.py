@@ -33,6 +33,7 @@ from app.schema.refusals import InputIssue, InvalidArgument, TaskDefinitionNotFo
 from app.schema.retention import RetentionQueries
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.selection import page_columns
+from app.schema.task_queries import SavedTaskQueries
 from app.schema.worker import Worker
 from app.version import VERSION
 
@@ -62,6 +63,7 @@ class Query(
     BatchQueries,
     BulkQueries,
     RetentionQueries,
+    SavedTaskQueries,
 ):
     """The root of all queries."""
 

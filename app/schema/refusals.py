@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -155,6 +156,8 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.ServiceUnavailable: ServiceUnavailable,
 }
 """What each refusal is as data."""
+DETAILS: dict[type[errors.TaskError], Callable[[Any], dict[str, Any]]] = {}
+"""What refusals of other modules say besides their message; ``register`` fills it."""
 
 
 def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> Error:
@@ -170,6 +173,8 @@ def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> 
 
 
 def _details(error: errors.TaskError) -> dict[str, Any]:
+    if details := DETAILS.get(type(error)):
+        return details(error)
     if isinstance(error, errors.InvalidTaskInput):
         return {"issues": issues(error.issues)}
     if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict | errors.ParentAborted):
@@ -198,3 +203,12 @@ class AsData:
 
 HANDLERS = [AsData(cause, data) for cause, data in DATA.items() if cause is not errors.ServiceUnavailable]
 """An unreachable database is a top-level error; it is data for single items of a bulk trigger only."""
+
+
+def register(
+    cause: type[errors.TaskError], data: type[Error], details: Callable[[Any], dict[str, Any]] = lambda _: {}
+) -> None:
+    """Make a refusal data in every result that has its type as a member; ``details`` makes its own fields."""
+    DATA[cause] = data
+    DETAILS[cause] = details
+    HANDLERS.append(AsData(cause, data))

@@ -24,6 +24,7 @@ from app.schema.vocabulary import TaskRunStatus, TaskRunStatusReason
 
 if TYPE_CHECKING:
     from app.schema.definitions import TaskDefinition
+    from app.schema.saved_tasks import Task, TaskRevision
 
 
 @strawberry.type(description="One triggered execution of a task definition.")
@@ -90,6 +91,8 @@ class TaskRun:
     )
     parent_id: strawberry.Private[UUID | None]
     rerun_of_id: strawberry.Private[UUID | None]
+    task_id: strawberry.Private[UUID | None]
+    task_version: strawberry.Private[int | None]
 
     @classmethod
     def of(cls, row: Any) -> TaskRun:
@@ -116,6 +119,22 @@ class TaskRun:
     async def rerun_of(self, info: Info) -> TaskRun | None:
         """Loaded together for all runs of an answer."""
         return await load_run(info, self.rerun_of_id)
+
+    @strawberry.field(description="The saved task that it was made from, which may be deleted; null when none was.")
+    async def task(self, info: Info) -> Annotated[Task, strawberry.lazy("app.schema.saved_tasks")] | None:
+        """Loaded together for all runs of an answer."""
+        from app.schema.saved_tasks import load_task
+
+        return await load_task(info, self.task_id, deleted=True)
+
+    @strawberry.field(description="The revision of its task that it was made from; null without a task.")
+    async def task_revision(
+        self, info: Info
+    ) -> Annotated[TaskRevision, strawberry.lazy("app.schema.saved_tasks")] | None:
+        """Loaded together for all runs of an answer."""
+        from app.schema.saved_tasks import load_revision
+
+        return await load_revision(info, self.task_id, self.task_version)
 
     @strawberry.field(description="The runs that have this one as their parent, oldest first.")
     async def children(

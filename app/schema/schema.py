@@ -13,8 +13,10 @@ from strawberry.utils.str_converters import to_camel_case
 from app.schema.mutations.abort_batch import abort_batch
 from app.schema.mutations.abort_task import abort_task
 from app.schema.mutations.bulk_runs import BULK_MUTATIONS
+from app.schema.mutations.execute_task import execute_task
 from app.schema.mutations.rerun_task import rerun_task
 from app.schema.mutations.retention import MUTATIONS as RETENTION
+from app.schema.mutations.saved_tasks import MUTATIONS as SAVED_TASKS
 from app.schema.mutations.trigger_task import trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
 from app.schema.queries import Query
@@ -43,6 +45,8 @@ Mutation = create_type(
         abort_batch,
         *BULK_MUTATIONS,
         *RETENTION,
+        *SAVED_TASKS,
+        execute_task,
     ],
     description="What can be changed. A refusal is a member of each result, not an error.",
 )

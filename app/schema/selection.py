@@ -19,6 +19,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "durationMs": ("started_at", "finished_at"),
     "parent": ("parent_id",),
     "logCounts": LOG_COUNTS,
+    "task": ("task_id",),
+    "taskRevision": ("task_id", "task_version"),
     "children": (),
     "iterations": (),
     "logs": (),

@@ -21,6 +21,7 @@ from app.schema.refusals import (
     UniqueConflict,
 )
 from app.schema.runs import TaskRun
+from app.schema.task_refusals import CooldownActive
 from app.schema.vocabulary import describe
 from app.service import UNSET, RerunFrom
 
@@ -63,6 +64,7 @@ RerunTaskResult = Annotated[
     | InvalidArgument
     | UniqueConflict
     | LimitReached
+    | CooldownActive
     | ParentAborted
     | TriggerRefused
     | CodeNotLoaded,

@@ -25,6 +25,7 @@ from app.schema.refusals import (
     UniqueConflict,
 )
 from app.schema.runs import TaskRun
+from app.schema.task_refusals import CooldownActive
 from app.service import TriggerRequest
 
 
@@ -93,6 +94,7 @@ TriggerTaskResult = Annotated[
     | IdempotencyConflict
     | UniqueConflict
     | LimitReached
+    | CooldownActive
     | ParentAborted
     | TriggerRefused
     | CodeNotLoaded

@@ -1,0 +1,86 @@
+"""The ``filter`` and ``orderBy`` inputs of lists of saved tasks, and what the application calls them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+from strawberry import UNSET
+
+from app import conditions, task_filters
+from app.run_filters import OrderDirection
+from app.schema.arguments import run_uuid
+from app.schema.connections import given, present
+from app.schema.filters import DateTimeRange, StringFilter, TagFilter
+from app.schema.task_words import TaskHealth, TaskOrderField
+from app.schema.vocabulary import TaskRunStatus
+
+
+@strawberry.input(description="Which tasks fit; everything given must hold, and a list means any of its values.")
+class TaskFilter:
+    """A condition on saved tasks."""
+
+    ids: list[strawberry.ID] | None = strawberry.field(default=UNSET, description="Any of these ids.")
+    definition_ids: list[strawberry.ID] | None = strawberry.field(
+        default=UNSET, description="Of any of these types, by the ids of their definitions."
+    )
+    categories: list[str] | None = strawberry.field(
+        default=UNSET, description="Their definition declares any of these categories."
+    )
+    groups: list[str] | None = strawberry.field(default=UNSET, description="In any of these groups.")
+    owners: list[str] | None = strawberry.field(default=UNSET, description="Owned by any of these, as `USER:ada`.")
+    tags: TagFilter | None = strawberry.field(default=UNSET, description="Tags that fit.")
+    name: StringFilter | None = strawberry.field(default=UNSET, description="A name that fits.")
+    enabled: bool | None = strawberry.field(default=UNSET, description="Whether they are enabled.")
+    health: list[TaskHealth] | None = strawberry.field(default=UNSET, description="Any of these.")
+    last_run_statuses: list[TaskRunStatus] | None = strawberry.field(
+        default=UNSET, description="Their last run stands in any of these; follows the runs by a second or two."
+    )
+    entity_type: str | None = strawberry.field(default=UNSET, description="About this sort of thing.")
+    entity_id: str | None = strawberry.field(default=UNSET, description="About the thing of this id.")
+    created_at: DateTimeRange | None = strawberry.field(default=UNSET, description="Created within this range.")
+    updated_at: DateTimeRange | None = strawberry.field(default=UNSET, description="Last changed within this range.")
+    and_: list[TaskFilter] | None = strawberry.field(
+        name="and", default=UNSET, description="All of these filters hold too."
+    )
+    or_: list[TaskFilter] | None = strawberry.field(
+        name="or", default=UNSET, description="At least one of these filters holds too."
+    )
+    not_: TaskFilter | None = strawberry.field(name="not", default=UNSET, description="This filter does not hold.")
+
+
+@strawberry.input(description="The order of a list of tasks; tasks equal in it are ordered by creation.")
+class TaskOrder:
+    """An order of tasks."""
+
+    field: TaskOrderField = strawberry.field(description="What to order by.")
+    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which end comes first.")
+
+
+def task_filter(source: TaskFilter | None) -> task_filters.TaskFilter | None:
+    """The application's filter of tasks. Raises ``InvalidArgument`` for an id that is no UUID."""
+    if not given(source):
+        return None
+    values = {name: _condition(value) for name, value in present(source).items()}
+    if "ids" in values:
+        values["ids"] = [run_uuid(id, "filter", "ids") for id in values["ids"]]
+    if "enabled" in values:
+        values["is_enabled"] = values.pop("enabled")
+    for name in ("and_", "or_"):
+        if name in values:
+            values[name] = [task_filter(part) for part in values[name]]
+    if "not_" in values:
+        values["not_"] = task_filter(values["not_"])
+    return task_filters.TaskFilter(**values)
+
+
+def task_order(source: TaskOrder | None) -> task_filters.TaskOrder | None:
+    """The application's order of tasks; None where none was asked for."""
+    return task_filters.TaskOrder(source.field, source.direction) if source else None
+
+
+def _condition(value: Any) -> Any:
+    for kind in (StringFilter, TagFilter, DateTimeRange):
+        if isinstance(value, kind):
+            return getattr(conditions, kind.__name__)(**present(value))
+    return value
