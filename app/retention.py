@@ -32,14 +32,21 @@ _REMOVE = "DELETE FROM retention_rules WHERE definition_id = $1 RETURNING true"
 _NEXT_DEFINITION = """
     SELECT definition_id FROM task_runs WHERE definition_id > $1 ORDER BY definition_id, id LIMIT 1"""
 
+_LOOKED_AT = "r.id, r.definition_id, r.task_id, r.parent_id, r.status, r.log_count, r.is_pinned, r.finished_at"
 # Only what still has details is looked at: every run that ever had a line has a row for its finished attempt as well.
-_NEAR_DETAILS = """
-    SELECT run_id AS id, count(*) AS iterations FROM (
-        SELECT run_id FROM task_iterations WHERE run_id > $6 AND run_id < $7 ORDER BY run_id LIMIT $8) i
-    GROUP BY run_id"""
-_NEAR_RUNS = """
-    SELECT id, 0::bigint AS iterations FROM task_runs
-    WHERE definition_id = $9 AND id > $6 AND id < $7 ORDER BY id LIMIT $8"""
+# OFFSET 0 keeps the planner from joining the whole table.
+_NEAR_DETAILS = f"""
+    SELECT {_LOOKED_AT}, i.iterations FROM (
+        SELECT run_id, count(*) AS iterations FROM (
+            SELECT run_id FROM task_iterations WHERE run_id > $6 AND run_id < $7 ORDER BY run_id LIMIT $8) each
+        GROUP BY run_id) i
+    CROSS JOIN LATERAL (SELECT * FROM task_runs t WHERE t.id = i.run_id OFFSET 0) r"""
+_NEAR_RUNS = f"""
+    SELECT {_LOOKED_AT}, 0::bigint AS iterations FROM task_runs r
+    WHERE r.definition_id = $9 AND r.id > $6 AND r.id < $7 ORDER BY r.id LIMIT $8"""
+_NEAR_ALL_RUNS = f"""
+    SELECT {_LOOKED_AT}, 0::bigint AS iterations FROM task_runs r
+    WHERE r.id > $6 AND r.id < $7 ORDER BY r.id LIMIT $8"""
 _DETAILS_BEFORE = "CASE r.status WHEN 'SUCCEEDED' THEN k.succeeded_before ELSE k.failed_before END"
 # The newest runs of a definition, or of a task, are found by as many steps in an index as the rule keeps.
 _NEWEST = """
@@ -52,10 +59,9 @@ _JUDGE = f"""
             AS k(definition_id, succeeded_before, failed_before, runs_before, keep_last)
     ), near AS MATERIALIZED ({{near}}
     ), ruled AS MATERIALIZED (
-        SELECT r.id, r.definition_id, r.task_id, r.parent_id, r.log_count, r.is_pinned, r.finished_at, k.keep_last,
-            n.iterations,
+        SELECT r.*, k.keep_last,
             r.finished_at < {{before}} AS is_old, sum(r.log_count) OVER (ORDER BY r.id) - r.log_count AS lines_before
-        FROM near n JOIN task_runs r ON r.id = n.id
+        FROM near r
         JOIN rule k ON k.definition_id = CASE WHEN r.definition_id = ANY($1) THEN r.definition_id ELSE '{DEFAULT}' END
     ), by_definition AS MATERIALIZED ({_NEWEST.format(column="definition_id")}
     ), by_task AS MATERIALIZED ({_NEWEST.format(column="task_id")}
@@ -69,6 +75,7 @@ _JUDGE = f"""
     FROM ruled r WHERE r.lines_before < {MAX_LINES} ORDER BY r.id"""
 _JUDGE_DETAILS = _JUDGE.format(near=_NEAR_DETAILS, before=_DETAILS_BEFORE)
 _JUDGE_RUNS = _JUDGE.format(near=_NEAR_RUNS, before="k.runs_before")
+_JUDGE_ALL_RUNS = _JUDGE.format(near=_NEAR_ALL_RUNS, before="k.runs_before")
 
 # What a row takes on average, its share of indexes included, by the figures that autovacuum keeps.
 _BYTES = """
@@ -123,8 +130,13 @@ class Rules:
         return _end([max((days for days in kept if days is not None), default=None)], now)
 
     def runs_end(self, now: datetime, definition_id: str) -> UUID:
-        """No run of a definition from this id on can be old."""
+        """No run of a definition (of any, for ``DEFAULT`` while the rules are alike) from this id on can be old."""
         return _end([self.of(definition_id).runs_days], now)
+
+    @property
+    def runs_are_kept_alike(self) -> bool:
+        """Whether runs of all definitions are kept for the same time, so that one walk by age finds those to go."""
+        return len({rule.runs_days for rule in self.all}) == 1
 
 
 def before(now: datetime, days: float | None) -> datetime | None:
@@ -182,10 +194,12 @@ class Retention:
         return await self._pipe.fetch(_JUDGE_DETAILS, *rules.columns(now), after, end, limit)
 
     async def judge_runs(self, rules: Rules, now: datetime, definition_id: str, after: UUID, limit: int) -> list[Row]:
-        """The next runs of a definition, in order of creation; ``fits`` says whether the run may go."""
+        """The next runs of a definition, or of all for ``DEFAULT``, in order of creation; ``fits`` says who may go."""
         end = rules.runs_end(now, definition_id)
         if end <= after:
             return []
+        if definition_id == DEFAULT:
+            return await self._pipe.fetch(_JUDGE_ALL_RUNS, *rules.columns(now), after, end, limit)
         return await self._pipe.fetch(_JUDGE_RUNS, *rules.columns(now), after, end, limit, definition_id)
 
     async def bytes_a_row(self, table: str) -> float:

@@ -168,8 +168,8 @@ class Retaining:
     ) -> SweepStep:
         """Apply the rules to the next runs in one short transaction that waits for nobody.
 
-        First come weeks of logs and iterations of which nothing is to be kept, then those of single runs, in order of
-        creation, then whole runs, definition by definition. ``purge-history`` does it all.
+        First come weeks of logs and iterations of which nothing is to be kept, then those of single runs, then whole
+        runs, each in order of creation. ``purge-history`` does it all.
 
         Args:
             now: the time by which runs are old, with a timezone.

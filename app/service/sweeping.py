@@ -10,7 +10,7 @@ from uuid import UUID
 from app.db import Pipe, Row
 from app.history import History
 from app.partitions import Partitions
-from app.retention import FIRST, Retention
+from app.retention import DEFAULT, FIRST, Retention
 
 REPORT_LOOKS = 10_000
 """How many runs, and how many iterations, a report looks at."""
@@ -26,8 +26,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SweepPosition:
-    """How far a sweep has come: the last run that was looked at, and of which definition while runs are removed.
+    """How far a sweep has come: the last run that was looked at, and while runs are removed, of which definition.
 
+    The definition is ``*`` where runs of all are removed in one walk.
     The numbers are of the runs in the span that is being looked through, all of which may lose their details.
     """
 
@@ -132,12 +133,18 @@ class Sweep:
         return SweepStep(SweepPosition(Phase.DETAILS, rows[-1]["id"]), len(ids), logs, iterations)
 
     async def runs(self, after: SweepPosition) -> SweepStep:
-        """The next runs of a definition, or the first ones of the next definition that has a rule for them."""
+        """The next runs: of all definitions while their rules are alike, which is the order in which rows lie on disk.
+
+        Otherwise definition by definition, so that those which are kept for longer are not walked through every day.
+        """
         rules = await self._retention.rules()
-        definition_id: str | None = after.definition_id
-        rows = await self._retention.judge_runs(rules, self._now, after.definition_id, after.run_id, self._limit)
+        alike = rules.runs_are_kept_alike and after.definition_id in ("", DEFAULT)
+        definition_id: str | None = DEFAULT if alike else after.definition_id
+        rows: list[Row] = []
+        if definition_id and (alike or definition_id != DEFAULT):
+            rows = await self._retention.judge_runs(rules, self._now, definition_id, after.run_id, self._limit)
         while not rows:
-            definition_id = await self._retention.next_definition(definition_id)
+            definition_id = None if alike else await self._retention.next_definition(definition_id or "")
             if definition_id is None:
                 return SweepStep(None)
             rows = await self._retention.judge_runs(rules, self._now, definition_id, FIRST, self._limit)

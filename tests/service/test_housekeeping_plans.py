@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from app import states
+from app import clock, states
 from app.db import plain_url
 from app.leases import Claimant, Leases
+from app.retention import DEFAULT, FIRST, Retention, Rule, Rules
+from app.run_filters import first_id
 from app.states import Reason
 from tests.service.test_plans import ROWS, SEED
 
@@ -33,6 +36,17 @@ ASKED = {
 }
 
 
+LATER = clock.now() + timedelta(days=100)
+RULES = Rules([Rule()])
+JUDGED = {
+    "details": lambda retention: retention.judge_details(RULES, LATER, FIRST, 1000),
+    "details of a week": lambda retention: retention.judge_details(RULES, LATER, FIRST, 1000, first_id(LATER)),
+    "runs": lambda retention: retention.judge_runs(RULES, LATER, DEFAULT, FIRST, 1000),
+    "runs of a definition": lambda retention: retention.judge_runs(RULES, LATER, "def-3", FIRST, 1000),
+    "next definition": lambda retention: retention.next_definition("def-3"),
+}
+
+
 class Explaining:
     """A connection that explains what it is asked instead of doing it."""
 
@@ -45,6 +59,8 @@ class Explaining:
         rows = await self._connection.fetch("EXPLAIN " + query, *arguments)
         self.plan = "\n".join(row[0] for row in rows)
         return []
+
+    fetchval = fetch
 
 
 @pytest.fixture(scope="module", params=["analysed", "never analysed"])
@@ -67,5 +83,13 @@ async def connection(request: pytest.FixtureRequest, migrated_database_url: str)
 async def test_housekeeping_finds_what_it_looks_for_by_an_index(connection: Any, asked: Any) -> None:
     explaining = Explaining(connection)
     await asked(Leases(explaining))
+    assert "task_runs" in explaining.plan
+    assert "Seq Scan on task_runs" not in explaining.plan
+
+
+@pytest.mark.parametrize("judged", JUDGED.values(), ids=JUDGED)
+async def test_retention_looks_at_a_bounded_part_of_the_history(connection: Any, judged: Any) -> None:
+    explaining = Explaining(connection)
+    await judged(Retention(explaining))
     assert "task_runs" in explaining.plan
     assert "Seq Scan on task_runs" not in explaining.plan

@@ -181,7 +181,7 @@ def _progress(standing: Standing) -> Progress:
     """How much of the time is behind, because how many runs there are would have to be counted first."""
     message = f"{standing.runs:,} runs"
     if standing.swept is not None:
-        where = standing.swept.definition_id if standing.swept.phase == SweepPhase.RUNS else "logs and iterations"
+        where = "whole runs" if standing.swept.phase == SweepPhase.RUNS else "logs and iterations"
         return Progress(message=f"{message}, {standing.stripped:,} without their logs; at {where}")
     if standing.position is None or standing.first is None:
         return Progress(message=message)
