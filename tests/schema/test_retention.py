@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +101,12 @@ async def test_a_run_that_is_not_there_is_not_pinned(gql: GraphQLClient, id: str
 async def test_a_report_on_nothing_is_complete_and_empty(gql: GraphQLClient) -> None:
     query = "{ retentionReport { isComplete definitions { definitionId runsWithoutLogs logs runs bytes } } }"
     assert (await gql(query))["retentionReport"] == {"isComplete": True, "definitions": []}
+
+
+async def test_the_examples_of_the_page_on_retention_work(gql: GraphQLClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "retention.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```graphql\n(.*?)```", page, re.DOTALL)
+    query, mutation = example.split("\n\n")
+    assert (await gql(query))["retention"]["default"]["succeededLogsDays"] == 3
+    mutation = mutation.replace("checksum-tree", "greet")
+    assert (await gql(mutation))["updateRetention"]["rule"] == {"succeededLogsDays": 1, "runsDays": 90, "keepLast": 100}
