@@ -20,21 +20,13 @@ from app.paging import PageArgs
 from app.registry import Registry, registry
 from app.run_filters import RunFilter, RunOrder
 from app.service.aborting import Aborting
-from app.service.auditing import Audit
-from app.service.batches import Batches
-from app.service.bulk import BulkActions
-from app.service.bulk.run_work import on_runs
-from app.service.bulk.starting import Starting
-from app.service.bulk.stepping import Stepper
+from app.service.areas import Areas
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
 from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
 from app.service.rerunning import Rerunning
-from app.service.retaining import Retaining
-from app.service.saved import SavedTasks
-from app.service.scheduling import Scheduling
 from app.service.triggering import Triggering
 from app.service.watching import Watching
 from app.settings import Settings, get_settings
@@ -45,7 +37,7 @@ NEWEST_FIRST = RunOrder()
 DEFAULT_PAGE = PageArgs()
 
 
-class TaskService(Reading):
+class TaskService(Areas, Reading):
     """What a client may ask: trigger, watch, abort and read runs. One per process; safe for concurrent use.
 
     Every method takes its own transaction. What was returned as triggered or aborted is committed. All methods may
@@ -67,23 +59,15 @@ class TaskService(Reading):
         principal: Principal = LOCAL_ADMIN,
     ) -> None:
         self._principal = principal
+        self._events = events
         known = KnownDefinitions(db, registry)
         super().__init__(db, settings, known)
-        preparing = Preparing(db, settings, known)
-        self._triggering = Triggering(db, doorbell, events, settings, preparing)
+        self._preparing = Preparing(db, settings, known)
+        self._triggering = Triggering(db, doorbell, events, settings, self._preparing)
         self._rerunning = Rerunning(self, self._triggering)
-        self.saved = SavedTasks(db, settings, known, self._triggering, principal)
         self._aborting = Aborting(db, events)
         self._purging = Purging(db)
-        self.retention = Retaining(db, known, principal)
         self._watching = Watching(db, events, self)
-        self.schedules = Scheduling(db, settings, known, self.saved, self._triggering, principal)
-        self.audit = Audit(db, settings)
-        works = on_runs(events, self, self._rerunning)
-        self.bulk = BulkActions(
-            db, events, settings, Starting(db, preparing, principal), Stepper(db, events, works), works
-        )
-        self.batches = Batches(db, self, self._triggering, self.bulk, principal)
 
     @classmethod
     @asynccontextmanager

@@ -1,0 +1,86 @@
+"""The areas of ``TaskService``: each has methods of its own, and is loaded by those who use it.
+
+A worker uses few of them, and an idle one should be small.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.auth import Principal
+    from app.db import Database
+    from app.events import Events
+    from app.service.auditing import Audit
+    from app.service.batches import Batches
+    from app.service.bulk import BulkActions
+    from app.service.known import KnownDefinitions
+    from app.service.preparing import Preparing
+    from app.service.rerunning import Rerunning
+    from app.service.retaining import Retaining
+    from app.service.saved import SavedTasks
+    from app.service.scheduling import Scheduling
+    from app.service.service import TaskService
+    from app.service.triggering import Triggering
+    from app.settings import Settings
+
+
+class Areas:
+    """What people keep and do around runs; the part of ``TaskService`` that is loaded late."""
+
+    _db: Database
+    _events: Events
+    _settings: Settings
+    _known: KnownDefinitions
+    _principal: Principal
+    _preparing: Preparing
+    _triggering: Triggering
+    _rerunning: Rerunning
+
+    @cached_property
+    def saved(self) -> SavedTasks:
+        """Saved tasks."""
+        from app.service.saved import SavedTasks
+
+        return SavedTasks(self._db, self._settings, self._known, self._triggering, self._principal)
+
+    @cached_property
+    def schedules(self) -> Scheduling:
+        """Schedules of saved tasks."""
+        from app.service.scheduling import Scheduling
+
+        return Scheduling(self._db, self._settings, self._known, self.saved, self._triggering, self._principal)
+
+    @cached_property
+    def bulk(self: TaskService) -> BulkActions:  # type: ignore[misc]
+        """Actions on many runs and tasks."""
+        from app.service.bulk import BulkActions
+        from app.service.bulk.run_work import on_runs
+        from app.service.bulk.starting import Starting
+        from app.service.bulk.stepping import Stepper
+
+        works = on_runs(self._events, self, self._rerunning)
+        starting, stepper = Starting(self._db, self._preparing, self._principal), Stepper(self._db, self._events, works)
+        return BulkActions(self._db, self._events, self._settings, starting, stepper, works)
+
+    @cached_property
+    def batches(self: TaskService) -> Batches:  # type: ignore[misc]
+        """Runs that were triggered together."""
+        from app.service.batches import Batches
+
+        return Batches(self._db, self, self._triggering, self.bulk, self._principal)
+
+    @cached_property
+    def retention(self) -> Retaining:
+        """For how long finished runs are kept."""
+        from app.service.retaining import Retaining
+
+        return Retaining(self._db, self._known, self._principal)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who changed what."""
+        from app.service.auditing import Audit
+
+        return Audit(self._db, self._settings)
