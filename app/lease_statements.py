@@ -19,7 +19,8 @@ ASLEEP = statuses(states.ASLEEP)
 
 CLAIMED = """
     r.id, claim_no, write_no, definition_id, name, queue, priority, tags, input::text AS input, state::text AS state,
-    iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, created_by,
+    iteration, max_iterations, attempt, max_attempts, timeout_seconds, log_count, parent_id, wait_for, failure_policy,
+    created_by,
     retry::text AS retry
 """
 RING = "id, claim_no, queue, priority, due_at, limit_key"
@@ -64,8 +65,8 @@ def queue_up(chosen: str, move: Move) -> str:
 SAVE_TYPES = ("uuid", "int", "int", "text", "text", "int", "int", "int", "int")
 RULE_TYPES = ("text",) * 9 + ("bool", "bool")
 """What moves have in common with all others of their rule: where they land, and which counter they advance."""
-MOVE_TYPES = ("int", "float8", "text", "text", "text")
-"""What a move has of its own: the number of its rule among those given, delay, output, error, children."""
+MOVE_TYPES = ("int", "float8", "text", "text", "text", "text")
+"""What a move has of its own: the number of its rule among those given, delay, output, error, children, policy."""
 
 _REAPED_TYPES = (*RULE_TYPES, "float8", "text")
 FIRST_CONDITION_PARAMETER = 4 + len(_REAPED_TYPES)
@@ -127,6 +128,7 @@ _SETTLED = f"""
     due_at = CASE WHEN l.to_status IN ('QUEUED', 'WAITING') AND l.wait_for IS NULL
              THEN now() + make_interval(secs => l.delay) END,
     wait_for = CASE WHEN l.to_status = 'WAITING' THEN l.wait_for END,
+    failure_policy = CASE WHEN l.next_iteration THEN l.failure_policy ELSE r.failure_policy END,
     error = l.error::jsonb,
     iteration = r.iteration + CASE WHEN l.next_iteration AND l.to_status NOT IN {FINAL} THEN 1 ELSE 0 END,
     attempt = CASE WHEN l.to_status IN {FINAL} THEN r.attempt WHEN l.next_iteration THEN 1
@@ -149,12 +151,12 @@ SETTLE = f"""
     ), given AS (
         SELECT * FROM unnest(
             {_parameters(3 + len(RULE_TYPES), (*MOVE_TYPES, *SAVE_TYPES), "[]")}
-        ) AS g(rule, delay, output, error, wait_for,
+        ) AS g(rule, delay, output, error, wait_for, failure_policy,
             id, claim_no, write_no, state, progress, debug, info, warning, log_error)
     ), landed AS (
         SELECT g.id, g.state, g.progress, g.debug, g.info, g.warning, g.log_error, g.delay, g.output, g.error,
-            g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for, g.exhausted_status, 1 AS writes,
-            g.was_iteration, g.was_attempt, {_landed("$2")}
+            g.next_iteration, g.next_attempt, g.wait_for::uuid[] AS wait_for, g.failure_policy, g.exhausted_status,
+            1 AS writes, g.was_iteration, g.was_attempt, {_landed("$2")}
         FROM (SELECT * FROM ({_STILL_HELD}) AS h JOIN rule USING (rule)) AS g
     ), moved AS (
         UPDATE task_runs r SET {_SETTLED}, output = l.output::jsonb,
@@ -179,7 +181,8 @@ def reap(condition: str) -> str:
             AND {condition} ORDER BY r.id LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
         ), landed AS (
             SELECT g.id, g.delay, g.error, g.next_iteration, g.next_attempt, NULL::uuid[] AS wait_for,
-                g.exhausted_status, 0 AS writes, g.was_iteration, g.was_attempt, {_landed("$3")}
+                NULL::text AS failure_policy, g.exhausted_status, 0 AS writes, g.was_iteration, g.was_attempt,
+                {_landed("$3")}
             FROM (SELECT * FROM given CROSS JOIN held) g
         ), moved AS (
             UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id RETURNING {_RUNG}, {_MOVED}
@@ -210,7 +213,7 @@ def move_row(move: Move, rule: int) -> tuple[Any, ...]:
     """A move as the parameters of ``MOVE_TYPES``; ``rule`` is the number of its rule, from 1."""
     # PostgreSQL has no arrays of arrays of different lengths, so the children travel as the text of an array.
     wait_for = "{" + ",".join(str(child) for child in move.wait_for) + "}" if move.wait_for else None
-    return (rule, move.delay, move.output, error_text(move.error), wait_for)
+    return (rule, move.delay, move.output, error_text(move.error), wait_for, value(move.failure_policy))
 
 
 def reap_row(move: Move) -> tuple[Any, ...]:

@@ -177,15 +177,6 @@ class Leases:
             ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
         return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit)
 
-    async def make_parents_due(self, move: Move, limit: int, parent_ids: Sequence[UUID] | None = None) -> list[Row]:
-        """Queue the runs that waited for children which are all final now (among ``parent_ids``, where given)."""
-        chosen = f"""
-            SELECT id FROM task_runs p
-            WHERE status = 'WAITING' AND due_at IS NULL AND ($3::uuid[] IS NULL OR id = ANY($3::uuid[]))
-            AND NOT EXISTS (SELECT FROM task_runs c WHERE c.id = ANY(p.wait_for) AND c.status NOT IN {sql.FINAL})
-            LIMIT $2 FOR UPDATE SKIP LOCKED"""
-        return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit, parent_ids)
-
     async def expire_unstarted(self, move: Move, limit: int) -> list[Row]:
         """End the runs whose time to live passed before they started; returns how they stand."""
         query = f"""

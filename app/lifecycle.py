@@ -22,6 +22,7 @@ from app.concern import attempt_of
 from app.db import Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
+from app.family import Family
 from app.gate import Gate, Passed
 from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
 from app.outages import insist, until_database_answers
@@ -53,6 +54,7 @@ class Lifecycle:
         self._claimant = claimant
         self._gate = Gate(db, claimant, self._ring_and_tell)
         self._claiming = Claiming(db, claimant, self._gate, self._ring_and_tell, self._tell)
+        self._family = Family(db, events)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
         self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)
         self._changes: Batcher[list[UUID], None] = Batcher(self._publish, TOLD_AT_ONCE)
@@ -143,13 +145,10 @@ class Lifecycle:
         self._ring_queued(rows)
         self._gate.freed(rows)
         final = [row for row in rows if is_final(row["status"])]
-        _count_finished(final)
-        parents = {row["parent_id"] for row in final if row["parent_id"]}
-        if parents:
-            async with self._db.autocommit() as pipe:
-                due = await Leases(pipe).make_parents_due(states.become_due(), BATCH, list(parents))
-            self._ring_queued(due)
-            self._tell(due)
+        metrics.count_finished(final)
+        parents = await self._family.learn(final)
+        self._ring_queued(parents)
+        self._tell(parents)
 
     async def aborting(self) -> dict[UUID, bool]:
         """The runs held by this worker that were asked to abort, and whether by force."""
@@ -166,10 +165,10 @@ class Lifecycle:
             leases = Leases(pipe)
             expired = await leases.expire_unstarted(states.expire(), BATCH)
             slept = await leases.make_due(due, BATCH)
-            parents = await leases.make_parents_due(due, BATCH)
+        parents = await self._family.look()
         metrics.count_each(metrics.DISPATCHED, _kinds(due=slept, children=parents, expired=expired))
-        _count_finished(expired)
-        await self._doorbell.ring([_ring_of(row) for row in (*slept, *parents)])
+        metrics.count_finished(expired)
+        await self._doorbell.ring(_rings_of((*slept, *parents)))
         self._tell((*slept, *parents, *expired))
         return len(slept) + len(parents) + len(expired)
 
@@ -266,8 +265,7 @@ class Lifecycle:
     # Telling others, after the commit.
 
     def _ring_queued(self, rows: Sequence[Row]) -> None:
-        queued = [_ring_of(row) for row in rows if row["status"] == TaskRunStatus.QUEUED]
-        if queued:
+        if queued := _rings_of(rows):
             self._rings.submit(queued)
 
     def _tell(self, rows: Sequence[Row]) -> None:
@@ -292,12 +290,13 @@ def _kinds(**moved: Sequence[Row]) -> list[tuple[str]]:
     return [(kind,) for kind, rows in moved.items() for _ in rows]
 
 
-def _count_finished(rows: Sequence[Row]) -> None:
-    metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in rows])
-
-
 def _claim_of(row: Row) -> Claim:
     return row["id"], row["claim_no"]
+
+
+def _rings_of(rows: Sequence[Row]) -> list[Ring]:
+    """The rings for those of the rows that are queued."""
+    return [_ring_of(row) for row in rows if row["status"] == TaskRunStatus.QUEUED]
 
 
 def _ring_of(row: Row) -> Ring:

@@ -7,8 +7,9 @@ What hot paths count they count once for a batch. Figures that the database hold
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
@@ -92,6 +93,11 @@ def count_each(counter: Counter, labels: Iterable[tuple[str, ...]]) -> None:
     """Count a batch: one increase for each different set of labels."""
     for values, number in Tally(labels).items():
         counter.labels(*values).inc(number)
+
+
+def count_finished(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Count rows of runs that became final."""
+    count_each(FINISHED, [(row["definition_id"], row["status"]) for row in rows])
 
 
 def doorbell(*, answered: bool) -> None:

@@ -23,6 +23,7 @@ from app.errors import InputIssue, InvalidTaskInput
 from app.ids import is_slug
 from app.limits import Limits
 from app.retry import Retry
+from app.states import FailurePolicy
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DEFAULT_MAX_ITERATIONS = 500
@@ -42,12 +43,14 @@ class Continue:
     """What task code returns to end an iteration and go on later, from ``state``, on any worker.
 
     ``delay`` is in seconds. With ``wait_for``, the next iteration starts when all of these runs are final instead.
+    ``failure_policy`` says what becomes of it when one of them does not succeed.
     Made by ``ctx.continue_()`` and ``ctx.wait_for()``.
     """
 
     state: Any = None
     delay: float = 0.0
     wait_for: tuple[UUID, ...] = ()
+    failure_policy: FailurePolicy = FailurePolicy.CONTINUE
 
 
 class Triggers(StrEnum):

@@ -55,6 +55,7 @@ class TaskRunStatusReason(StrEnum):
     TTL = "TTL"
     CONCURRENCY_LIMIT = "CONCURRENCY_LIMIT"
     RATE_LIMIT = "RATE_LIMIT"
+    CHILD_FAILED = "CHILD_FAILED"
 
 
 class TaskIterationOutcome(StrEnum):
@@ -69,12 +70,27 @@ class TaskIterationOutcome(StrEnum):
     LOST = "LOST"
 
 
+class FailurePolicy(StrEnum):
+    """What a run does when one of the runs that it waits for ends otherwise than SUCCEEDED.
+
+    ``CONTINUE``: it goes on when all are final, and sees how each ended.
+    ``IGNORE``: it goes on when all are final, and ``ctx.children()`` leaves out those that did not succeed.
+    ``FAIL_PARENT``: it fails with the first of them, without another iteration, and its other children are aborted.
+    """
+
+    CONTINUE = "CONTINUE"
+    IGNORE = "IGNORE"
+    FAIL_PARENT = "FAIL_PARENT"
+
+
 Status = TaskRunStatus
 Reason = TaskRunStatusReason
 Outcome = TaskIterationOutcome
 
 FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.ABORTED, Status.LOST, Status.EXPIRED})
 LIVE = frozenset(Status) - FINAL
+UNSUCCESSFUL = FINAL - {Status.SUCCEEDED}
+"""What a failure policy calls a failure, whatever it came from."""
 HELD = frozenset({Status.RUNNING, Status.ABORTING})
 """The statuses in which one worker holds the lease."""
 ASLEEP = frozenset({Status.SCHEDULED, Status.WAITING})
@@ -124,6 +140,7 @@ class Move:
     next_attempt: bool = False
     wait_for: tuple[UUID, ...] = ()
     keeps_reason: bool = False
+    failure_policy: FailurePolicy | None = None
 
     @property
     def is_final(self) -> bool:
@@ -162,6 +179,7 @@ class IllegalMove(Exception):
 
 _ABORTED = Landing(Status.ABORTED, Reason.ABORT_REQUESTED, Outcome.ABORTED)
 _SUCCEEDED = Landing(Status.SUCCEEDED, None, Outcome.SUCCEEDED)
+_FAILED_WITH_CHILD = Landing(Status.FAILED, Reason.CHILD_FAILED)
 _FINISHED_BEFORE_ABORT = Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED)
 
 
@@ -203,10 +221,17 @@ def continue_(delay: float) -> Move:
     return Move("continue", HELD, landing, _ABORTED, delay=delay, next_iteration=True)
 
 
-def wait(children: tuple[UUID, ...]) -> Move:
-    """The iteration is done; the next one is due when every one of these runs is final."""
+def wait(children: tuple[UUID, ...], policy: FailurePolicy = FailurePolicy.CONTINUE) -> Move:
+    """The iteration is done; the next one is due when every one of these runs is final, if the policy lets it."""
     landing = Landing(Status.WAITING, Reason.WAITING_FOR_CHILDREN, Outcome.CONTINUED)
-    return Move("wait for children", HELD, landing, _ABORTED, next_iteration=True, wait_for=children)
+    return Move(
+        "wait for children", HELD, landing, _ABORTED, next_iteration=True, wait_for=children, failure_policy=policy
+    )  # fmt: skip
+
+
+def fail_with_child(error: RunError) -> Move:
+    """One of the runs that it waits for under ``FAIL_PARENT`` did not succeed; ``error`` names that run."""
+    return Move("fail with a child", frozenset({Status.WAITING}), _FAILED_WITH_CHILD, error=error)
 
 
 def interrupt() -> Move:

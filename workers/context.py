@@ -22,6 +22,7 @@ from app.errors import ParentAborted
 from app.models import TaskRun
 from app.registry import Continue
 from app.settings import Settings
+from app.states import UNSUCCESSFUL, FailurePolicy
 from workers import json_values, processes
 from workers.held import PORTION_BYTES, HeldRun, Stop, StopReason
 from workers.log_lines import LogLines, TaskLogger
@@ -228,10 +229,30 @@ class TaskContext:
             raise ValueError(f"delay is {seconds} seconds, but must be between 0 and 366 days")
         return Continue(state, seconds)
 
-    def wait_for(self, children: Iterable[TaskRun | UUID], *, state: Any = None) -> Continue:
-        """Return this to go on, in the next iteration, when all these runs are final; meanwhile no slot is held."""
+    def wait_for(
+        self,
+        children: Iterable[TaskRun | UUID],
+        *,
+        state: Any = None,
+        failure_policy: FailurePolicy = FailurePolicy.CONTINUE,
+    ) -> Continue:
+        """Return this to go on, in the next iteration, when all these runs are final; meanwhile no slot is held.
+
+        Args:
+            children: the runs, or their ids; without any, the next iteration starts at once.
+            state: what the next iteration finds in ``ctx.state``. Without one the saved state stays as it is.
+            failure_policy: what to do when one of them ends FAILED, ABORTED, LOST or EXPIRED. ``CONTINUE``: go on when
+                all are final, and look at ``ctx.children()``. ``IGNORE``: the same, but in that next iteration
+                ``ctx.children()`` leaves those out. ``FAIL_PARENT``: this run is FAILED as soon as the first of them
+                is, with an error that names it, and all of its children that are still live are aborted, with theirs.
+                No code of this run is called for that: no hook, and no retry.
+        """
         ids = tuple(child if isinstance(child, UUID) else child.id for child in children)
-        return Continue(state, 0.0, ids)
+        if self.run_id in ids:
+            raise ValueError("a run cannot wait for itself; give wait_for() the runs that ctx.trigger() returned")
+        if failure_policy not in list(FailurePolicy):
+            raise ValueError(f"failure_policy is {failure_policy!r}, but must be one of {', '.join(FailurePolicy)}")
+        return Continue(state, 0.0, ids, FailurePolicy(failure_policy))
 
     # Children.
 
@@ -257,8 +278,17 @@ class TaskContext:
             raise
 
     def children(self) -> Coroutine[Any, Any, list[TaskRun]]:
-        """The runs that this one triggered, oldest first, with their status and output."""
-        return self._bridge.run(self._service.children(self.run_id))
+        """The runs that this one triggered, oldest first, with their status and output.
+
+        Those that did not succeed are left out in the iteration after a ``wait_for`` with ``FailurePolicy.IGNORE``.
+        """
+        return self._bridge.run(self._children())
+
+    async def _children(self) -> list[TaskRun]:
+        children = await self._service.children(self.run_id)
+        if self._held.row["failure_policy"] != FailurePolicy.IGNORE:
+            return children
+        return [child for child in children if child.status not in UNSUCCESSFUL]
 
     # Processes.
 

@@ -177,7 +177,9 @@ class Runner:
                 held.save(json_values.encode(result.state, "state", self._settings.max_state_bytes), None)
             except json_values.NotStorable as error:
                 return await self._failed(attempt, error, Reason.ERROR)
-        return states.wait(result.wait_for) if result.wait_for else states.continue_(result.delay)
+        if result.wait_for:
+            return states.wait(result.wait_for, result.failure_policy)
+        return states.continue_(result.delay)
 
     async def _stopped(self, attempt: Attempt, reason: StopReason) -> Move | None:
         if reason is StopReason.LOST:

@@ -42,7 +42,7 @@ from app.models.schedules import (
     TickReason,
 )
 from app.models.tasks import Cooldown, SavedSearch, SavedSearchKind, Task, TaskRevision, TaskSummary, TaskSummaryMark
-from app.states import FINAL, HELD, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
+from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
 __all__ = [
     "CLAIMABLE",
@@ -139,6 +139,9 @@ class TaskRun(SQLModel, table=True):
 
     ``limit_key`` divides the runs of a definition with limits (NULL where it had none at the trigger), and ``parked``
     is whose limit a QUEUED run waits for: it is taken up only by a claim that has counted what is taken.
+
+    ``wait_for`` are the runs that a WAITING run waits for. ``failure_policy`` says what it makes of those that did not
+    succeed, while it waits and in the iteration that follows; NULL in all others.
     """
 
     __tablename__ = "task_runs"  # pyright: ignore[reportAssignmentType]
@@ -151,6 +154,7 @@ class TaskRun(SQLModel, table=True):
         CheckConstraint("status <> 'SCHEDULED' OR started_at IS NULL", name="scheduled_means_not_started"),
         CheckConstraint("iteration >= 1 AND attempt >= 1 AND interruptions >= 0", name="counters_count"),
         one_of("parked", Scope),
+        one_of("failure_policy", FailurePolicy),
         # The order in which workers claim: priority, then due time, then age.
         Index("task_runs_claimable", "queue", *CLAIM_ORDER, postgresql_where=text(CLAIMABLE)),
         # The same order among the runs that wait for a limit, those whose start would count apart from the others.
@@ -266,6 +270,7 @@ class TaskRun(SQLModel, table=True):
     limit_key: str | None = Field(default=None, sa_column=text_column(nullable=True))
     parked: str | None = Field(default=None, sa_column=text_column(nullable=True))
     wait_for: list[UUID] | None = Field(default=None, sa_column=Column(ARRAY(Uuid), nullable=True))
+    failure_policy: str | None = Field(default=None, sa_column=text_column(nullable=True))
 
     task_id: UUID | None = Field(default=None, sa_column=Column(Uuid, nullable=True))
     task_version: int | None = None

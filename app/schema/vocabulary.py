@@ -64,6 +64,7 @@ describe(
         "TTL": "Its time to live passed before it was started.",
         "CONCURRENCY_LIMIT": "As many runs as its definition, or its limit key, allows at once are executed.",
         "RATE_LIMIT": "As many runs as its definition, or its limit key, allows in a time have started.",
+        "CHILD_FAILED": "A run that it waited for did not succeed, and it fails with it; the error names that run.",
     },
 )
 describe(

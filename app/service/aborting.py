@@ -76,7 +76,7 @@ class Aborting:
 async def tell_aborted(events: Events, changed: Sequence[Row]) -> None:
     """After the commit of an abort: count what it ended, tell the workers that hold runs of it, and who watches."""
     ended = [row for row in changed if TaskRunStatus(row["status"]) in FINAL]
-    metrics.count_each(metrics.FINISHED, [(row["definition_id"], row["status"]) for row in ended])
+    metrics.count_finished(ended)
     await events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
     await events.publish([row["id"] for row in changed])
 

@@ -140,7 +140,7 @@ MOVES = (
     states.become_due(), states.claim(), states.succeed(None), states.fail(ERROR, Reason.ERROR),
     states.retry(ERROR, 1.0), states.retry(ERROR, 0.0), states.continue_(1.0), states.continue_(0.0), states.wait(()),
     states.interrupt(), states.expire_lease(), states.ask_abort(), states.abort(), states.acknowledge_abort(),
-    states.force_abort(), states.expire(),
+    states.force_abort(), states.expire(), states.fail_with_child(ERROR),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from app import clock, states
 from app.db import plain_url
 from app.leases import Claimant, Leases
+from app.parents import Parents
 from app.retention import DEFAULT, FIRST, Retention, Rule, Rules
 from app.run_filters import first_id
 from app.states import Reason
@@ -21,18 +22,21 @@ from tests.service.test_plans import ROWS, SEED
 CLAIMANT = Claimant(uuid4(), "host:1", ("default",), tuple(f"def-{n}" for n in range(20)))
 LATE = states.RunError("Timeout", "too late")
 ASKED = {
-    "make due": lambda leases: leases.make_due(states.become_due(), 1000),
-    "make parents due": lambda leases: leases.make_parents_due(states.become_due(), 1000),
-    "expire": lambda leases: leases.expire_unstarted(states.expire(), 1000),
-    "ring again": lambda leases: leases.longest_due(CLAIMANT, "default", 2.0, 1000),
-    "claim next": lambda leases: leases.claim_next(CLAIMANT, "default", 100),
-    "aborting": lambda leases: leases.aborting(CLAIMANT.owner),
-    "reap leases": lambda leases: leases.reap_expired_leases(CLAIMANT, states.expire_lease(), 3),
-    "reap overruns": lambda leases: leases.reap_overruns(
+    "make due": lambda pipe: Leases(pipe).make_due(states.become_due(), 1000),
+    "make parents due": lambda pipe: Parents(pipe).make_due(states.become_due(), 1000),
+    "make these parents due": lambda pipe: Parents(pipe).make_due(states.become_due(), 1000, [uuid4()]),
+    "fail parents": lambda pipe: Parents(pipe).failing(1000),
+    "fail these parents": lambda pipe: Parents(pipe).failing(1000, [uuid4()]),
+    "expire": lambda pipe: Leases(pipe).expire_unstarted(states.expire(), 1000),
+    "ring again": lambda pipe: Leases(pipe).longest_due(CLAIMANT, "default", 2.0, 1000),
+    "claim next": lambda pipe: Leases(pipe).claim_next(CLAIMANT, "default", 100),
+    "aborting": lambda pipe: Leases(pipe).aborting(CLAIMANT.owner),
+    "reap leases": lambda pipe: Leases(pipe).reap_expired_leases(CLAIMANT, states.expire_lease(), 3),
+    "reap overruns": lambda pipe: Leases(pipe).reap_overruns(
         CLAIMANT, states.fail(LATE, Reason.TIMEOUT), attempts_left=False, margin=5.0
     ),
-    "reap aborts": lambda leases: leases.reap_aborts(CLAIMANT, states.force_abort(), grace=30.0, forced_grace=5.0),
-    "disown": lambda leases: leases.reap_disowned(CLAIMANT, states.expire_lease(), 3, [uuid4()], 60.0),
+    "reap aborts": lambda pipe: Leases(pipe).reap_aborts(CLAIMANT, states.force_abort(), grace=30.0, forced_grace=5.0),
+    "disown": lambda pipe: Leases(pipe).reap_disowned(CLAIMANT, states.expire_lease(), 3, [uuid4()], 60.0),
 }
 
 
@@ -82,7 +86,7 @@ async def connection(request: pytest.FixtureRequest, migrated_database_url: str)
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 async def test_housekeeping_finds_what_it_looks_for_by_an_index(connection: Any, asked: Any) -> None:
     explaining = Explaining(connection)
-    await asked(Leases(explaining))
+    await asked(explaining)
     assert "task_runs" in explaining.plan
     assert "Seq Scan on task_runs" not in explaining.plan
 

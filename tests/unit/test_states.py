@@ -29,6 +29,7 @@ MOVES: dict[str, Move] = {
     "acknowledge_abort": states.acknowledge_abort(),
     "force_abort": states.force_abort(),
     "expire": states.expire(),
+    "fail_with_child": states.fail_with_child(ERROR),
 }
 
 TABLE = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from app import states
-from app.states import FINAL, HELD, Landing, Move, Reason, Status
+from app.states import FINAL, HELD, UNSUCCESSFUL, FailurePolicy, Landing, Move, Reason, RunError, Status
 
 MAX_INTERRUPTIONS = 2
 MAX_ATTEMPTS = 2
@@ -31,6 +32,7 @@ class ModelRun:
     error: str | None = None
     started: bool = False
     wait_for: tuple[UUID, ...] = ()
+    policy: FailurePolicy | None = None
     lines: list[tuple[int, int, int, str]] = field(default_factory=list)
     closed: list[tuple[int, int, int, str, str | None]] = field(default_factory=list)
     touched: bool = True
@@ -53,6 +55,12 @@ class ModelRun:
         self.stand(states.become_due())
         self.wait_for = ()
 
+    def fail_with_child(self) -> None:
+        """One of the runs that it waits for did not succeed."""
+        error = RunError("ChildFailed", "")
+        self.stand(states.fail_with_child(error))
+        self.error = error.type
+
     def be_claimed(self, owner: UUID) -> None:
         """A worker takes the lease."""
         self.stand(states.claim())
@@ -74,7 +82,7 @@ class ModelRun:
         self.status, self.reason = landing.status, landing.reason
         self.wait_for = move.wait_for if landing.status is Status.WAITING else ()
         if move.next_iteration:
-            self.interruptions = 0
+            self.interruptions, self.policy = 0, move.failure_policy
         elif move.is_interruption:
             self.interruptions += 1
         if landing.status not in FINAL:
@@ -102,17 +110,48 @@ class Model:
         return [run for run in (self.runs[run_id],) if not run.is_final] + children
 
     def dispatch(self, due: UUID | None = None) -> None:
-        """Sleepers whose children are all final are queued, and the one whose time has come."""
+        """Parents whose children are all final are queued, or fail with one; so is the sleeper whose time has come."""
         for run in self.runs.values():
-            is_ready = self._all_final(run.wait_for) if run.wait_for else run.id == due
-            if is_ready and run.status in states.ASLEEP:
+            if run.id == due and run.status in states.ASLEEP and not run.wait_for:
+                run.become_due()
+        while self._fail_those(self.runs):
+            pass
+        self._make_due(self.runs)
+
+    def tell_parents(self, ended: list[ModelRun]) -> None:
+        """Runs that their worker or the reaper ended wake parents that waited for the last of their children."""
+        while parents := {run.parent: run for run in ended if run.is_final and run.parent}:
+            ended = self._fail_those({run.parent for run in ended if run.parent and run.status in UNSUCCESSFUL})
+            self._make_due(parents)
+
+    def _fail_those(self, run_ids: Iterable[UUID]) -> list[ModelRun]:
+        """Those of the runs fail that have to with a child, and their children are aborted; in order of their ids."""
+        failed: list[ModelRun] = []
+        for run in [self.runs[run_id] for run_id in sorted(run_ids) if self._has_to_fail(self.runs[run_id])]:
+            if self._has_to_fail(run):
+                children = [member for member in self.family(run.id) if member is not run]
+                run.fail_with_child()
+                self.abort(children)
+                failed.append(run)
+        return failed
+
+    def _make_due(self, run_ids: Iterable[UUID]) -> None:
+        for run in [self.runs[run_id] for run_id in run_ids]:
+            waits = run.status is Status.WAITING and run.wait_for
+            if waits and self._all_final(run.wait_for) and not self._has_to_fail(run):
                 run.become_due()
 
-    def tell_parent(self, run: ModelRun) -> None:
-        """A run whose worker or reaper ended it wakes a parent that waited for the last of its children."""
-        parent = self.runs[run.parent] if run.is_final and run.parent else None
-        if parent and parent.wait_for and parent.status is Status.WAITING and self._all_final(parent.wait_for):
-            parent.become_due()
+    def _has_to_fail(self, run: ModelRun) -> bool:
+        is_asked = run.status is Status.WAITING and run.policy is FailurePolicy.FAIL_PARENT
+        return is_asked and any(self.runs[id].status in UNSUCCESSFUL for id in run.wait_for if id in self.runs)
+
+    def abort(self, runs: list[ModelRun], *, force: bool = False) -> None:
+        """An abort of all of these, at once where nobody holds them."""
+        for run in runs:
+            if run.status is Status.ABORTING:
+                run.touched = run.touched or force
+            else:
+                run.stand(states.ask_abort() if run.is_held else states.abort())
 
     def _all_final(self, run_ids: tuple[UUID, ...]) -> bool:
         return all(run_id not in self.runs or self.runs[run_id].is_final for run_id in run_ids)
@@ -135,6 +174,7 @@ def stored(row: dict[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in names},
         "error": error["type"] if error else None,
         "wait_for": tuple(row["wait_for"] or ()),
+        "policy": row["failure_policy"],
     }
 
 
@@ -144,5 +184,5 @@ def expected(run: ModelRun) -> dict[str, Any]:
         "status": run.status, "status_reason": run.reason, "iteration": run.iteration, "attempt": run.attempt,
         "interruptions": run.interruptions, "claim_no": run.claim_no, "write_no": run.write_no,
         "lease_owner": run.owner, "state": run.state, "log_count": len(run.lines), "log_info": len(run.lines),
-        "error": run.error, "wait_for": run.wait_for,
+        "error": run.error, "wait_for": run.wait_for, "policy": run.policy,
     }  # fmt: skip

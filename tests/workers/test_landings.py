@@ -56,6 +56,14 @@ async def fallen_due(both: Bench, run_id: UUID, move: Move) -> None:
     await both.workers[0][1].dispatch()
 
 
+async def child_failed(both: Bench, run_id: UUID, move: Move) -> None:
+    child = await both.tasks.trigger("modelled")
+    await both.tasks.abort(child.id)
+    query = "UPDATE task_runs SET due_at = NULL, wait_for = $2, failure_policy = 'FAIL_PARENT' WHERE id = $1"
+    await both.connection.execute(query, run_id, [child.id])
+    await both.workers[0][1].dispatch()
+
+
 async def ttl_over(both: Bench, run_id: UUID, move: Move) -> None:
     await both.connection.execute("UPDATE task_runs SET expires_at = now() WHERE id = $1", run_id)
     await both.workers[0][1].dispatch()
@@ -90,6 +98,7 @@ WAYS: dict[str, tuple[Apply, Move, tuple[Status, ...]]] = {
     "overrun with attempts left": (overrun, states.retry(BROKEN, 0.0, Reason.RETRY), EVERY),
     "overrun at the last attempt": (overrun, states.fail(BROKEN, Reason.TIMEOUT), EVERY),
     "become due": (fallen_due, states.become_due(), EVERY),
+    "fail with a child": (child_failed, states.fail_with_child(BROKEN), EVERY),
     "expire": (ttl_over, states.expire(), EVERY),
     "be claimed": (claimed, states.claim(), EVERY),
     "be asked to abort": (abort_asked, states.ask_abort(), (Status.RUNNING, *FINAL)),

@@ -27,7 +27,7 @@ from app.models import TaskLogLevel
 from app.registry import Definition, Registry
 from app.retry import Retry
 from app.settings import Settings
-from app.states import Move, Reason, RunError, Status
+from app.states import FailurePolicy, Move, Reason, RunError, Status
 from tests.workers.model import MAX_ATTEMPTS, MAX_INTERRUPTIONS, Model, ModelRun, expected, grouped, stored
 from workers.held import HeldRun
 
@@ -51,6 +51,8 @@ SETTLEMENTS: dict[str, Callable[[tuple[UUID, ...]], Move]] = {
     "continue later": lambda others: states.continue_(LONG),
     "continue": lambda others: states.continue_(0.0),
     "wait": states.wait,
+    "wait and ignore": lambda others: states.wait(others, FailurePolicy.IGNORE),
+    "wait and fail": lambda others: states.wait(others, FailurePolicy.FAIL_PARENT),
     "interrupt": lambda others: states.interrupt(),
 }
 ABORTIONS = {"acknowledge": states.acknowledge_abort, "force": states.force_abort}
@@ -135,11 +137,7 @@ class Bench:
                 await self.tasks.abort(run.id, force=force)
             return
         await self.tasks.abort(run.id, force=force)
-        for member in self.model.family(run.id):
-            if member.status is Status.ABORTING:
-                member.touched = force
-            else:
-                member.stand(states.ask_abort() if member.is_held else states.abort())
+        self.model.abort(self.model.family(run.id), force=force)
 
     # Claims.
 
@@ -217,7 +215,7 @@ class Bench:
         if move:
             run.end_attempt(move)
             self._let_go(run)
-            self.model.tell_parent(run)
+            self.model.tell_parents([run])
         assert isinstance(answer, Recorded), answer
         assert (answer.accepted, answer.status) == (True, run.status)
         held.written(write, answer)
@@ -296,8 +294,7 @@ class Bench:
         for run in runs:
             run.end_attempt(move)
             self._let_go(run)
-        for run in runs:
-            self.model.tell_parent(run)
+        self.model.tell_parents(runs)
 
     async def _set(self, change: str, run_id: UUID) -> None:
         await self.connection.execute(f"UPDATE task_runs SET {change}", run_id)
@@ -339,6 +336,10 @@ TWO_HOLDERS = [("trigger", 0, 1), ("claim", 0, 1), ("save", 0, 3), ("write_twice
                ("claim", 0, 2), ("write_late", 0, 0), ("save", 0, 1), ("write_late", 0, 1), ("succeed", 0, 1),
                ("write_late", 0, 2), ("write_late", 1, 1), ("abort", 0, 0)]  # fmt: skip
 
+# A grandparent, a parent and a child, each waiting for what is below it under FAIL_PARENT, when the last one fails.
+FAILING_FAMILY = [("trigger", 0, 1), ("claim", 0, 1), ("trigger", 1, 1), ("claim", 0, 1), ("wait and fail", 0, 0),
+                  ("fail", 0, 0), ("fall_due", 0, 0), ("trigger", 1, 1), ("trigger", 1, 1), ("claim", 0, 1),
+                  ("claim", 0, 1), ("wait and fail", 0, 1), ("fail", 0, 1), ("fall_due", 0, 1)]  # fmt: skip
 SAME_WORKER_AGAIN = [("trigger", 0, 1), ("claim", 0, 2), ("lose_lease", 0, 2), ("claim", 0, 2), ("write_late", 0, 1),
                      ("write_late", 0, 0), ("save", 0, 1), ("succeed", 0, 1)]  # fmt: skip
 
@@ -380,6 +381,7 @@ SHORT = [Phase.explicit, Phase.generate]
 @example(program=LEASE_LOST_TO_THE_END)
 @example(program=TWO_HOLDERS)
 @example(program=SAME_WORKER_AGAIN)
+@example(program=FAILING_FAMILY)
 async def test_whatever_happens_in_whatever_order_runs_stand_as_the_state_machine_says(
     settings: Settings, program: list[tuple[str, int, int]]
 ) -> None:
