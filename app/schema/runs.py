@@ -25,6 +25,7 @@ from app.schema.vocabulary import TaskRunStatus, TaskRunStatusReason
 if TYPE_CHECKING:
     from app.schema.definitions import TaskDefinition
     from app.schema.saved_tasks import Task, TaskRevision
+    from app.schema.schedules import Schedule
 
 
 @strawberry.type(description="One triggered execution of a task definition.")
@@ -89,8 +90,13 @@ class TaskRun:
     is_pinned: bool = strawberry.field(
         description="Whether it is kept, with its logs and iterations, whatever the rules of retention say."
     )
+    tick_at: datetime | None = strawberry.field(description="The tick of its schedule that made it; null without one.")
+    on_behalf_of: Principal | None = strawberry.field(
+        description="The principal in whose name its schedule acts; null without a schedule."
+    )
     parent_id: strawberry.Private[UUID | None]
     rerun_of_id: strawberry.Private[UUID | None]
+    schedule_id: strawberry.Private[UUID | None]
     task_id: strawberry.Private[UUID | None]
     task_version: strawberry.Private[int | None]
 
@@ -126,6 +132,13 @@ class TaskRun:
         from app.schema.saved_tasks import load_task
 
         return await load_task(info, self.task_id, deleted=True)
+
+    @strawberry.field(description="The schedule that triggered it; null when none did, or it was deleted.")
+    async def triggered_by(self, info: Info) -> Annotated[Schedule, strawberry.lazy("app.schema.schedules")] | None:
+        """Loaded together for all runs of an answer."""
+        from app.schema.schedules import load_schedule
+
+        return await load_schedule(info, self.schedule_id)
 
     @strawberry.field(description="The revision of its task that it was made from; null without a task.")
     async def task_revision(
@@ -194,6 +207,8 @@ def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The attributes that are not a column as it is, as far as their columns were read."""
     if "created_by" in row:
         yield "created_by", principal_of(row["created_by"])
+    if row.get("on_behalf_of") is not None:
+        yield "on_behalf_of", principal_of(row["on_behalf_of"])
     if "error" in row:
         yield "error", TaskRunError.of(row["error"])
     if "progress" in row and "status_changed_at" in row:

@@ -28,6 +28,7 @@ from app.tasks import Stats
 
 if TYPE_CHECKING:
     from app.schema.definitions import TaskDefinition
+    from app.schema.schedules import Schedule
 
 SAME = (
     "name", "description", "input", "tags", "priority", "queue", "timeout_seconds", "max_attempts", "entity_type",
@@ -216,6 +217,19 @@ class Task:
         service = info.context.service.saved
         found = await info.context.loaders.at(info, self.uuid, lambda: service.stats)
         return TaskStats.of(found or Stats())
+
+    @strawberry.field(description="Its schedules, oldest first.")
+    async def schedules(self, info: Info) -> list[Annotated[Schedule, strawberry.lazy("app.schema.schedules")]]:
+        """Loaded together for all tasks of an answer."""
+        from app.schema.schedules import Schedule
+
+        rows = await info.context.loaders.at(info, self.uuid, lambda: info.context.service.schedules.of_tasks)
+        return [Schedule.of(row) for row in rows]
+
+    @strawberry.field(description="When it runs next by its schedules; null when none of them is active.")
+    async def next_run_at(self, info: Info) -> datetime | None:
+        """Loaded together for all tasks of an answer."""
+        return await info.context.loaders.at(info, self.uuid, lambda: info.context.service.schedules.next_of_tasks)
 
     @strawberry.field(description="Its revisions, the newest first.")
     async def revisions(

@@ -17,6 +17,7 @@ from app.schema.mutations.execute_task import execute_task
 from app.schema.mutations.rerun_task import rerun_task
 from app.schema.mutations.retention import MUTATIONS as RETENTION
 from app.schema.mutations.saved_tasks import MUTATIONS as SAVED_TASKS
+from app.schema.mutations.schedules import SCHEDULING
 from app.schema.mutations.trigger_task import trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
 from app.schema.queries import Query
@@ -46,6 +47,7 @@ Mutation = create_type(
         *BULK_MUTATIONS,
         *RETENTION,
         *SAVED_TASKS,
+        *SCHEDULING,
         execute_task,
     ],
     description="What can be changed. A refusal is a member of each result, not an error.",

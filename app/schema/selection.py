@@ -20,6 +20,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "parent": ("parent_id",),
     "logCounts": LOG_COUNTS,
     "task": ("task_id",),
+    "triggeredBy": ("schedule_id",),
     "taskRevision": ("task_id", "task_version"),
     "children": (),
     "iterations": (),

@@ -127,7 +127,7 @@ class ScheduleReading:
             ticks = await tasks.schedules.preview(Timing(cron="30 2 * * *", time_zone="Europe/Berlin"))
         """
         if not 1 <= count <= MAX_PREVIEW:
-            raise InvalidArgument(f"'count' is {count}, but must be 1 to {MAX_PREVIEW}.", path=("count",))
+            raise InvalidArgument(f"'count' is {count}, but must be 1 to {MAX_PREVIEW}.", path=("input", "count"))
         if after is None:
             async with self._db.read() as session:
                 after = await Schedules(session).now()

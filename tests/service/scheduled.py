@@ -37,15 +37,15 @@ async def execute(settings: Settings, statement: str, *arguments: Any) -> list[A
         await connection.close()
 
 
-async def saved_task(settings: Settings, definition_id: str = "echo", name: str | None = None) -> UUID:
+async def saved_task(settings: Settings, definition_id: str = "echo", input: str = '{"text": "from the task"}') -> UUID:
     """A saved task, as it lies in its table."""
     id = uuid4()
     await execute(
         settings,
         """INSERT INTO tasks (id, name, definition_id, input, tags, group_name, owner, created_by, updated_by)
-        VALUES ($1, $2, $3, '{"text": "from the task"}', '{nightly}', 'pipeline', 'USER:ada', 'USER:ada',
+        VALUES ($1, $2, $3, $4::jsonb, '{nightly}', 'pipeline', 'USER:ada', 'USER:ada',
             'USER:ada')""",
-        id, name or f"Task {id}", definition_id,
+        id, f"Task {id}", definition_id, input,
     )  # fmt: skip
     return id
 
