@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import processes, retention, run_commands, schema_file
+from app.cli import processes, retention, run_commands, schedules, schema_file
 from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
 from app.cli.new_file import new_task
@@ -45,6 +45,7 @@ app.command()(trigger)
 app.add_typer(run_commands.commands, name="runs")
 app.command()(definitions)
 app.add_typer(retention.commands, name="retention")
+app.add_typer(schedules.commands, name="schedules")
 app.add_typer(schema_file.commands, name="schema")
 app.command()(doctor)
 app.command()(new_task)

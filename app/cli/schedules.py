@@ -1,0 +1,126 @@
+"""``taskloom schedules``: list schedules, pause, resume and run them, and see when a cron expression would tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.environment import settings
+from app.cli.terminal import note, out, print_json
+from app.cli.triggering import Json
+
+if TYPE_CHECKING:
+    from app.models import Schedule
+    from app.service import TaskService
+
+commands = typer.Typer(help="Show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The id of the schedule.")]
+
+
+@commands.command("list")
+def list_schedules(limit: Annotated[int, typer.Option(help="How many at most.")] = 50, json: Json = False) -> None:
+    """List schedules, the newest first."""
+    asyncio.run(_list(limit, json=json))
+
+
+async def _list(limit: int, *, json: bool) -> None:
+    from app.paging import PageArgs
+
+    async def read(tasks: TaskService) -> list[Schedule]:
+        return (await tasks.schedules.list(page=PageArgs(first=limit))).items
+
+    _print(await _ask(read), json=json)
+
+
+@commands.command()
+def pause(
+    id: Id, message: Annotated[str | None, typer.Option("--message", "-m", help="Why.")] = None, json: Json = False
+) -> None:
+    """Pause a schedule; ticks of that time are not caught up."""
+    _print([asyncio.run(_ask(lambda tasks: tasks.schedules.pause(id, message=message)))], json=json)
+
+
+@commands.command()
+def resume(id: Id, json: Json = False) -> None:
+    """Let a paused schedule go on with its first tick after now."""
+    _print([asyncio.run(_ask(lambda tasks: tasks.schedules.resume(id)))], json=json)
+
+
+@commands.command()
+def delete(id: Id) -> None:
+    """Delete a schedule; its runs stay."""
+    asyncio.run(_ask(lambda tasks: tasks.schedules.delete(id)))
+    note("Deleted. Its runs stay.")
+
+
+@commands.command()
+def trigger(id: Id) -> None:
+    """Run a schedule's task now, beside its ticks; prints the run's id."""
+    run = asyncio.run(_ask(lambda tasks: tasks.schedules.trigger(id)))
+    print(run.id)
+
+
+@commands.command()
+def preview(
+    cron: Annotated[str, typer.Argument(help="A cron expression of five fields, or an alias as @daily.")],
+    time_zone: Annotated[str, typer.Option("--time-zone", "-z", help="The IANA time zone.")] = "UTC",
+    count: Annotated[int, typer.Option(help="How many ticks.")] = 5,
+) -> None:
+    """Show when a cron expression would tick, by the clock of its time zone."""
+    from zoneinfo import ZoneInfo
+
+    from app.ticks import Timing
+
+    timing = Timing(cron=cron, time_zone=time_zone)
+    for tick in asyncio.run(_ask(lambda tasks: tasks.schedules.preview(timing, count))):
+        print(tick.astimezone(ZoneInfo(time_zone)).isoformat())
+
+
+async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        return await question(tasks)
+
+
+def _print(schedules: list[Schedule], *, json: bool) -> None:
+    from app.cli.listings import plain_table
+    from app.cli.words import visible
+
+    if json:
+        print_json({"nodes": [_document(schedule) for schedule in schedules]})
+        return
+    if not schedules:
+        note("There are no schedules.")
+        return
+    table = plain_table("ID", "NAME", "TICKS", "STATUS", "NEXT")
+    for schedule in schedules:
+        due = schedule.next_due_at.isoformat(timespec="seconds") if schedule.next_due_at else ""
+        table.add_row(str(schedule.id), visible(schedule.name or ""), visible(_ticks(schedule)), schedule.status, due)
+    out.print(table)
+
+
+def _ticks(schedule: Schedule) -> str:
+    if schedule.cron is not None:
+        return f"{schedule.cron} ({schedule.time_zone})"
+    if schedule.every_seconds is not None:
+        return f"every {schedule.every_seconds:g} s"
+    return f"at {schedule.once_at:%Y-%m-%d %H:%M:%S%z}"
+
+
+def _document(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "id": str(schedule.id),
+        "taskId": str(schedule.task_id),
+        "name": schedule.name,
+        "ticks": _ticks(schedule),
+        "status": str(schedule.status),
+        "pauseReason": schedule.pause_reason,
+        "pauseMessage": schedule.pause_message,
+        "nextRunAt": schedule.next_due_at,
+        "version": schedule.version,
+    }

@@ -1,0 +1,33 @@
+"""``taskloom schedules``: what people see and do of schedules."""
+
+from __future__ import annotations
+
+from app import TaskService, Timing
+from app.settings import Settings
+from tests.cli.command import Command
+from tests.service.scheduled import saved_task
+
+
+async def test_schedules_are_listed_paused_resumed_triggered_and_deleted(
+    taskloom: Command, tasks: TaskService, settings: Settings
+) -> None:
+    task_id = await saved_task(settings, "cli-add", '{"numbers": [1]}')
+    id = str((await tasks.schedules.create(task_id, Timing(cron="@daily"), name="Nightly")).id)
+    assert (await taskloom("schedules", "list")).out.splitlines()[-1].split()[:2] == [id, "Nightly"]
+    [paused] = (await taskloom.json("schedules", "pause", id, "-m", "A freeze"))["nodes"]
+    assert (paused["status"], paused["pauseMessage"], paused["nextRunAt"]) == ("PAUSED", "A freeze", None)
+    assert (await taskloom.json("schedules", "resume", id))["nodes"][0]["status"] == "ACTIVE"
+    run = await tasks.get((await taskloom("schedules", "trigger", id)).out.strip())
+    assert str(run.schedule_id) == id
+    assert (await taskloom("schedules", "delete", id)).sentence == "Deleted. Its runs stay."
+    gone = await taskloom("schedules", "pause", id)
+    assert (gone.code, "There is no schedule" in gone.sentence) == (2, True)
+
+
+async def test_a_cron_expression_is_previewed_by_the_clock_of_its_zone_or_refused(
+    taskloom: Command, tasks: TaskService
+) -> None:
+    shown = await taskloom("schedules", "preview", "30 2 * * *", "--time-zone", "Asia/Kathmandu", "--count", "2")
+    assert [line[10:] for line in shown.out.splitlines()] == ["T02:30:00+05:45"] * 2
+    refused = await taskloom("schedules", "preview", "61 * * * *")
+    assert (refused.code, "The minute of" in refused.sentence) == (2, True)
