@@ -70,11 +70,13 @@ _SAME_UNIQUE_KEY = f"""
 
 _LOCK_RUN = "SELECT id, status FROM task_runs WHERE id = $1 FOR UPDATE"
 # Locked in the order of ids, as everywhere, so that two aborts of overlapping families cannot deadlock.
+# The planner thinks of families as huge: without the OFFSET and the array it would read the whole table for each.
 _LOCK_LIVE_FAMILIES = f"""
     WITH RECURSIVE family(id) AS (
-        SELECT unnest($1::uuid[]) UNION SELECT r.id FROM family f JOIN task_runs r ON r.parent_id = f.id)
-    SELECT r.id FROM task_runs r JOIN family f ON f.id = r.id
-    WHERE r.status IN {statuses(LIVE)} ORDER BY r.id FOR UPDATE OF r"""
+        SELECT unnest($1::uuid[]) UNION SELECT child.id FROM family f
+        CROSS JOIN LATERAL (SELECT r.id FROM task_runs r WHERE r.parent_id = f.id OFFSET 0) AS child)
+    SELECT id FROM task_runs WHERE id = ANY(ARRAY(SELECT id FROM family)) AND status IN {statuses(LIVE)}
+    ORDER BY id FOR UPDATE"""
 _LOCK_LIVE = f"""
     SELECT id FROM task_runs WHERE id = ANY($1::uuid[]) AND status IN {statuses(LIVE)} ORDER BY id FOR UPDATE"""
 _ABORT = """
