@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
     from app.schedules import ScheduleFilter
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest
-    from app.service.bulk import BulkPreview, RunSelection
+    from app.service.bulk import BulkPreview, RunSelection, TaskBulkChanges, TaskSelection
     from app.service.scheduling import ScheduleChanges
     from app.settings import Settings
     from app.states import TaskRunStatus, TaskRunStatusReason
@@ -91,6 +91,7 @@ __all__ = [
     "Settings",
     "StringFilter",
     "TagFilter",
+    "TaskBulkChanges",
     "TaskDefinitionNotFound",
     "TaskError",
     "TaskLogLevel",
@@ -101,6 +102,7 @@ __all__ = [
     "TaskRunNotFound",
     "TaskRunStatus",
     "TaskRunStatusReason",
+    "TaskSelection",
     "TaskService",
     "Timing",
     "TriggerRefused",
@@ -133,7 +135,7 @@ _HOMES = {
     "app.task_errors": ("TaskNotFound",),
     "app.ticks": ("Timing",),
     "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "Triggered"),
-    "app.service.bulk": ("BulkPreview", "RunSelection"),
+    "app.service.bulk": ("BulkPreview", "RunSelection", "TaskBulkChanges", "TaskSelection"),
     "app.settings": ("Settings",),
     "app.states": ("TaskRunStatus", "TaskRunStatusReason"),
 }

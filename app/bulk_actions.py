@@ -51,12 +51,16 @@ _DELAY_RUN = """
 _FORGET_RUN = """
     WITH gone AS (DELETE FROM task_runs WHERE id = $2 AND status = 'SCHEDULED' RETURNING id)
     UPDATE bulk_actions SET run_id = NULL WHERE id = $1 AND EXISTS (SELECT FROM gone)"""
+# What executes tasks triggers no more of them: its batch is whole.
+_SEAL_BATCHES = """
+    UPDATE batches b SET sealed_at = now(), total = a.done, completed_at = CASE WHEN a.done = 0 THEN now() END
+    FROM bulk_actions a WHERE a.id = ANY($1::uuid[]) AND b.id = a.batch_id AND b.sealed_at IS NULL"""
 _ABORT_OTHERS = """
     WITH others AS (
         SELECT id FROM bulk_actions WHERE finished_at IS NULL AND kind <> 'STOP_ALL' AND id <> $1
         ORDER BY id FOR UPDATE)
     UPDATE bulk_actions a SET status = 'ABORTED', finished_at = now(), aborted_by = $2
-    FROM others WHERE a.id = others.id RETURNING a.run_id"""
+    FROM others WHERE a.id = others.id RETURNING a.id, a.run_id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ async def finish(
 ) -> Row | None:
     """End an action; returns its ``run_id``, or None when it has ended already."""
     row = await pipe.fetchrow(_FINISH, action_id, status.value, by, error)
+    if row is not None:
+        await pipe.execute(_SEAL_BATCHES, [action_id])
     if row is not None and row["run_id"] is not None:
         await pipe.execute(_FORGET_RUN, action_id, row["run_id"])
     return row
@@ -112,7 +118,9 @@ async def finish(
 
 async def abort_others(pipe: Pipe, action_id: UUID, by: str) -> list[UUID]:
     """End all other actions but those that stop everything as well; returns the ids of their runs."""
-    return [row["run_id"] for row in await pipe.fetch(_ABORT_OTHERS, action_id, by) if row["run_id"] is not None]
+    others = await pipe.fetch(_ABORT_OTHERS, action_id, by)
+    await pipe.execute(_SEAL_BATCHES, [row["id"] for row in others])
+    return [row["run_id"] for row in others if row["run_id"] is not None]
 
 
 class BulkActionRows:

@@ -14,11 +14,13 @@ import strawberry
 from app.bulk_actions import MAX_ERRORS
 from app.models import BulkActionKind, BulkActionStatus
 from app.schema.arguments import given_id
+from app.schema.batches import Batch
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
 from app.schema.context import Info
 from app.schema.principals import Principal, principal_of
 from app.schema.refusals import ConfirmationRequired, InvalidArgument
 from app.schema.runs import TaskRun, load_run
+from app.schema.saved_tasks import Task
 from app.schema.vocabulary import ErrorCode, describe
 
 describe(
@@ -84,6 +86,7 @@ class BulkAction:
     finished_at: datetime | None = strawberry.field(description="When it ended.")
     aborted_by: Principal | None = strawberry.field(description="Who aborted it; null when nobody did.")
     run_id: strawberry.Private[UUID | None]
+    batch_id: strawberry.Private[UUID | None]
 
     @classmethod
     def of(cls, row: Any) -> BulkAction:
@@ -102,12 +105,21 @@ class BulkAction:
             finished_at=row.finished_at,
             aborted_by=principal_of(row.aborted_by) if row.aborted_by else None,
             run_id=row.run_id,
+            batch_id=row.batch_id,
         )
 
     @strawberry.field(description="The run that carries it out; null when it was done at once, or the run is deleted.")
     async def run(self, info: Info) -> TaskRun | None:
         """Loaded together for all actions of an answer."""
         return await load_run(info, self.run_id)
+
+    @strawberry.field(description="The batch that it executes tasks into; null for other kinds.")
+    async def batch(self, info: Info) -> Batch | None:
+        """Loaded together for all actions of an answer."""
+        if self.batch_id is None:
+            return None
+        found = await info.context.loaders.shared("batches", self.batch_id, info.context.service.batches.find)
+        return Batch.of(found) if found else None
 
     @strawberry.field(description="The items that it could not act on, by their ids; the first thousand are kept.")
     async def errors(
@@ -155,13 +167,20 @@ class BulkPreview:
     kind: BulkActionKind = strawberry.field(description="What it would do to each item.")
     total: int | None = strawberry.field(description="To how many; null when they are more than `totalExceeds`.")
     total_exceeds: int | None = strawberry.field(description="Set instead of `total`: they are more than this number.")
-    sample: list[TaskRun] = strawberry.field(description="The newest of the runs, ten at most.")
+    sample: list[TaskRun] = strawberry.field(description="The newest of the runs, ten at most; none for tasks.")
+    sample_tasks: list[Task] = strawberry.field(description="The newest of the tasks, ten at most; none for runs.")
 
     @classmethod
     def of(cls, preview: Any) -> BulkPreview:
         """The answer from the service's."""
         runs = [TaskRun.of(run) for run in preview.sample]
-        return cls(kind=preview.kind, total=preview.total, total_exceeds=preview.exceeds, sample=runs)
+        return cls(kind=preview.kind, total=preview.total, total_exceeds=preview.exceeds, sample=runs, sample_tasks=[])
+
+    @classmethod
+    def of_tasks(cls, kind: BulkActionKind, total: int, sample: list[Any]) -> BulkPreview:
+        """The answer about tasks."""
+        tasks = [Task.of(row) for row in sample]
+        return cls(kind=kind, total=total, total_exceeds=None, sample=[], sample_tasks=tasks)
 
 
 BulkActionResult = Annotated[

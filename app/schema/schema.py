@@ -13,6 +13,7 @@ from strawberry.utils.str_converters import to_camel_case
 from app.schema.mutations.abort_batch import abort_batch
 from app.schema.mutations.abort_task import abort_task
 from app.schema.mutations.bulk_runs import BULK_MUTATIONS
+from app.schema.mutations.bulk_tasks import TASK_BULK_MUTATIONS
 from app.schema.mutations.execute_task import execute_task
 from app.schema.mutations.rerun_task import rerun_task
 from app.schema.mutations.retention import MUTATIONS as RETENTION
@@ -45,6 +46,7 @@ Mutation = create_type(
         rerun_task,
         abort_batch,
         *BULK_MUTATIONS,
+        *TASK_BULK_MUTATIONS,
         *RETENTION,
         *SAVED_TASKS,
         *SCHEDULING,

@@ -59,10 +59,12 @@ class Areas:
         from app.service.bulk.run_work import on_runs
         from app.service.bulk.starting import Starting
         from app.service.bulk.stepping import Stepper
+        from app.service.bulk.task_work import on_tasks
 
-        works = on_runs(self._events, self, self._rerunning)
+        on_saved = on_tasks(self.saved, self._known, self._triggering)
+        works = {**on_runs(self._events, self, self._rerunning), **on_saved}
         starting, stepper = Starting(self._db, self._preparing, self._principal), Stepper(self._db, self._events, works)
-        return BulkActions(self._db, self._events, self._settings, starting, stepper, works)
+        return BulkActions(self._db, self._events, self._settings, starting, stepper, works, self.saved)
 
     @cached_property
     def batches(self: TaskService) -> Batches:  # type: ignore[misc]

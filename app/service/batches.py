@@ -16,9 +16,9 @@ from app.ids import new_id, parse_id
 from app.models import Batch, BulkAction
 from app.rows import detached
 from app.service import arguments
-from app.service.bulk import BulkActions
+from app.service.bulk import BulkActions, TaskSelection
 from app.service.reading import Reading
-from app.service.requests import Triggered, TriggerRequest
+from app.service.requests import UNSET, Triggered, TriggerRequest, Unset
 from app.service.triggering import Triggering
 
 LOOK_LIMIT = 100
@@ -91,6 +91,44 @@ class Batches:
         async with self._db.pipe() as pipe:
             await batches.seal(pipe, batch_id, len(new))
         return await self.get(batch_id), answers
+
+    async def execute(
+        self,
+        selection: TaskSelection,
+        options: BatchOptions = PLAIN,
+        *,
+        input: Any | Unset = UNSET,
+        tags: Sequence[str] = (),
+        priority: int | None = None,
+        force: bool = False,
+        principal: Principal | None = None,
+        allow_private: bool = True,
+    ) -> BulkAction:
+        """Execute many saved tasks as a batch, by a bulk action: its ``batch_id`` names the batch.
+
+        Args:
+            selection: which tasks.
+            options: the batch's name, and what follows it.
+            input: merged into each task's input as a JSON merge patch.
+            tags: words that each run gets besides its task's.
+            priority: instead of the tasks'.
+            force: also tasks that are disabled, or meant for schedules alone.
+            principal: who asks.
+            allow_private: whether a private definition may follow.
+
+        Raises:
+            InvalidArgument, ConfirmationRequired, and for what follows TaskDefinitionNotFound, InvalidTaskInput.
+
+        Example:
+            action = await tasks.batches.execute(TaskSelection(ids=ids))
+        """
+        by = principal or self._principal
+        await self._bulk.preview_tasks(selection, principal=by)
+        batch_id = await self.open(options, by, allow_private=allow_private)
+        given: dict[str, Any] = {"tags": list(tags), "priority": priority, "force": force}
+        if input is not UNSET:
+            given["input"] = input
+        return await self._bulk.execute_tasks(selection, batch_id, given, principal=by)
 
     async def open(self, options: BatchOptions, principal: Principal, *, allow_private: bool) -> UUID:
         """Store a batch that runs may be triggered into; returns its id. It completes once it is sealed.

@@ -27,8 +27,10 @@ from app.service.bulk.ending import Ending
 from app.service.bulk.selections import RunSelection, confirm_phrase
 from app.service.bulk.starting import Starting
 from app.service.bulk.stepping import Stepper
+from app.service.bulk.task_actions import TaskBulkActions
 from app.service.bulk.work import Work
 from app.service.requests import RerunFrom
+from app.service.saved import SavedTasks
 from app.settings import Settings
 
 DEFAULT_PAGE = PageArgs()
@@ -52,7 +54,7 @@ class BulkPreview:
     sample: list[TaskRun]
 
 
-class BulkActions:
+class BulkActions(TaskBulkActions):
     """Actions on many runs. Each is stored before it begins, goes on when this process dies, and can be aborted.
 
     What takes no longer than a second is done when the method returns; a run of ``bulk-action`` does the rest. All
@@ -67,7 +69,9 @@ class BulkActions:
         starting: Starting,
         stepper: Stepper,
         works: Mapping[BulkActionKind, Work],
+        saved: SavedTasks,
     ) -> None:
+        super().__init__(saved, settings.max_bulk_items, settings.max_page_size)
         self._db = db
         self._events = events
         self._settings = settings
@@ -220,8 +224,9 @@ class BulkActions:
         given: dict[str, Any],
         deed: str,
         principal: Principal | None,
+        batch_id: UUID | None = None,
     ) -> BulkAction:
-        action_id = await self._starting.start(kind, selection, given, deed, principal)
+        action_id = await self._starting.start(kind, selection, given, deed, principal, batch_id)
         await self._stepper.run_for(action_id, self._starting.seconds_at_once)
         return await self.get(action_id)
 

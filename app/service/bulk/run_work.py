@@ -52,9 +52,6 @@ class _OnRuns:
     async def before(self, pipe: Pipe, action: BulkAction) -> None:
         """Nothing."""
 
-    async def after(self, action: BulkAction) -> None:
-        """Nothing."""
-
 
 # Bulk actions are ended as such, so that two that end everything do not end each other half way.
 _NO_BULK_ACTION = (TABLE.c.definition_id != bulk_actions.DEFINITION,)

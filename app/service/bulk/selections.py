@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -72,21 +72,15 @@ def _parsed(text: str, path: tuple[str, ...]) -> UUID:
     return found
 
 
-def fits_everything(filter: RunFilter | None) -> bool:
-    """Whether a filter says nothing, so that every run fits it."""
+def fits_everything(filter: Any, conditions: Callable[[Any], Sequence[Any]] = run_filters.conditions) -> bool:
+    """Whether a filter of runs (or of tasks, by their ``conditions``) says nothing, so that everything fits it."""
     if filter is None:
         return True
-    if filter.or_ is not None and not any(fits_everything(part) for part in filter.or_):
+    if filter.or_ is not None and not any(fits_everything(part, conditions) for part in filter.or_):
         return False
-    if filter.not_ is not None or not all(fits_everything(part) for part in filter.and_ or ()):
+    if filter.not_ is not None or not all(fits_everything(part, conditions) for part in filter.and_ or ()):
         return False
-    plain = RunFilter(**{name: getattr(filter, name) for name in _plain_names()})
-    return not run_filters.conditions(plain)
-
-
-@cache
-def _plain_names() -> tuple[str, ...]:
-    return tuple(name for name in RunFilter.__dataclass_fields__ if name not in ("and_", "or_", "not_"))
+    return not conditions(replace(filter, and_=None, or_=None, not_=None))
 
 
 @cache

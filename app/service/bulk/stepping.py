@@ -78,7 +78,6 @@ class Stepper:
             return await self._begin(work, action)
         item_ids = (await self._next(work, action))[: work.size]
         if not item_ids:
-            await work.after(action)
             async with self._db.pipe() as pipe:
                 if await bulk_actions.lock(pipe, action.id, action.position):
                     await bulk_actions.finish(pipe, action.id, BulkActionStatus.COMPLETED)

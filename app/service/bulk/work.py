@@ -62,10 +62,6 @@ class Work(Protocol):
         """Act on some items, in the order of their ids, while the action is locked."""
         ...
 
-    async def after(self, action: BulkAction) -> None:
-        """Once, after the last item and before the action is said to be completed; may come twice after a crash."""
-        ...
-
 
 async def next_items(rows: BulkActionRows, work: Work, action: BulkAction, limit: int) -> list[UUID]:
     """The next items after the action's position, the lowest ids first."""

@@ -1,0 +1,48 @@
+"""Bulk actions on saved tasks in GraphQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.schema.conftest import GraphQLClient
+
+CREATE = """mutation ($input: CreateTaskInput!) { createTask(input: $input) {
+    ... on SaveTaskSuccess { task { id } } ... on Error { message } } }"""
+ANSWER = """{ __typename
+    ... on BulkActionSuccess { bulkAction { kind status done batch { total status runs { nodes { tags } } } } }
+    ... on BulkPreview { total sample { id } sampleTasks { name } } ... on Error { code path } }"""
+
+
+async def answer(gql: GraphQLClient, name: str, **input: Any) -> dict[str, Any]:
+    kind = f"{name[0].upper()}{name[1:]}Input"
+    return (await gql(f"mutation ($input: {kind}!) {{ answer: {name}(input: $input) {ANSWER} }}", input=input))[
+        "answer"
+    ]
+
+
+async def test_tasks_are_tried_executed_changed_and_moved(gql: GraphQLClient) -> None:
+    for name in ("One", "Two"):
+        fields = {"name": name, "definitionId": "greet", "input": {"whom": "Ada"}, "tags": ["mine"]}
+        assert "task" in (await gql(CREATE, input=fields))["createTask"]
+    select = {"filter": {"tags": {"any": ["mine"]}}}
+    tried = await answer(gql, "executeTasks", select=select, dryRun=True)
+    assert (tried["total"], tried["sample"], [task["name"] for task in tried["sampleTasks"]]) == (2, [], ["One", "Two"])
+    done = (await answer(gql, "executeTasks", select=select, tags=["bulk"], batch={"name": "Both"}))["bulkAction"]
+    assert (done["kind"], done["status"], done["done"]) == ("EXECUTE_TASKS", "COMPLETED", 2)
+    assert (done["batch"]["total"], done["batch"]["status"]) == (2, "RUNNING")
+    assert [run["tags"] for run in done["batch"]["runs"]["nodes"]] == [["mine", "bulk"]] * 2
+    changed = await answer(gql, "updateTasks", select=select, changes={"addTags": ["new"], "enabled": False})
+    assert changed["bulkAction"]["done"] == 2
+    assert (await answer(gql, "moveTasks", select=select, group="billing"))["bulkAction"]["done"] == 2
+    found = await gql('{ tasks(filter: { tags: { all: ["new"] }, groups: ["billing"] }) { nodes { name } } }')
+    assert sorted(task["name"] for task in found["tasks"]["nodes"]) == ["One", "Two"]
+
+
+async def test_what_says_nothing_is_refused(gql: GraphQLClient) -> None:
+    everything = {"filter": {}}
+    assert (await answer(gql, "executeTasks", select=everything))["code"] == "CONFIRMATION_REQUIRED"
+    assert (await answer(gql, "moveTasks", select=everything, group=None))["code"] == "CONFIRMATION_REQUIRED"
+    assert (await answer(gql, "updateTasks", select=everything, changes={}))["code"] == "BAD_USER_INPUT"
+    follows = {"onComplete": {"definitionId": "nobody"}}
+    refused = await answer(gql, "executeTasks", select=everything, all=True, batch=follows)
+    assert refused["code"] == "TASK_DEFINITION_NOT_FOUND"
