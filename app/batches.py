@@ -46,6 +46,8 @@ _OPEN = f"""
             SELECT FROM bulk_actions a JOIN task_runs r ON r.id = a.run_id
             WHERE a.batch_id = b.id AND a.finished_at IS NULL AND r.finished_at IS NULL))
     ORDER BY b.id LIMIT $2 FOR UPDATE OF b SKIP LOCKED"""
+_ANY_OPEN = """
+    SELECT EXISTS (SELECT FROM batches WHERE complete_definition_id IS NOT NULL AND completed_at IS NULL)"""
 _PASS = "UPDATE batches SET first_live = $2 WHERE id = $1 AND first_live IS DISTINCT FROM $2"
 _COMPLETE = """
     UPDATE batches SET completed_at = now(), sealed_at = COALESCE(sealed_at, now()), complete_run_id = $2,
@@ -72,6 +74,11 @@ async def abort(pipe: Pipe, batch_id: UUID, by: str) -> None:
 async def abort_open(pipe: Pipe, by: str) -> None:
     """The same for all batches that have something to trigger."""
     await pipe.execute(_ABORT_OPEN, by)
+
+
+async def any_open(pipe: Pipe) -> bool:
+    """Whether any batch has something to trigger yet."""
+    return bool(await pipe.fetchval(_ANY_OPEN))
 
 
 async def open_batches(pipe: Pipe, after: UUID, limit: int) -> list[Row]:

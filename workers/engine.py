@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 
-from app import definitions
+from app import batches, definitions
 from app.db import NOT_MIGRATED, is_unmigrated
 from app.errors import ServiceUnavailable
 from app.ids import new_id
@@ -127,7 +127,11 @@ class Engine:
         failing = False
         while True:
             try:
-                await self._service.batches.complete_due()
+                async with self._connections.db.autocommit() as pipe:
+                    some = await batches.any_open(pipe)
+                # Most workers never see one, and are spared the code of it.
+                if some:
+                    await self._service.batches.complete_due()
                 failing = False
             except Exception as error:
                 if not failing:
