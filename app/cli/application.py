@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import processes, retention, run_commands, schedules, schema_file
+from app.cli import processes, retention, run_commands, schedules, schema_file, task_commands
 from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
 from app.cli.new_file import new_task
@@ -43,6 +43,7 @@ def main(
 processes.add_to(app)
 app.command()(trigger)
 app.add_typer(run_commands.commands, name="runs")
+app.add_typer(task_commands.commands, name="tasks")
 app.command()(definitions)
 app.add_typer(retention.commands, name="retention")
 app.add_typer(schedules.commands, name="schedules")

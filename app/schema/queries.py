@@ -32,6 +32,7 @@ from app.schema.principals import Viewer, principal_of
 from app.schema.refusals import InputIssue, InvalidArgument, TaskDefinitionNotFound, issues
 from app.schema.retention import RetentionQueries
 from app.schema.runs import TaskRun, load_definition, load_run
+from app.schema.saved_searches import SavedSearchQueries
 from app.schema.schedules import ScheduleQueries
 from app.schema.selection import page_columns
 from app.schema.task_queries import SavedTaskQueries
@@ -64,6 +65,7 @@ class Query(
     BatchQueries,
     BulkQueries,
     RetentionQueries,
+    SavedSearchQueries,
     SavedTaskQueries,
     ScheduleQueries,
 ):

@@ -23,6 +23,7 @@ from app.schema.mutations.trigger_task import trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
 from app.schema.queries import Query
 from app.schema.refusals import HANDLERS
+from app.schema.saved_searches import MUTATIONS as SAVED_SEARCHES
 from app.schema.scalars import SCALARS
 from app.schema.subscriptions import Subscription
 
@@ -50,6 +51,7 @@ Mutation = create_type(
         *RETENTION,
         *SAVED_TASKS,
         *SCHEDULING,
+        *SAVED_SEARCHES,
         execute_task,
     ],
     description="What can be changed. A refusal is a member of each result, not an error.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.service.retaining import Retaining
     from app.service.saved import SavedTasks
     from app.service.scheduling import Scheduling
+    from app.service.searches import SavedSearches
     from app.service.service import TaskService
     from app.service.triggering import Triggering
     from app.settings import Settings
@@ -44,6 +45,13 @@ class Areas:
         from app.service.saved import SavedTasks
 
         return SavedTasks(self._db, self._settings, self._known, self._triggering, self._principal)
+
+    @cached_property
+    def searches(self) -> SavedSearches:
+        """Filters that people keep under a name."""
+        from app.service.searches import SavedSearches
+
+        return SavedSearches(self._db, self._principal)
 
     @cached_property
     def schedules(self) -> Scheduling:

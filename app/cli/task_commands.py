@@ -1,0 +1,175 @@
+"""``taskloom tasks``: list, show, create, execute and delete saved tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli import arguments
+from app.cli.environment import settings
+from app.cli.terminal import note, out, print_json
+from app.cli.triggering import Follow, Input, Json, Wait
+
+if TYPE_CHECKING:
+    from app.models import Task
+
+commands = typer.Typer(help="List, show, create, execute and delete saved tasks.", no_args_is_help=True)
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+
+
+@commands.command("list")
+def list_tasks(
+    search: Annotated[
+        str | None, typer.Option(help="Words in names and descriptions; typing errors are forgiven.")
+    ] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Only tasks of this group, once for each.")] = None,
+    definition: Annotated[
+        list[str] | None, typer.Option("--definition", "-d", help="Only tasks of this type, once for each.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List saved tasks, by name or the best match first."""
+    from app.paging import PageArgs
+    from app.service.saved_reading import TaskQuestion
+    from app.task_filters import TaskFilter
+
+    filter = TaskFilter(groups=group or None, definition_ids=definition or None)
+    asyncio.run(_list(TaskQuestion(filter=filter, search=search), PageArgs(first=limit, after=after), json=json))
+
+
+async def _list(question: Any, page_args: Any, *, json: bool) -> None:
+    from app.cli.documents import page_document
+    from app.cli.listings import plain_table
+    from app.cli.words import visible
+    from app.service import TaskService
+    from app.task_filters import health_of
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        page = await tasks.saved.list(question, page=page_args)
+    if json:
+        print_json(page_document(page, task_document))
+        return
+    table = plain_table("ID", "NAME", "GROUP", "TYPE", "HEALTH")
+    for task in page.items:
+        table.add_row(
+            str(task.id), visible(task.name), visible(task.group_name or ""), task.definition_id, health_of(task)
+        )
+    if page.items:
+        out.print(table)
+    else:
+        note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
+    if page.has_next:
+        note(f"There are more: --after {page.cursors[-1]}")
+
+
+@commands.command()
+def show(id: TaskId) -> None:
+    """Show one task as JSON."""
+    asyncio.run(_show(id))
+
+
+async def _show(id: str) -> None:
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        print_json(task_document(await tasks.saved.get(id)))
+
+
+@commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    definition: Annotated[str, typer.Argument(help="What it executes.")],
+    input: Input = None,
+    group: Annotated[str | None, typer.Option(help="The pipeline it belongs to.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to find it by, once for each.")] = None,
+    json: Json = False,
+) -> None:
+    """Save a task."""
+    from app.service.task_fields import TaskFields
+
+    value = None if input is None else arguments.json_value(input)
+    fields = TaskFields(name=name, definition_id=definition, input=value, group=group, tags=tag or ())
+    asyncio.run(_create(fields, json=json))
+
+
+async def _create(fields: Any, *, json: bool) -> None:
+    from app.registry import registry
+    from app.service import TaskService
+
+    chosen = settings()
+    registry.load(chosen.tasks)
+    async with TaskService.connect(settings=chosen) as tasks:
+        task = await tasks.saved.create(fields)
+    if json:
+        print_json(task_document(task))
+    else:
+        out.print(f"Task {task.id} is saved.", soft_wrap=True)
+
+
+@commands.command()
+def execute(
+    id: TaskId,
+    input: Input = None,
+    force: Annotated[bool, typer.Option(help="Also when it is disabled, or meant for schedules alone.")] = False,
+    wait: Wait = False,
+    follow: Follow = False,
+    json: Json = False,
+) -> None:
+    """Run a task; an input is merged into the task's own."""
+    raise typer.Exit(asyncio.run(_execute(id, input, force=force, wait=wait, follow=follow, json=json)))
+
+
+async def _execute(id: str, input: str | None, *, force: bool, wait: bool, follow: bool, json: bool) -> int:
+    from app.cli.triggering import show_triggered
+    from app.registry import registry
+    from app.service import UNSET, TaskService
+    from app.service.executing import Overrides
+
+    chosen = settings()
+    registry.load(chosen.tasks)
+    overrides = Overrides(input=UNSET if input is None else arguments.json_value(input))
+    async with TaskService.connect(settings=chosen) as tasks:
+        run = (await tasks.saved.execute(id, overrides, force=force)).run
+        return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
+
+
+@commands.command()
+def delete(id: TaskId) -> None:
+    """Delete a task; its runs and revisions stay."""
+    asyncio.run(_delete(id))
+
+
+async def _delete(id: str) -> None:
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        await tasks.saved.delete(id)
+    out.print(f"Task {id} is deleted; its runs stay.", soft_wrap=True)
+
+
+def task_document(task: Task) -> dict[str, Any]:
+    """A task as JSON, with the names that GraphQL has for its fields."""
+    from app.task_filters import health_of
+
+    return {
+        "id": str(task.id),
+        "name": task.name,
+        "description": task.description,
+        "definitionId": task.definition_id,
+        "input": task.input,
+        "tags": task.tags,
+        "group": task.group_name,
+        "owner": task.owner,
+        "enabled": task.is_enabled,
+        "health": str(health_of(task)),
+        "version": task.version,
+        "createdAt": task.created_at.isoformat(),
+        "updatedAt": task.updated_at.isoformat(),
+    }
