@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from app.paging import Page, PageArgs
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
     from app.schedules import ScheduleFilter
-    from app.service import RerunFrom, TaskService, Triggered, TriggerRequest
+    from app.service import RerunFrom, TaskService, Triggered, TriggerRequest, UniquePolicy
     from app.service.bulk import BulkPreview, RunSelection, TaskBulkChanges, TaskSelection
     from app.service.scheduling import ScheduleChanges
     from app.settings import Settings
@@ -109,6 +109,7 @@ __all__ = [
     "TriggerRequest",
     "Triggered",
     "UniqueConflict",
+    "UniquePolicy",
     "WhenFull",
 ]
 
@@ -134,7 +135,7 @@ _HOMES = {
     "app.service.scheduling": ("ScheduleChanges",),
     "app.task_errors": ("TaskNotFound",),
     "app.ticks": ("Timing",),
-    "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "Triggered"),
+    "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "UniquePolicy", "Triggered"),
     "app.service.bulk": ("BulkPreview", "RunSelection", "TaskBulkChanges", "TaskSelection"),
     "app.settings": ("Settings",),
     "app.states": ("TaskRunStatus", "TaskRunStatusReason"),

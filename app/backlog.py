@@ -47,7 +47,7 @@ _MOVING = f"""
 # How far the dispatcher is behind: the run that should have been woken longest ago.
 _OVERDUE = f"""
     SELECT greatest(0, extract(epoch FROM now() - min(due_at)))::float8
-    FROM task_runs WHERE status IN {statuses(ASLEEP)}"""
+    FROM task_runs WHERE status IN {statuses(ASLEEP)} AND wait_for IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)

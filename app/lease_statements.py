@@ -28,6 +28,9 @@ _RUNG = "r.id, claim_no, queue, priority, due_at, limit_key"
 IN_TIME = "(r.expires_at IS NULL OR r.expires_at > now() OR r.started_at IS NOT NULL)"
 CLAIMABLE = f"r.status = 'QUEUED' AND r.parked IS NULL AND {IN_TIME}"
 
+NOTHING_TO_WAIT_FOR = f"""(p.wait_for IS NULL OR NOT EXISTS (
+    SELECT FROM task_runs c WHERE c.id = ANY(p.wait_for) AND c.status NOT IN {FINAL}))"""
+
 
 def locked(run_id: str, columns: str, if_locked: str = "") -> str:
     """Columns of one run by its id, locked. Joined laterally: a batch looks up each of its runs by the primary key.

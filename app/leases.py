@@ -171,9 +171,9 @@ class Leases:
     # Dispatching: nobody holds these runs.
 
     async def make_due(self, move: Move, limit: int) -> list[Row]:
-        """Queue the runs whose time has come; returns what a ring needs."""
+        """Queue the runs whose time has come, unless what they replace is still executed; returns what a ring needs."""
         chosen = f"""
-            SELECT id FROM task_runs WHERE status IN {sql.ASLEEP} AND due_at <= now()
+            SELECT id FROM task_runs p WHERE status IN {sql.ASLEEP} AND due_at <= now() AND {sql.NOTHING_TO_WAIT_FOR}
             ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED"""
         return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit)
 

@@ -183,9 +183,11 @@ _FAILED_WITH_CHILD = Landing(Status.FAILED, Reason.CHILD_FAILED)
 _FINISHED_BEFORE_ABORT = Landing(Status.SUCCEEDED, Reason.FINISHED_BEFORE_ABORT, Outcome.SUCCEEDED)
 
 
-def initial(start_at: datetime, now: datetime) -> TaskRunStatus:
-    """The status a new run is stored with: SCHEDULED while its start lies in the future, else QUEUED."""
-    return Status.SCHEDULED if start_at > now else Status.QUEUED
+def initial(start_at: datetime, now: datetime, *, waits: bool = False) -> TaskRunStatus:
+    """The status a new run is stored with: SCHEDULED while its start lies in the future, or while it ``waits`` for the
+    end of the run that it replaces; else QUEUED.
+    """
+    return Status.SCHEDULED if waits or start_at > now else Status.QUEUED
 
 
 def become_due() -> Move:

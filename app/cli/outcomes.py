@@ -24,6 +24,7 @@ OUR_WORDS = {
     "'maxAttempts'": "--max-attempts",
     "'idempotencyKey'": "--idempotency-key",
     "'uniqueKey'": "--unique-key",
+    "'uniquePolicy'": "--unique-policy",
     "'priority'": "--priority",
     "'name'": "--name",
     "'queue'": "--queue",

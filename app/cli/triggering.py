@@ -45,7 +45,11 @@ def trigger(
     max_attempts: Annotated[int | None, typer.Option(help="How often to try, the first try included.")] = None,
     ttl: Annotated[str | None, typer.Option(help=f"Expire when not started this long after its start, {TIME}.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key and input give the same run.")] = None,
-    unique_key: Annotated[str | None, typer.Option(help="Refused while a live run holds this key.")] = None,
+    unique_key: Annotated[str | None, typer.Option(help="At most one live run holds this key.")] = None,
+    unique_policy: Annotated[
+        str | None,
+        typer.Option(help="While another run holds the key: REJECT (the default), RETURN_EXISTING or REPLACE."),
+    ] = None,
     wait: Wait = False,
     follow: Follow = False,
     json: Json = False,
@@ -68,6 +72,7 @@ def trigger(
         ttl=arguments.duration(ttl, "--ttl"),
         idempotency_key=idempotency_key,
         unique_key=unique_key,
+        unique_policy=unique_policy.upper() if unique_policy else None,
     )
     raise typer.Exit(asyncio.run(_trigger(request, wait=wait, follow=follow, json=json)))
 
@@ -82,7 +87,7 @@ async def _trigger(request: TriggerRequest, *, wait: bool, follow: bool, json: b
     async with TaskService.connect(settings=chosen) as tasks:
         triggered = await tasks.submit(request)
         if triggered.deduplicated:
-            note("An earlier trigger with this idempotency key had made the run.")
+            note("An earlier trigger with one of these keys had made the run.")
         return await show_triggered(tasks, triggered.run, wait=wait, follow=follow, json=json)
 
 

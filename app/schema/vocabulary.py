@@ -11,6 +11,7 @@ from app.auth import PrincipalKind
 from app.errors import ErrorCode
 from app.limits import WhenFull
 from app.models import TaskLogLevel
+from app.service import UniquePolicy
 from app.states import TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
 
@@ -29,7 +30,7 @@ describe(
     TaskRunStatus,
     "Where a run stands. SUCCEEDED, FAILED, ABORTED, LOST and EXPIRED are final: such a run never changes again.",
     {
-        "SCHEDULED": "Not started yet; its start time lies in the future.",
+        "SCHEDULED": "Not started yet; its start time lies ahead, or the run that it replaces has not stopped yet.",
         "QUEUED": "Due; any worker of its queue may take it.",
         "RUNNING": "A worker executes it.",
         "WAITING": "Started before and asleep now: until its next iteration, a retry, or the end of its children.",
@@ -146,6 +147,15 @@ describe(
         "ABORT_OLDEST": "The oldest runs above the limit are aborted, and the new one takes their place.",
     },
 )
+describe(
+    UniquePolicy,
+    "What becomes of a trigger while a run that is not final holds its unique key.",
+    {
+        "REJECT": "The trigger is refused with UNIQUE_CONFLICT.",
+        "RETURN_EXISTING": "The trigger answers with that run, and nothing is stored.",
+        "REPLACE": "That run is aborted, children included; the new one takes its key and starts when it has stopped.",
+    },
+)
 
 __all__ = [
     "ErrorCode",
@@ -154,6 +164,7 @@ __all__ = [
     "TaskLogLevel",
     "TaskRunStatus",
     "TaskRunStatusReason",
+    "UniquePolicy",
     "WhenFull",
     "describe",
 ]

@@ -1,7 +1,7 @@
 """The use cases of clients: what may be asked of Taskloom, without HTTP."""
 
 from app.paging import Page, PageArgs
-from app.service.requests import UNSET, RerunFrom, Triggered, TriggerRequest
+from app.service.requests import UNSET, RerunFrom, Triggered, TriggerRequest, UniquePolicy
 from app.service.service import TaskService
 from app.service.sweeping import Phase as SweepPhase
 from app.service.sweeping import SweepPosition
@@ -16,4 +16,5 @@ __all__ = [
     "TaskService",
     "TriggerRequest",
     "Triggered",
+    "UniquePolicy",
 ]

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from app import runs, states
+from app import runs
 from app.db import Pipe, Row
-from app.errors import LimitReached
+from app.errors import LimitReached, UniqueConflict
 from app.limited_runs import LimitedRuns, Live
 from app.limits import Full, Limits, Measure, Scope, WhenFull
 from app.service.cooling import cool_down, give_back, is_cooled
 from app.service.preparing import NewRun, in_key_order
+from app.service.replacing import abort_locked, make_way, replaces
+from app.service.requests import UniquePolicy
 from app.task_errors import CooldownActive
 
-Refused = dict[UUID, LimitReached | CooldownActive]
+Refused = dict[UUID, LimitReached | CooldownActive | UniqueConflict]
 
 
 @dataclass(slots=True)
@@ -28,13 +30,13 @@ class Admitted:
     """What came of an insert: the ids of the stored runs, the refusals by id, and the rows that were aborted for it."""
 
     inserted: list[UUID]
-    refused: Refused = field(default_factory=dict[UUID, LimitReached | CooldownActive])
+    refused: Refused = field(default_factory=dict[UUID, LimitReached | CooldownActive | UniqueConflict])
     aborted: list[Row] = field(default_factory=list[Row])
 
 
 def is_admitted(new: NewRun) -> bool:
-    """Whether a limit or a cooldown decides about the trigger itself."""
-    return is_cooled(new) or _is_limited(new)
+    """Whether a limit or a cooldown decides about the trigger itself, or it takes a unique key from another run."""
+    return is_cooled(new) or _is_limited(new) or replaces(new)
 
 
 def _is_limited(new: NewRun) -> bool:
@@ -44,7 +46,12 @@ def _is_limited(new: NewRun) -> bool:
 
 
 async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
-    """Insert runs as far as the limits of their definitions let them in; in one transaction."""
+    """Insert runs as far as the limits of their definitions let them in; in one transaction.
+
+    Raises ``Overtaken``, and then nothing of it may be committed.
+    """
+    for run in new:
+        run.wait_until_final(())
     definitions = {run.known.id: run.known.limits for run in new if run.known.limits and _is_limited(run)}
     each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
     for limited in each:
@@ -55,10 +62,14 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     for limited in each:
         if limited.limits.when_full is WhenFull.REJECT:
             refused |= await _refused(limited, [run for run in asking if run.known.id == limited.definition_id])
-    let_in = [run for run in new if run.id not in refused]
+    # Whoever is refused aborts nobody.
+    way = await make_way(pipe, [run for run in asking if run.id not in refused])
+    refused |= way.refused
+    let_in = [run for run in new if run.id not in refused and way.leads(run)]
     admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
-    admitted.refused = refused
+    admitted.refused, admitted.aborted = refused, way.aborted
     stored = set(admitted.inserted)
+    way.check(stored)
     await give_back(pipe, [run for run in asking if run.id not in stored])
     for limited in each:
         if limited.limits.when_full is WhenFull.ABORT_OLDEST:
@@ -78,16 +89,23 @@ async def _cooling(pipe: Pipe, asking: Sequence[NewRun]) -> dict[UUID, CooldownA
 
 
 async def _unknown(pipe: Pipe, new: Sequence[NewRun]) -> list[NewRun]:
-    """Those that would be stored: not the ones whose first insert lost its reply, nor repetitions of a key."""
+    """Those that would be stored: not the ones whose first insert lost its reply, nor those that lead to other runs."""
     keys = [(n, run.known.id, run.values["idempotency_key"]) for n, run in enumerate(new)]
-    held = {row["n"] for row in await runs.same_idempotency_key(pipe, [key for key in keys if key[2] is not None])}
+    keyed = [key for key in keys if key[2] is not None]
+    shared = [(n, run.known.id, run.values["unique_key"]) for n, run in enumerate(new) if _shares(run)]
+    held = {row["n"] for row in await runs.same_idempotency_key(pipe, keyed)}
+    held |= {row["n"] for row in await runs.same_unique_key(pipe, shared)}
     there = await runs.stored_among(pipe, [run.id for run in new])
-    first = {key[2]: key[0] for key in reversed(keys) if key[2] is not None}
+    first = {(definition_id, key): n for n, definition_id, key in reversed(keyed)}
     return [
         run
-        for (n, _, key), run in zip(keys, new, strict=True)
-        if run.id not in there and n not in held and first.get(key, n) == n
+        for n, run in enumerate(new)
+        if run.id not in there and n not in held and first.get((keys[n][1], keys[n][2]), n) == n
     ]
+
+
+def _shares(run: NewRun) -> bool:
+    return run.unique_policy is UniquePolicy.RETURN_EXISTING
 
 
 async def _refused(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, LimitReached]:
@@ -139,11 +157,7 @@ def _crowded(limits: Limits, latest: Iterable[NewRun]) -> Iterator[tuple[str | N
 
 async def abort_family(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
     """What ``abortTask`` does, children included; returns the rows that changed."""
-    family = await runs.lock_live_families(pipe, [run_id])
-    changed: list[Row] = []
-    for move in (states.abort(), states.ask_abort()):
-        changed += await runs.abort(pipe, family, move, by, message, force=False)
-    return changed
+    return await abort_locked(pipe, await runs.lock_live_families(pipe, [run_id]), by, message)
 
 
 def _key(run: NewRun) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.registry import PRIORITY_LIMIT
-from app.service.requests import Duration, TriggerRequest
+from app.service.requests import Duration, TriggerRequest, UniquePolicy
 
 YEARS_10 = timedelta(days=3653)
 MAX_TIMEOUT = timedelta(days=366)
@@ -28,12 +28,13 @@ PARENT = ("input", "parentId")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the checks work out: when the run starts and expires, its timeout in seconds, and its parent."""
+    """What the checks work out: when the run starts and expires, its timeout in seconds, parent, and policy."""
 
     start_at: datetime
     expires_at: datetime | None
     timeout_seconds: float | None
     parent_id: UUID | None
+    unique_policy: UniquePolicy
 
 
 def check(request: TriggerRequest, now: datetime) -> Checked:
@@ -50,6 +51,7 @@ def check(request: TriggerRequest, now: datetime) -> Checked:
         expires_at=start_at + ttl if ttl else None,
         timeout_seconds=timeout.total_seconds() if timeout else None,
         parent_id=run_id(request.parent_id, PARENT) if request.parent_id is not None else None,
+        unique_policy=_unique_policy(request) if request.unique_policy is not None else UniquePolicy.REJECT,
     )
 
 
@@ -130,6 +132,15 @@ def _check_texts(request: TriggerRequest) -> None:
             "queue",
             "'queue' must be 1 to 63 lower-case letters, digits, '.', '_' or '-', and begin with a letter or digit.",
         )
+
+
+def _unique_policy(request: TriggerRequest) -> UniquePolicy:
+    if request.unique_key is None:
+        raise _refusal("uniquePolicy", "'uniquePolicy' says what becomes of a 'uniqueKey' that is taken: give one too.")
+    try:
+        return UniquePolicy(str(request.unique_policy))
+    except ValueError:
+        raise _refusal("uniquePolicy", f"'uniquePolicy' must be one of {', '.join(UniquePolicy)}.") from None
 
 
 def _check_tags(tags: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -39,7 +39,7 @@ from app.runs import INSERTED, Runs
 from app.service import arguments, inputs
 from app.service.arguments import Checked
 from app.service.known import Known, KnownDefinitions
-from app.service.requests import NOWHERE, Provenance, TriggerRequest
+from app.service.requests import NOWHERE, Provenance, TriggerRequest, UniquePolicy
 from app.settings import Settings
 from app.states import TaskRunStatus
 
@@ -57,6 +57,7 @@ class NewRun:
     values: dict[str, Any]
     tags: Sequence[str]
     parsed: Any
+    unique_policy: UniquePolicy = UniquePolicy.REJECT
 
     @property
     def id(self) -> UUID:
@@ -79,6 +80,12 @@ class NewRun:
         """Where the run stands in the one order in which unique keys are taken."""
         return (self.known.id, self.values["idempotency_key"] or "", self.values["unique_key"] or "")
 
+    def wait_until_final(self, run_ids: Collection[UUID]) -> None:
+        """Let it be due when its time has come and these runs are final."""
+        values = self.values
+        values["wait_for"] = "{" + ",".join(map(str, run_ids)) + "}" if run_ids else None
+        values["status"] = states.initial(values["start_at"], values["created_at"], waits=bool(run_ids))
+
     def row(self) -> TaskRun:
         """The run as it is once stored."""
         values = self.values
@@ -89,6 +96,7 @@ class NewRun:
             "tags": list(self.tags),
             "status_changed_at": values["created_at"],
             "due_at": values["start_at"],
+            "wait_for": None if values["wait_for"] is None else list(map(UUID, values["wait_for"][1:-1].split(","))),
         }
         return detached(TaskRun, {**RUN_DEFAULTS, **values, **known})
 
@@ -190,13 +198,14 @@ class Preparing:
             "idempotency_key": request.idempotency_key,
             "input_digest": inputs.digest(text),
             "unique_key": request.unique_key,
+            "wait_for": None,
             "parent_id": checked.parent_id,
             "rerun_of": None,
             "limit_key": known.limit_key(text),
             "retry": json_text(request.retry.stored()) if request.retry else None,
             **_come_from(request.provenance),
         }
-        return _continued(NewRun(known, values, request.tags, parsed), origin)
+        return _continued(NewRun(known, values, request.tags, parsed, checked.unique_policy), origin)
 
     # The parent.
 

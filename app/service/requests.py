@@ -34,6 +34,18 @@ class RerunFrom(StrEnum):
     LAST_STATE = "LAST_STATE"
 
 
+class UniquePolicy(StrEnum):
+    """What becomes of a trigger while a live run holds its unique key.
+
+    REJECT refuses it, RETURN_EXISTING gives that run, REPLACE aborts that run, children included, and takes over the
+    key; the new run starts when the one that it replaces has stopped.
+    """
+
+    REJECT = "REJECT"
+    RETURN_EXISTING = "RETURN_EXISTING"
+    REPLACE = "REPLACE"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What a run was triggered from, besides its definition: a saved task, a schedule's tick, a batch.
@@ -73,7 +85,8 @@ class TriggerRequest:
         ttl: a run that has not started this long after its start time expires. Up to 10 years.
         idempotency_key: 1 to 255 characters; a second trigger of the definition with this key and the same input
             gives the first one's run, and is refused with another input.
-        unique_key: 1 to 255 characters; refused while another live run of the definition holds this key.
+        unique_key: 1 to 255 characters; at most one live run of the definition holds this key.
+        unique_policy: what becomes of the trigger while another live run does: ``UniquePolicy.REJECT`` by default.
         provenance: what it is triggered from, where that is more than its definition.
         retry: the delays between its attempts; by default the definition's.
 
@@ -94,12 +107,13 @@ class TriggerRequest:
     ttl: Duration | None = None
     idempotency_key: str | None = None
     unique_key: str | None = None
+    unique_policy: UniquePolicy | str | None = None
     provenance: Provenance = NOWHERE
     retry: RetryDelays | None = None
 
 
 class Triggered:
-    """The run that a trigger led to; ``deduplicated`` when an earlier trigger with the same key had made it."""
+    """The run that a trigger led to; ``deduplicated`` when an earlier trigger had made it, found by one of the keys."""
 
     def __init__(self, make_run: Callable[[], TaskRun], *, deduplicated: bool) -> None:
         self._make_run = make_run

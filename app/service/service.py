@@ -25,7 +25,7 @@ from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
-from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, Unset
+from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, UniquePolicy, Unset
 from app.service.rerunning import Rerunning
 from app.service.triggering import Triggering
 from app.service.watching import Watching
@@ -130,6 +130,7 @@ class TaskService(Areas, Reading):
         ttl: Duration | None = None,
         idempotency_key: str | None = None,
         unique_key: str | None = None,
+        unique_policy: UniquePolicy | str | None = None,
         principal: Principal | None = None,
     ) -> TaskRun:
         """Trigger a run of a definition; when this returns, the run is committed.
@@ -148,7 +149,9 @@ class TaskService(Areas, Reading):
             max_attempts: 1 to 1000, the first try included; by default the definition's.
             ttl: it expires when it has not started this long after its start time (``timedelta`` or seconds).
             idempotency_key: triggering again with this key and the same input gives the same run.
-            unique_key: refused while another live run of the definition holds this key.
+            unique_key: at most one live run of the definition holds this key.
+            unique_policy: while another one does, REJECT (the default) refuses the trigger, RETURN_EXISTING gives that
+                run, and REPLACE aborts it; the new one starts when that has stopped.
             principal: who asks; by default the service's own.
 
         Raises:
@@ -173,6 +176,7 @@ class TaskService(Areas, Reading):
             ttl=ttl,
             idempotency_key=idempotency_key,
             unique_key=unique_key,
+            unique_policy=unique_policy,
         )
         return (await self.submit(request, principal=principal)).run
 

@@ -31,7 +31,9 @@ from app.runs import Runs
 from app.service import arguments
 from app.service.admitting import Admitted, admit, is_admitted
 from app.service.preparing import NewRun, in_key_order
-from app.states import BARREN
+from app.service.replacing import Overtaken
+from app.service.requests import UniquePolicy
+from app.states import BARREN, FINAL
 
 logger = logging.getLogger("taskloom.service")
 
@@ -53,7 +55,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The earlier run that holds the same idempotency key."""
+    """The earlier run that holds the same idempotency key, or the same unique key."""
 
     run: TaskRun
 
@@ -71,8 +73,10 @@ class Storing:
     async def store(self, new: Sequence[NewRun]) -> list[Outcome]:
         """Store runs in one insert; each gets its own outcome, in order. Raises ``ServiceUnavailable``."""
         outcomes: dict[UUID, Outcome] = {}
-        pending = list(new)
-        for _ in range(VANISHED_ROUNDS):
+        pending: list[NewRun] = list(new)
+        vain = 0
+        while vain < VANISHED_ROUNDS:
+            before = len(pending)
             inserted = await self._insert(pending, outcomes)
             if len(inserted) == len(new):
                 return [Created(run) for run in new]
@@ -84,6 +88,8 @@ class Storing:
             # A conflict whose run vanished meanwhile is no conflict any more: such a run is tried again.
             outcomes |= await self._explain(pending)
             pending = [run for run in pending if run.id not in outcomes]
+            # Those that replace each other are stored one after another.
+            vain = vain + 1 if len(pending) == before else 0
         for run in pending:
             outcomes[run.id] = UniqueConflict(run.values["unique_key"] or "", "(one that ended just now)")
         return [outcomes[run.id] for run in new]
@@ -126,6 +132,8 @@ class Storing:
                 async with self._db.pipe() if limited else self._db.autocommit() as pipe:
                     sent = True
                     result = await (admit(pipe, new) if limited else _insert_all(pipe, new))
+            except Overtaken:
+                return []
             except Exception as error:
                 if not is_disconnect(error) and not isinstance(error, REPEATABLE):
                     raise
@@ -162,7 +170,7 @@ class Storing:
             holders = await runs.same_unique_key(pipe, _keys(new, "unique_key"))
         parents = {parent for run in new if (parent := run.values["parent_id"]) is not None}
         async with self._db.read() as session:
-            rows = await Runs(session).get_many({run.id for run in new} | {row["id"] for row in first} | parents)
+            rows = await Runs(session).get_many({run.id for run in new} | _ids(first) | _ids(holders) | parents)
         same_key = {row["n"]: row for row in first}
         same_unique = {row["n"]: row for row in holders}
         outcomes: dict[UUID, Outcome] = {}
@@ -179,14 +187,24 @@ async def _insert_all(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
 
 def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:
     if run.id in rows:
+        run.wait_until_final(rows[run.id].wait_for or ())
         return Created(run)
     if first is not None and first["input_digest"] != run.values["input_digest"]:
         return IdempotencyConflict(run.values["idempotency_key"], first["id"])
     if first is not None and first["id"] in rows:
         return Found(rows[first["id"]])
-    if first is None and holder is not None:
-        return UniqueConflict(run.values["unique_key"], holder["id"])
+    if first is None and holder is not None and run.unique_policy is not UniquePolicy.REPLACE:
+        return _held_by(run, rows.get(holder["id"]))
     return _parents_refusal(run.values["parent_id"], rows) if first is None else None
+
+
+def _held_by(run: NewRun, holder: TaskRun | None) -> Outcome | None:
+    """What a run gets whose unique key another one holds; nothing when that has ended meanwhile."""
+    if holder is None or holder.status in FINAL:
+        return None
+    if run.unique_policy is UniquePolicy.RETURN_EXISTING:
+        return Found(holder)
+    return UniqueConflict(run.values["unique_key"], holder.id)
 
 
 def _parents_refusal(parent_id: UUID | None, rows: dict[UUID, TaskRun]) -> TaskError | None:
@@ -201,3 +219,7 @@ def _parents_refusal(parent_id: UUID | None, rows: dict[UUID, TaskRun]) -> TaskE
 
 def _keys(new: Sequence[NewRun], column: str) -> list[tuple[int, str, str]]:
     return [(n, run.known.id, run.values[column]) for n, run in enumerate(new) if run.values[column] is not None]
+
+
+def _ids(rows: Sequence[Row]) -> set[UUID]:
+    return {row["id"] for row in rows}

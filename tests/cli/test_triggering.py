@@ -113,7 +113,16 @@ async def test_the_same_idempotency_key_gives_the_same_run_and_says_so(
     first = await taskloom(*args)
     second = await taskloom(*args)
     assert first.json["id"] == second.json["id"]
-    assert second.sentence == "An earlier trigger with this idempotency key had made the run."
+    assert second.sentence == "An earlier trigger with one of these keys had made the run."
+
+
+async def test_a_unique_key_that_is_taken_passes_over_where_that_is_asked_for(
+    taskloom: Command, tasks: TaskService
+) -> None:
+    args = ("trigger", "cli-fail", "--delay", "1h", "--unique-key", "u", "--unique-policy", "replace", "--json")
+    first, second = await taskloom(*args), await taskloom(*args)
+    assert (await tasks.get(first.json["id"])).status is TaskRunStatus.ABORTED
+    assert (await tasks.get(second.json["id"])).status is TaskRunStatus.SCHEDULED
 
 
 async def test_without_redis_a_trigger_is_stored_and_the_command_says_that_it_starts_later(

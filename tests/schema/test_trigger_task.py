@@ -89,6 +89,16 @@ async def test_a_unique_key_is_held_by_one_live_run(gql: GraphQLClient) -> None:
     assert refusal["path"] == ["input", "uniqueKey"]
 
 
+async def test_a_unique_key_that_is_taken_gives_its_run_or_passes_over_as_the_policy_says(gql: GraphQLClient) -> None:
+    first = await gql.trigger(uniqueKey="k", uniquePolicy="REPLACE")
+    again = await gql.trigger(uniqueKey="k", uniquePolicy="RETURN_EXISTING")
+    assert (again["run"]["id"], again["deduplicated"]) == (first["run"]["id"], True)
+    second = await gql.trigger(uniqueKey="k", uniquePolicy="REPLACE")
+    assert (second["deduplicated"], second["run"]["id"] != first["run"]["id"]) == (False, True)
+    refusal = await gql.trigger(uniquePolicy="REPLACE")
+    assert (refusal["__typename"], refusal["path"]) == ("InvalidArgument", ["input", "uniquePolicy"])
+
+
 async def test_an_unknown_definition_is_refused_with_a_hint(gql: GraphQLClient) -> None:
     refusal = await gql.trigger("gret")
     assert (refusal["__typename"], refusal["code"]) == ("TaskDefinitionNotFound", "TASK_DEFINITION_NOT_FOUND")

@@ -26,7 +26,7 @@ from app.schema.refusals import (
 )
 from app.schema.runs import TaskRun
 from app.schema.task_refusals import CooldownActive
-from app.service import TriggerRequest
+from app.service import TriggerRequest, UniquePolicy
 
 
 @strawberry.input(description="What to run, with what, and when. What is left out is as the definition says.")
@@ -71,7 +71,11 @@ class TriggerTaskInput:
     )
     unique_key: str | None = strawberry.field(
         default=UNSET,
-        description="1 to 255 characters. Refused while a run of the definition that is not final holds the same key.",
+        description="1 to 255 characters. At most one run of the definition that is not final holds the same key.",
+    )
+    unique_policy: UniquePolicy | None = strawberry.field(
+        default=UNSET,
+        description="What becomes of the trigger while another run holds its `uniqueKey`; by default REJECT.",
     )
 
 
@@ -81,7 +85,7 @@ class TriggerTaskSuccess:
 
     run: TaskRun = strawberry.field(description="The run.")
     deduplicated: bool = strawberry.field(
-        description="Whether an earlier trigger with the same idempotency key had made it."
+        description="Whether an earlier trigger had made it: with the same idempotency key, or RETURN_EXISTING."
     )
 
 

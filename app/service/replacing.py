@@ -1,0 +1,92 @@
+"""Triggers that replace the live run which holds their unique key.
+
+It is aborted in the insert's transaction, under a lock on the key. What nobody holds ends at once. What a worker holds
+is asked to stop and gives the key away; the new run stays SCHEDULED until that one is final, so that never two of them
+are executed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app import runs, states, unique_keys
+from app.db import Pipe, Row
+from app.errors import UniqueConflict
+from app.service.preparing import NewRun
+from app.service.requests import UniquePolicy
+from app.states import HELD, TaskRunStatus
+
+Key = tuple[str, str]
+
+
+class Overtaken(Exception):
+    """A run that was to replace another one could not be stored, so nothing may be aborted for it."""
+
+
+@dataclass(slots=True)
+class Way:
+    """What was done for those that replace: the rows that were aborted, by whom each, and the refusals by id."""
+
+    replacing: dict[Key, UUID] = field(default_factory=dict[Key, UUID])
+    refused: dict[UUID, UniqueConflict] = field(default_factory=dict[UUID, UniqueConflict])
+    aborted: list[Row] = field(default_factory=list[Row])
+
+    def leads(self, new: NewRun) -> bool:
+        """Whether a run may be stored now: not one that is refused, nor one whose key another has just taken over."""
+        return new.id not in self.refused and self.replacing.get(_key(new), new.id) == new.id
+
+    def check(self, stored: set[UUID]) -> None:
+        """Raises ``Overtaken`` unless all for whose sake others were aborted are stored."""
+        if not stored.issuperset(self.replacing.values()):
+            raise Overtaken
+
+
+def replaces(new: NewRun) -> bool:
+    """Whether a run takes its unique key from the one that holds it."""
+    return new.unique_policy is UniquePolicy.REPLACE
+
+
+async def make_way(pipe: Pipe, new: Iterable[NewRun]) -> Way:
+    """Abort the runs that hold the unique keys of those that replace; in the transaction that stores them."""
+    way = Way()
+    asking: dict[Key, NewRun] = {_key(run): run for run in new if replaces(run)}
+    if not asking:
+        return way
+    taking = list(asking.values())
+    keys = [(n, definition_id, key) for n, (definition_id, key) in enumerate(asking)]
+    await unique_keys.lock(pipe, keys)
+    for holder in await unique_keys.lock_holders(pipe, keys):
+        await _replace(pipe, holder, taking[int(holder["n"])], way)
+    return way
+
+
+async def _replace(pipe: Pipe, holder: Row, new: NewRun, way: Way) -> None:
+    key = new.values["unique_key"]
+    family = await runs.lock_live_families(pipe, [holder["id"]])
+    if new.values["parent_id"] in family:
+        # It would be aborted with the run that it replaces.
+        way.refused[new.id] = UniqueConflict(key, holder["id"])
+        return
+    message = f"Replaced by run {new.id}, which has taken over the unique key '{key}'."
+    way.aborted += await abort_locked(pipe, family, str(new.values["created_by"]), message)
+    way.replacing[_key(new)] = new.id
+    if TaskRunStatus(holder["status"]) in HELD:
+        await unique_keys.give_away(pipe, [holder["id"]])
+        new.wait_until_final([holder["id"]])
+    elif holder["status"] == TaskRunStatus.SCHEDULED:
+        # It may itself have waited for the one that it had replaced.
+        new.wait_until_final(holder["wait_for"] or ())
+
+
+async def abort_locked(pipe: Pipe, family: Sequence[UUID], by: str, message: str) -> list[Row]:
+    """What ``abortTask`` does with a locked run and its locked descendants; returns those that changed."""
+    changed: list[Row] = []
+    for move in (states.abort(), states.ask_abort()):
+        changed += await runs.abort(pipe, family, move, by, message, force=False)
+    return changed
+
+
+def _key(run: NewRun) -> Key:
+    return run.known.id, run.values["unique_key"]
