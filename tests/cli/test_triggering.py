@@ -117,7 +117,7 @@ async def test_the_same_idempotency_key_gives_the_same_run_and_says_so(
 
 
 async def test_a_unique_key_that_is_taken_passes_over_where_that_is_asked_for(
-    taskloom: Command, tasks: TaskService
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
 ) -> None:
     args = ("trigger", "cli-fail", "--delay", "1h", "--unique-key", "u", "--unique-policy", "replace", "--json")
     first, second = await taskloom(*args), await taskloom(*args)
