@@ -54,6 +54,16 @@ class Claiming:
         """
         waiting = bool(self._claimant.limits)
         rows = await self._pass_gate(partial(self._gate.claim_waiting, limit)) if waiting else []
+        try:
+            await self._claim_in_turn(limit, rows)
+        except Exception:
+            # What one queue gave must not be forgotten for another's trouble; who polls again meets that again.
+            if not rows:
+                raise
+        self._note_claims(rows, "polled")
+        return rows
+
+    async def _claim_in_turn(self, limit: int, rows: list[Row]) -> None:
         self._queues.rotate(-1)
         queues = list(self._queues)
         while queues and len(rows) < limit:
@@ -64,8 +74,6 @@ class Claiming:
                 rows += found
                 if len(found) < share:
                     queues.remove(queue)
-        self._note_claims(rows, "polled")
-        return rows
 
     async def _claim(self, pairs: Sequence[tuple[UUID, int]]) -> list[Row]:
         run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
