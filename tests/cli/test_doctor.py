@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
@@ -13,10 +14,13 @@ from app import TaskService, doctor
 from app.db import Database, plain_url
 from app.diagnosis import Finding, Health
 from app.ids import new_id
+from app.registry import Registry, registry
 from app.settings import Settings
 from app.vital_signs import LiveWorker, OldTransaction, Published, StuckRun, TableWaste, VitalSigns
+from tests.cli import definitions
 from tests.cli.command import Command
 from tests.cli.definitions import reached
+from tests.workbench import working
 from workers.worker import TaskloomWorker
 
 
@@ -42,8 +46,19 @@ async def nothing_left_over(settings: Settings) -> None:
     await connection.close()
 
 
+@pytest.fixture
+async def worker_of_its_own(settings: Settings, nothing_left_over: None) -> AsyncIterator[TaskloomWorker]:
+    """A worker that serves all that it publishes; other tests of this process have definitions for other queues."""
+    served = Registry()
+    for definition in registry:
+        if definition.module == definitions.__name__:
+            served.add(definition)
+    async with working(settings, served) as worker:
+        yield worker
+
+
 async def test_a_well_installation_is_well_for_people_and_for_programs(
-    taskloom: Command, nothing_left_over: None, worker: TaskloomWorker
+    taskloom: Command, worker_of_its_own: TaskloomWorker
 ) -> None:
     told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
     assert told.code == asked.code == 0
