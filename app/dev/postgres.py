@@ -84,9 +84,13 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Start the server, creating its files at first, and return once the database takes connections.
 
+        A running server is left as it is.
+
         Raises:
             DevError: no PostgreSQL was found, or it did not start; the message holds the end of its log.
         """
+        if self.running:
+            return
         account = server_account(self.home)
         make_private(self.home, account)
         program = find_postgres().for_account(account, self.home.parent / "programs")

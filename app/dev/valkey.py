@@ -61,11 +61,13 @@ class EmbeddedValkey:
         return self._daemon.pid
 
     async def start(self) -> None:
-        """Start the server and return once it answers.
+        """Start the server and return once it answers; a running one is left as it is.
 
         Raises:
             DevError: no Valkey or Redis was found, or it did not start; the message holds the end of its log.
         """
+        if self.running:
+            return
         account = server_account(self.home)
         make_private(self.home, account)
         program = find_valkey().for_account(account, self.home.parent / "programs")

@@ -78,6 +78,18 @@ async def test_valkey_for_tests_is_empty_after_a_restart(embedded_valkey: Embedd
         assert await redis.get("key") is None
 
 
+async def test_a_start_leaves_a_running_server_as_it_is(
+    embedded_postgres: EmbeddedPostgres, embedded_valkey: EmbeddedValkey
+) -> None:
+    for server in (embedded_postgres, embedded_valkey):
+        before = server.pid
+
+        await server.start()
+
+        assert server.running
+        assert server.pid == before
+
+
 async def test_a_server_that_outlived_its_starter_is_ended_by_the_next_start(
     embedded_postgres: EmbeddedPostgres, embedded_valkey: EmbeddedValkey
 ) -> None:
