@@ -17,7 +17,7 @@ from app.auth import Principal, PrincipalKind
 from app.db import Database, Pipe, Row
 from app.events import Events
 from app.parents import Parents
-from app.service.aborting import abort_locked, tell_aborted
+from app.service.stopping import abort_locked, tell_aborted
 from app.states import UNSUCCESSFUL, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
@@ -85,7 +85,7 @@ async def _fail(pipe: Pipe, parent_id: UUID) -> tuple[Row | None, list[Row]]:
     failed = await parents.fail(parent_id, states.fail_with_child(_error(child)))
     by, message = str(Principal(PrincipalKind.RUN, str(parent_id))), f"Its parent failed with run {child['id']}."
     children = [run_id for run_id in family if run_id != parent_id]
-    return failed, await abort_locked(pipe, children, by, message, force=False)
+    return failed, await abort_locked(pipe, children, by, message)
 
 
 def _error(child: Row) -> RunError:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app import metrics, runs, states
+from app import runs
 from app.auth import Principal
 from app.db import Database, Pipe, Row, is_disconnect
 from app.errors import ServiceUnavailable, TaskRunNotAbortable, TaskRunNotFound
 from app.events import Events
 from app.service import arguments
+from app.service.stopping import abort_locked, tell_aborted
 from app.service.storing import REPEATABLE, RETRY_SECONDS
 from app.states import FINAL, TaskRunStatus
 
@@ -73,14 +73,6 @@ class Aborting:
         raise AssertionError("the last round returns or raises")
 
 
-async def tell_aborted(events: Events, changed: Sequence[Row]) -> None:
-    """After the commit of an abort: count what it ended, tell the workers that hold runs of it, and who watches."""
-    ended = [row for row in changed if TaskRunStatus(row["status"]) in FINAL]
-    metrics.count_finished(ended)
-    await events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
-    await events.publish([row["id"] for row in changed])
-
-
 async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[Row]:
     row = await runs.lock(pipe, request.run_id)
     if row is None:
@@ -93,16 +85,3 @@ async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[R
         raise TaskRunNotAbortable(request.run_id, status)
     family = await runs.lock_live_families(pipe, [request.run_id]) if request.cascade else [request.run_id]
     return await abort_locked(pipe, family, request.by, request.message, force=request.force)
-
-
-async def abort_locked(pipe: Pipe, run_ids: Sequence[UUID], by: str, message: str | None, *, force: bool) -> list[Row]:
-    """Abort runs that are locked and not final; returns those that changed.
-
-    Locked as they are, none of them moves before the commit: each is in the sources of exactly one of the moves.
-    """
-    changed: list[Row] = []
-    for move in (states.abort(), states.ask_abort()):
-        changed += await runs.abort(pipe, run_ids, move, by, message, force)
-    if force:
-        changed += await runs.force_abort(pipe, run_ids, by, message)
-    return changed

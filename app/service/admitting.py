@@ -18,8 +18,9 @@ from app.limited_runs import LimitedRuns, Live
 from app.limits import Full, Limits, Measure, Scope, WhenFull
 from app.service.cooling import cool_down, give_back, is_cooled
 from app.service.preparing import NewRun, in_key_order
-from app.service.replacing import abort_locked, make_way, replaces
+from app.service.replacing import make_way, replaces
 from app.service.requests import UniquePolicy
+from app.service.stopping import abort_family
 from app.task_errors import CooldownActive
 
 Refused = dict[UUID, LimitReached | CooldownActive | UniqueConflict]
@@ -153,11 +154,6 @@ def _crowded(limits: Limits, latest: Iterable[NewRun]) -> Iterator[tuple[str | N
         yield from ((key, each, run) for key, run in {_key(run): run for run in latest}.items())
     if whole is not None:
         yield from ((None, whole, run) for run in list(latest)[-1:])
-
-
-async def abort_family(pipe: Pipe, run_id: UUID, by: str, message: str) -> list[Row]:
-    """What ``abortTask`` does, children included; returns the rows that changed."""
-    return await abort_locked(pipe, await runs.lock_live_families(pipe, [run_id]), by, message)
 
 
 def _key(run: NewRun) -> str:

@@ -7,15 +7,16 @@ are executed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app import runs, states, unique_keys
+from app import runs, unique_keys
 from app.db import Pipe, Row
 from app.errors import UniqueConflict
 from app.service.preparing import NewRun
 from app.service.requests import UniquePolicy
+from app.service.stopping import abort_locked
 from app.states import HELD, TaskRunStatus
 
 Key = tuple[str, str]
@@ -78,14 +79,6 @@ async def _replace(pipe: Pipe, holder: Row, new: NewRun, way: Way) -> None:
     elif holder["status"] == TaskRunStatus.SCHEDULED:
         # It may itself have waited for the one that it had replaced.
         new.wait_until_final(holder["wait_for"] or ())
-
-
-async def abort_locked(pipe: Pipe, family: Sequence[UUID], by: str, message: str) -> list[Row]:
-    """What ``abortTask`` does with a locked run and its locked descendants; returns those that changed."""
-    changed: list[Row] = []
-    for move in (states.abort(), states.ask_abort()):
-        changed += await runs.abort(pipe, family, move, by, message, force=False)
-    return changed
 
 
 def _key(run: NewRun) -> Key:

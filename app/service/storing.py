@@ -33,6 +33,7 @@ from app.service.admitting import Admitted, admit, is_admitted
 from app.service.preparing import NewRun, in_key_order
 from app.service.replacing import Overtaken
 from app.service.requests import UniquePolicy
+from app.service.stopping import tell_aborted
 from app.states import BARREN, FINAL
 
 logger = logging.getLogger("taskloom.service")
@@ -143,14 +144,10 @@ class Storing:
                 await asyncio.sleep(seconds)
             else:
                 outcomes |= result.refused
-                await self._tell_aborted(result.aborted)
+                if result.aborted:
+                    await tell_aborted(self._events, result.aborted)
                 return result.inserted
         raise AssertionError("the last round returns or raises")
-
-    async def _tell_aborted(self, rows: Sequence[Row]) -> None:
-        if rows:
-            await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in rows if row["lease_owner"]])
-            await self._events.publish([row["id"] for row in rows])
 
     # Conflicts.
 

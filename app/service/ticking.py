@@ -28,10 +28,11 @@ from app.ids import new_id
 from app.models import CatchUpPolicy, OverlapPolicy, ScheduleStatus, Task, TickOutcome, TickReason
 from app.rows import detached
 from app.schedules import timing_of
-from app.service.admitting import Admitted, abort_family, admit, is_admitted
+from app.service.admitting import Admitted, admit, is_admitted
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.preparing import NewRun, Preparing
 from app.service.requests import TriggerRequest
+from app.service.stopping import abort_family, tell_aborted
 from app.tick_decisions import Decision, Standing, decide, decide_waiting
 
 logger = logging.getLogger("taskloom.schedules")
@@ -183,14 +184,11 @@ class Ticking:
 
     async def _tell(self, committed: Committed) -> None:
         """After the commit; what is lost here is made up for by the dispatcher and the workers' own looking."""
-        changed = committed.aborted
-        await self._events.tell_abort([(row["lease_owner"], row["id"]) for row in changed if row["lease_owner"]])
-        ids = [row["id"] for row in changed]
+        await tell_aborted(self._events, committed.aborted)
         if (run := committed.run) is not None:
             metrics.count_each(metrics.TRIGGERED, [(run.known.id,)])
             await self._doorbell.ring([run.ring])
-            ids.append(run.id)
-        await self._events.publish(ids)
+            await self._events.publish([run.id])
 
 
 def _request(row: Row) -> TriggerRequest:

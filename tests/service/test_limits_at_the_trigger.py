@@ -8,6 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app import LimitReached, Limits, TaskService, TriggerRequest, UniqueConflict, WhenFull, clock, states
 from app.db import Database
@@ -155,6 +156,15 @@ async def test_the_newest_run_takes_the_place_of_the_oldest(tasks: TaskService, 
     aborted = await tasks.get(runs[0])
     assert aborted.abort_message == f"Superseded by run {runs[1]}: at most 1 of 'latest' at once."
     assert aborted.abort_requested_by == aborted.created_by
+
+
+async def test_what_a_trigger_aborts_is_counted_as_finished(tasks: TaskService) -> None:
+    labels = {"definition": "latest", "status": "ABORTED"}
+    before = REGISTRY.get_sample_value("taskloom_runs_finished_total", labels) or 0
+    await trigger(tasks, "latest", "a", "b", "c")
+    await trigger(tasks, "latest", "d", unique_key="u")
+    await trigger(tasks, "latest", "e", unique_key="u", unique_policy="REPLACE")
+    assert REGISTRY.get_sample_value("taskloom_runs_finished_total", labels) == before + 4
 
 
 async def test_the_newest_run_waits_until_the_one_that_it_aborts_has_stopped(tasks: TaskService, worker: Hand) -> None:

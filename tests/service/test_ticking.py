@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app import TaskService
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, Schedule, ScheduleStatus, TickOutcome, TickReason
@@ -135,11 +136,14 @@ async def ticked_twice(
 async def test_a_tick_beside_a_live_run_does_as_the_overlap_policy_says(
     settings: Settings, tasks: TaskService, ticking: Ticking, overlap: OverlapPolicy, expected: list[tuple[str, str]]
 ) -> None:
+    labels = {"definition": "echo", "status": "ABORTED"}
+    counted = REGISTRY.get_sample_value("taskloom_runs_finished_total", labels) or 0
     schedule = await ticked_twice(settings, tasks, ticking, overlap, ticks=3)
     lines = await history(tasks, schedule)
     assert [(line.outcome, line.reason) for line in lines[:3]] == expected
     aborted = [run.status == TaskRunStatus.ABORTED for run in await runs_of(settings, schedule)]
     assert aborted == [overlap is OverlapPolicy.ABORT_RUNNING] * (len(aborted) - 1) + [False]
+    assert (REGISTRY.get_sample_value("taskloom_runs_finished_total", labels) or 0) == counted + sum(aborted)
 
 
 async def test_ticks_that_wait_run_one_after_the_other_in_order(

@@ -9,7 +9,7 @@ from app.db import Database, Row, is_disconnect
 from app.errors import BulkActionNotAbortable, ServiceUnavailable
 from app.events import Events
 from app.models import BulkAction, BulkActionStatus
-from app.service.aborting import abort_locked, tell_aborted
+from app.service.stopping import abort_locked, tell_aborted
 
 
 class Ending:
@@ -46,4 +46,4 @@ class Ending:
             deed = Deed(principal=by, action="abortBulkAction", subject_kind="bulk action", subject_id=action.id)
             await audit.record(pipe, deed)
             locked = await runs.lock_live(pipe, [ended["run_id"]]) if ended["run_id"] is not None else []
-            return await abort_locked(pipe, locked, by, "The bulk action was aborted.", force=False)
+            return await abort_locked(pipe, locked, by, "The bulk action was aborted.")

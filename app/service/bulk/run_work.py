@@ -17,12 +17,12 @@ from app.events import Events
 from app.history import History
 from app.models import BulkAction, BulkActionKind, TaskRun
 from app.run_filters import TABLE
-from app.service.aborting import abort_locked, tell_aborted
 from app.service.bulk.selections import Chosen
 from app.service.bulk.work import Acted, Work
 from app.service.reading import Reading
 from app.service.requests import RerunFrom
 from app.service.rerunning import Rerunning
+from app.service.stopping import abort_locked, tell_aborted
 from app.states import FINAL, LIVE, TaskRunStatus
 
 
@@ -74,7 +74,7 @@ class AbortRuns(_OnRuns):
         others = await bulk_actions.abort_others(pipe, action.id, action.created_by)
         await batches.abort_open(pipe, action.created_by)
         locked = await runs.lock_live(pipe, others)
-        await abort_locked(pipe, locked, action.created_by, action.arguments.get("message"), force=False)
+        await abort_locked(pipe, locked, action.created_by, action.arguments.get("message"))
 
     async def act(self, pipe: Pipe, action: BulkAction, item_ids: Sequence[UUID]) -> Acted:
         """Abort as ``abortTask`` does."""
