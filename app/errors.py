@@ -200,11 +200,18 @@ class LimitReached(TaskError):
 
     code = ErrorCode.LIMIT_REACHED
 
-    def __init__(self, definition_id: str, limit: str, key: str | None, retry_at: datetime | None) -> None:
+    def __init__(
+        self,
+        definition_id: str,
+        limit: str,
+        key: str | None,
+        retry_at: datetime | None,
+        held: str = "they are there",
+    ) -> None:
         whose = "" if key is None else f" with the key '{key}'"
         again = f"at {retry_at.isoformat(timespec='seconds')}" if retry_at else "when some of them have ended"
         super().__init__(
-            f"'{definition_id}' allows {limit} of its runs{whose}, and they are there. Try again {again}.",
+            f"'{definition_id}' allows {limit} of its runs{whose}, and {held}. Try again {again}.",
             path=("input", "definitionId"),
         )
         self.definition_id = definition_id

@@ -91,10 +91,22 @@ _UNSTARTED = f"{LIMITED_LIVE} AND status = 'QUEUED' AND started_at IS NULL"
 _NTH_START = f"""
     SELECT started_at + make_interval(secs => $4) FROM task_runs WHERE {LIMITED_START} AND definition_id = $1
     AND ($2::text IS NULL OR limit_key = $2) ORDER BY started_at DESC OFFSET $3 LIMIT 1"""
-# Those that are stored just now come first, whatever the clocks of the servers say.
+_COUNTS = f"{LIMITED_LIVE} AND status <> 'ABORTING'"
+# Those that are to stay come first; then those that are stored just now, whatever the clocks of the servers say.
 _ABOVE = f"""
-    SELECT id FROM task_runs WHERE {LIMITED_LIVE} AND status <> 'ABORTING' AND definition_id = $1
-    AND ($2::text IS NULL OR limit_key = $2) ORDER BY id = ANY($4::uuid[]) DESC, id DESC OFFSET $3"""
+    SELECT id FROM (
+        SELECT id FROM task_runs WHERE {_COUNTS} AND definition_id = $1 AND ($2::text IS NULL OR limit_key = $2)
+        ORDER BY id = ANY($5::uuid[]) DESC, id = ANY($4::uuid[]) DESC, id DESC OFFSET $3) AS above
+    WHERE id <> ALL($5::uuid[])"""
+_LIVE_ANCESTORS = f"""
+    WITH RECURSIVE line(n, id) AS (
+        SELECT * FROM unnest($2::int[], $3::uuid[])
+        UNION SELECT l.n, above.parent_id FROM line l
+        CROSS JOIN LATERAL (SELECT r.parent_id FROM task_runs r WHERE r.id = l.id OFFSET 0) AS above
+        WHERE above.parent_id IS NOT NULL)
+    SELECT l.n, r.id, r.limit_key AS key FROM line l
+    CROSS JOIN LATERAL (SELECT * FROM task_runs WHERE id = l.id OFFSET 0) AS r
+    WHERE r.definition_id = $1 AND {_COUNTS}"""
 
 
 @dataclass(slots=True)
@@ -235,9 +247,18 @@ class LimitedRuns:
         nth = rate.starts - waiting - 1
         return await self._pipe.fetchval(_NTH_START, self.definition_id, key, nth, rate.seconds)
 
-    async def above(self, key: str | None, limit: int, new: Sequence[UUID]) -> list[UUID]:
-        """The oldest live runs above a limit, of a key or of the whole definition; those stored just now are newest."""
-        return [row["id"] for row in await self._pipe.fetch(_ABOVE, self.definition_id, key, limit, new)]
+    async def above(self, key: str | None, limit: int, new: Sequence[UUID], spared: Sequence[UUID] = ()) -> list[UUID]:
+        """The oldest live runs above a limit, of a key or of the whole definition; those stored just now are newest.
+
+        Those that are ``spared`` count, and others take their turn.
+        """
+        return [row["id"] for row in await self._pipe.fetch(_ABOVE, self.definition_id, key, limit, new, spared)]
+
+    async def live_ancestors(self, parents: Sequence[tuple[int, UUID]]) -> list[Row]:
+        """The live runs of the definition, as ``(n, id, key)``, that are among these parents or above them."""
+        if not parents:
+            return []
+        return await self._pipe.fetch(_LIVE_ANCESTORS, self.definition_id, *zip(*parents, strict=True))
 
 
 async def definitions_with_parked(pipe: Pipe, definition_ids: Sequence[str]) -> list[str]:

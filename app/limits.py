@@ -83,7 +83,7 @@ class Limits:
             the runs. Where it finds nothing, or cannot be applied, the key is null, which is a key like any other.
         max_concurrency_per_key, rate_per_key: the same for the runs of one key.
         when_full: ``QUEUE`` lets a run wait, ``REJECT`` refuses the trigger, ``ABORT_OLDEST`` aborts the oldest runs
-            above the limit.
+            above the limit, but none that the new one belongs to: where only such are left, the trigger is refused.
     """
 
     max_concurrency: int | None = None

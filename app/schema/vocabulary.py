@@ -144,7 +144,7 @@ describe(
     {
         "QUEUE": "The run waits until there is room.",
         "REJECT": "The trigger is refused with LIMIT_REACHED, and nothing is stored.",
-        "ABORT_OLDEST": "The oldest runs above the limit are aborted, and the new one takes their place.",
+        "ABORT_OLDEST": "The oldest runs above the limit are aborted for the new one, but none that it belongs to.",
     },
 )
 describe(

@@ -61,8 +61,8 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     refused: Refused = {**await _cooling(pipe, asking)}
     asking = [run for run in asking if run.id not in refused]
     for limited in each:
-        if limited.limits.when_full is WhenFull.REJECT:
-            refused |= await _refused(limited, [run for run in asking if run.known.id == limited.definition_id])
+        decide = _refused if limited.limits.when_full is WhenFull.REJECT else _below_too_many
+        refused |= await decide(limited, [run for run in asking if run.known.id == limited.definition_id])
     # Whoever is refused aborts nobody.
     way = await make_way(pipe, [run for run in asking if run.id not in refused])
     refused |= way.refused
@@ -136,13 +136,38 @@ async def _refusal(limited: LimitedRuns, live: Live, full: Full, key: str) -> Li
 # Aborting the oldest.
 
 
+async def _below_too_many(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, LimitReached]:
+    """The refusals of those whose ancestors take up a limit: no run takes the place of one that it belongs to."""
+    above = await _ancestors(limited, new)
+    each, whole = limited.limits.max_concurrency_per_key, limited.limits.max_concurrency
+    refused: dict[UUID, LimitReached] = {}
+    for run in new:
+        keys = [row["key"] for row in above[run.id]]
+        for limit, taken, key in ((each, keys.count(_key(run)), _key(run)), (whole, len(keys), None)):
+            if limit is not None and taken >= limit:
+                held = "this one would belong to all of them, so that it can abort none"
+                refused[run.id] = LimitReached(limited.definition_id, f"{limit} at once", key, None, held)
+    return refused
+
+
+async def _ancestors(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, list[Row]]:
+    """For each run, the live runs of the definition that it is to belong to, directly or not."""
+    parents = [(n, parent) for n, run in enumerate(new) if (parent := run.values["parent_id"]) is not None]
+    above: dict[UUID, list[Row]] = {run.id: [] for run in new}
+    for row in await limited.live_ancestors(parents):
+        n: int = row["n"]
+        above[new[n].id].append(row)
+    return above
+
+
 async def _abort_oldest(pipe: Pipe, limited: LimitedRuns, latest: Sequence[NewRun]) -> list[Row]:
     changed: list[Row] = []
     ids = [run.id for run in latest]
     for key, limit, by in _crowded(limited.limits, latest):
         which = f"'{limited.definition_id}'" + ("" if key is None else f" with the key '{key}'")
         message = f"Superseded by run {by.id}: at most {limit} of {which} at once."
-        for run_id in await limited.above(key, limit, ids):
+        spared = [by.id, *(row["id"] for row in (await _ancestors(limited, [by]))[by.id])]
+        for run_id in await limited.above(key, limit, ids, spared):
             changed += await abort_family(pipe, run_id, str(by.values["created_by"]), message)
     return changed
 

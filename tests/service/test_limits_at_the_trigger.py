@@ -25,6 +25,7 @@ LIMITS = {
     "keyed": Limits(key="text", max_concurrency_per_key=2, when_full=REJECT),
     "rated": Limits(rate="2/minute", when_full=REJECT),
     "latest": Limits(max_concurrency=1, when_full=ABORT),
+    "latest-two": Limits(max_concurrency=2, when_full=ABORT),
     "latest-of-key": Limits(key="text", max_concurrency_per_key=1, max_concurrency=2, when_full=ABORT),
 }
 
@@ -182,6 +183,28 @@ async def test_the_children_of_the_oldest_run_are_aborted_with_it(tasks: TaskSer
     children = await trigger(tasks, "keyed", "child", parent=old)
     await trigger(tasks, "latest", "b")
     assert await standing(tasks, [old, *children]) == [("ABORTED", "ABORT_REQUESTED")] * 2
+
+
+async def test_a_child_takes_the_place_of_the_oldest_run_that_it_does_not_belong_to(
+    tasks: TaskService, db: Database
+) -> None:
+    [parent, other] = await trigger(tasks, "latest-two", "parent", "other")
+    between = await trigger(tasks, "keyed", "between", parent=parent)
+    [child] = await trigger(tasks, "latest-two", "child", parent=between[0])
+    assert [status for status, _ in await standing(tasks, [parent, other, child])] == ["QUEUED", "ABORTED", "QUEUED"]
+    with pytest.raises(LimitReached, match="2 at once of its runs, and this one would belong to all of them"):
+        await trigger(tasks, "latest-two", "grandchild", parent=child)
+    assert await count(db) == 4
+    assert [status for status, _ in await standing(tasks, [parent, child])] == ["QUEUED", "QUEUED"]
+
+
+async def test_a_run_never_aborts_its_own_parent_for_the_limit_of_a_key(tasks: TaskService) -> None:
+    [parent] = await trigger(tasks, "latest-of-key", "a")
+    with pytest.raises(LimitReached, match="1 at once of its runs with the key 'a'") as refusal:
+        await trigger(tasks, "latest-of-key", "a", parent=parent)
+    assert refusal.value.key == "a"
+    children = await trigger(tasks, "latest-of-key", "b", "c", parent=parent)
+    assert [status for status, _ in await standing(tasks, [parent, *children])] == ["QUEUED", "ABORTED", "QUEUED"]
 
 
 async def test_each_key_keeps_its_newest_run_and_all_of_them_together_the_newest_two(tasks: TaskService) -> None:
