@@ -12,10 +12,11 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app import metrics
-from app.db import is_disconnect
+from app.db import Database, is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.registry import Registry
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskloom.lease")
 
 RETRY_SECONDS = 1.0
+HOUSEKEEPING_CONNECTIONS = 5
 
 
 class LeaseKeeper:
@@ -82,13 +84,16 @@ class LeaseKeeper:
         asyncio.run(self._keep(held))
 
     async def _keep(self, held: asyncio.Future[None]) -> None:
-        connections = Connections.open(self._settings, pool_size=5)
+        connections = Connections.open(self._settings, pool_size=HOUSEKEEPING_CONNECTIONS)
         lifecycle = connections.lifecycle(self._settings, self._claimant)
+        # A connection for the heartbeat alone: chores that are stuck together would keep all of theirs from it.
+        own = replace(connections, db=Database(self._settings.database_url, pool_size=1))
+        heart = own.lifecycle(self._settings, self._claimant)
         self._stopped = asyncio.Event()
-        await self._first_beat(lifecycle, held)
+        await self._first_beat(heart, held)
         self._loop = asyncio.get_running_loop()
         chores = (
-            (self._settings.heartbeat_seconds, lambda: self._beat(lifecycle)),
+            (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
@@ -102,7 +107,8 @@ class LeaseKeeper:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Exception):
-            await lifecycle.leave()
+            await heart.leave()
+        await own.db.close()
         await connections.close()
 
     def _scheduler(self, connections: Connections) -> Scheduler:
