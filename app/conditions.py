@@ -41,6 +41,14 @@ class DateTimeRange:
     lt: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatRange:
+    """A number from ``gte`` (included) until ``lt`` (not included)."""
+
+    gte: float | None = None
+    lt: float | None = None
+
+
 def any_of(column: ColumnElement[Any], values: Sequence[Any], field: str) -> ColumnElement[bool]:
     """The column holds one of the values; none of them never holds. Raises ``InvalidArgument`` for too many."""
     if len(values) > MAX_LIST:
@@ -58,10 +66,15 @@ def string_condition(column: ColumnElement[Any], filter: StringFilter) -> list[C
     if filter.eq is not None:
         conditions.append(column == storable(filter.eq))
     if filter.contains is not None:
-        conditions.append(column.ilike(f"%{_escaped(filter.contains)}%", escape="\\"))
+        conditions.append(ilike(column, filter.contains))
     if filter.starts_with is not None:
         conditions.append(column.like(f"{_escaped(filter.starts_with)}%", escape="\\"))
     return conditions
+
+
+def ilike(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """The column holds a text, in upper or lower case; the wildcards of LIKE mean themselves."""
+    return column.ilike(f"%{_escaped(part)}%", escape="\\")
 
 
 def tag_condition(column: ColumnElement[Any], filter: TagFilter) -> list[ColumnElement[bool]]:

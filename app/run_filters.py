@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -13,8 +13,10 @@ import orjson
 from sqlalchemy import ColumnElement, and_, literal, or_, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app import run_search
 from app.conditions import (
     DateTimeRange,
+    FloatRange,
     StringFilter,
     TagFilter,
     any_of,
@@ -24,14 +26,17 @@ from app.conditions import (
     tag_condition,
     time_condition,
 )
+from app.db import ReadSession
 from app.errors import InvalidArgument
 from app.models import TaskRun
 from app.paging import Key, Keyset, Window
+from app.run_search import Lookup
 from app.states import TaskRunStatus
 
 TABLE = TaskRun.metadata.tables["task_runs"]
 MAX_DEPTH = 5
 MAX_PARTS = 50
+NOT_LOOKED_UP: Mapping[str, Lookup] = {}
 # Clocks of processes differ a little, and a bulk trigger's ids are made a moment after its creation time is read.
 ID_SLACK = timedelta(minutes=1)
 
@@ -40,6 +45,9 @@ ID_SLACK = timedelta(minutes=1)
 class RunFilter:
     """Which runs a list shows; everything given must hold, a list means "any of", an empty one matches nothing.
 
+    ``groups`` and ``owners`` are those that the saved task had at the trigger. ``duration_ms`` is of finished runs that
+    had started. ``search`` are words that each are part of the name (of the run, of its task, of its definition), or
+    are a tag.
     ``input_contains`` and ``output_contains`` are JSON values that the run's contain, as PostgreSQL's ``@>`` has it.
     """
 
@@ -56,6 +64,13 @@ class RunFilter:
     input_contains: Any = None
     output_contains: Any = None
     has_errors: bool | None = None
+    task_ids: Sequence[UUID] | None = None
+    groups: Sequence[str] | None = None
+    owners: Sequence[str] | None = None
+    schedule_ids: Sequence[UUID] | None = None
+    batch_ids: Sequence[UUID] | None = None
+    duration_ms: FloatRange | None = None
+    search: str | None = None
     and_: Sequence[RunFilter] | None = None
     or_: Sequence[RunFilter] | None = None
     not_: RunFilter | None = None
@@ -161,13 +176,34 @@ def _place(columns: Sequence[ColumnElement[Any]], bound: Key) -> ColumnElement[A
     return tuple_(*values) if len(values) > 1 else values[0]
 
 
-def conditions(filter: RunFilter | None, depth: int = 1) -> list[ColumnElement[bool]]:
-    """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold."""
+def conditions(
+    filter: RunFilter | None, lookups: Mapping[str, Lookup] = NOT_LOOKED_UP, depth: int = 1
+) -> list[ColumnElement[bool]]:
+    """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold.
+
+    ``lookups`` is what its searches mean; without it the same runs are found by a slower statement.
+    """
     if filter is None:
         return []
     if depth > MAX_DEPTH:
         raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
-    return [*_plain(filter), *_ranges(filter), *_json(filter), *_combined(filter, depth)]
+    own = (*_plain(filter), *_ranges(filter), *_searched(filter, lookups), *_json(filter))
+    return [*own, *_combined(filter, lookups, depth)]
+
+
+async def looked_up(session: ReadSession, filter: RunFilter | None) -> list[ColumnElement[bool]]:
+    """The SQL conditions of a filter, as quick as they get: with its searches looked up beforehand."""
+    found = conditions(filter)
+    if not (searches := _searches(filter) if filter else None):
+        return found
+    return conditions(filter, {search: await run_search.look_up(session, search) for search in sorted(searches)})
+
+
+def _searches(filter: RunFilter) -> set[str]:
+    """The searches in a filter, and in those that it combines."""
+    found = set[str]() if filter.search is None else {filter.search}
+    parts = (*(filter.and_ or ()), *(filter.or_ or ()), *([filter.not_] if filter.not_ else ()))
+    return found.union(*map(_searches, parts))
 
 
 def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
@@ -177,6 +213,11 @@ def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
         ("definition_id", filter.definition_ids, "definitionIds"),
         ("status", filter.statuses, "statuses"),
         ("queue", filter.queues, "queues"),
+        ("task_id", filter.task_ids, "taskIds"),
+        ("group_name", filter.groups, "groups"),
+        ("owner", filter.owners, "owners"),
+        ("schedule_id", filter.schedule_ids, "scheduleIds"),
+        ("batch_id", filter.batch_ids, "batchIds"),
     )
     for column, values, field in lists:
         if values is not None:
@@ -225,6 +266,15 @@ def first_id(moment: datetime, slack: timedelta = timedelta(0)) -> UUID:
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
+def _searched(filter: RunFilter, lookups: Mapping[str, Lookup]) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if filter.duration_ms is not None:
+        found += run_search.took(filter.duration_ms)
+    if filter.search is not None:
+        found += run_search.holds(filter.search, lookups.get(filter.search))
+    return found
+
+
 def _json(filter: RunFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for column, value in ((TABLE.c.input, filter.input_contains), (TABLE.c.output, filter.output_contains)):
@@ -243,20 +293,20 @@ def _check_json(value: Any) -> None:
         raise InvalidArgument("The filter holds a NUL character, which no stored value does.", path=("filter",))
 
 
-def _combined(filter: RunFilter, depth: int) -> list[ColumnElement[bool]]:
+def _combined(filter: RunFilter, lookups: Mapping[str, Lookup], depth: int) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for parts in (filter.and_, filter.or_):
         if parts is not None and len(parts) > MAX_PARTS:
             raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
     if filter.and_:
-        found += [_all(part, depth) for part in filter.and_]
+        found += [_all(part, lookups, depth) for part in filter.and_]
     if filter.or_ is not None:
-        found.append(or_(literal(False), *(_all(part, depth) for part in filter.or_)))
+        found.append(or_(literal(False), *(_all(part, lookups, depth) for part in filter.or_)))
     if filter.not_ is not None:
         # NULL is "does not match" inside a filter, so its opposite must be "matches".
-        found.append(_all(filter.not_, depth).is_not(True))
+        found.append(_all(filter.not_, lookups, depth).is_not(True))
     return found
 
 
-def _all(filter: RunFilter, depth: int) -> ColumnElement[bool]:
-    return and_(literal(True), *conditions(filter, depth + 1))
+def _all(filter: RunFilter, lookups: Mapping[str, Lookup], depth: int) -> ColumnElement[bool]:
+    return and_(literal(True), *conditions(filter, lookups, depth + 1))

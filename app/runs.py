@@ -25,7 +25,7 @@ INSERTED: dict[str, str] = {
     "input_digest": "text", "unique_key": "text", "parent_id": "uuid", "rerun_of": "uuid", "limit_key": "text",
     "task_id": "uuid", "task_version": "int", "group_name": "text", "owner": "text", "schedule_id": "uuid",
     "tick_at": "timestamptz", "on_behalf_of": "text", "batch_id": "uuid", "retry": "text",
-    "wait_for": "text",
+    "wait_for": "text", "is_named": "bool",
 }  # fmt: skip
 """The columns that a trigger fills, with the type in which each travels; JSON and arrays travel as text."""
 

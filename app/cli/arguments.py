@@ -6,11 +6,16 @@ import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 
 from app.cli.outcomes import Refusal
+from app.ids import parse_id
+
+if TYPE_CHECKING:
+    from app.conditions import FloatRange
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WORDS = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
@@ -45,6 +50,31 @@ def _number(plain: str, text: str, option: str) -> float:
         raise Refusal(
             f"{option} is '{text}', which is no length of time. Write 90s, 5m, 2h, 1d, 1h30m, or ISO 8601 as in PT5M."
         ) from None
+
+
+def durations(least: str | None, below: str | None) -> FloatRange | None:
+    """The range of milliseconds that ``--slower`` and ``--quicker`` say; None when neither is given."""
+    if least is None and below is None:
+        return None
+    from app.conditions import FloatRange
+
+    ends = (duration(least, "--slower"), duration(below, "--quicker"))
+    gte, lt = (None if end is None else end.total_seconds() * 1000 for end in ends)
+    return FloatRange(gte=gte, lt=lt)
+
+
+def ids(texts: list[str] | None, option: str) -> list[UUID] | None:
+    """The ids that an option was given; None when it was not."""
+    if not texts:
+        return None
+    return [_id(text, option) for text in texts]
+
+
+def _id(text: str, option: str) -> UUID:
+    found = parse_id(text)
+    if found is None:
+        raise Refusal(f"{option} is '{text[:100]}', which is no id: ids are UUIDs.")
+    return found
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -26,6 +26,18 @@ SHOWN_ITERATIONS = 20
 ITERATION_PAGE = 200
 
 
+class MadeFrom:
+    """What a run was triggered from, as options."""
+
+    Task = Annotated[list[str] | None, typer.Option(help="Only runs of the saved task of this id, once for each.")]
+    Group = Annotated[list[str] | None, typer.Option(help="Only runs of saved tasks of this group, once for each.")]
+    Owner = Annotated[
+        list[str] | None, typer.Option(help="Only runs of saved tasks of this owner, as in USER:ada, once for each.")
+    ]
+    Schedule = Annotated[list[str] | None, typer.Option(help="Only runs of the schedule of this id, once for each.")]
+    Batch = Annotated[list[str] | None, typer.Option(help="Only runs of the batch of this id, once for each.")]
+
+
 class Level(StrEnum):
     """A level of log lines, from the least to the gravest."""
 
@@ -54,6 +66,19 @@ def list_runs(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
     ] = None,
+    task: MadeFrom.Task = None,
+    group: MadeFrom.Group = None,
+    owner: MadeFrom.Owner = None,
+    schedule: MadeFrom.Schedule = None,
+    batch: MadeFrom.Batch = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Words in the names of runs, tasks and definitions, or tags; each has to be found."),
+    ] = None,
+    slower: Annotated[
+        str | None, typer.Option(help="Only finished runs that took this long or longer, as in 90s.")
+    ] = None,
+    quicker: Annotated[str | None, typer.Option(help="Only finished runs that took less than this.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
     after: Annotated[
         str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
@@ -65,7 +90,18 @@ def list_runs(
     from app.paging import PageArgs
     from app.run_filters import RunFilter
 
-    filter = RunFilter(statuses=status or None, definition_ids=definition or None, tags=TagFilter(all=tag or None))
+    filter = RunFilter(
+        statuses=status or None,
+        definition_ids=definition or None,
+        tags=TagFilter(all=tag or None),
+        task_ids=arguments.ids(task, "--task"),
+        groups=group or None,
+        owners=owner or None,
+        schedule_ids=arguments.ids(schedule, "--schedule"),
+        batch_ids=arguments.ids(batch, "--batch"),
+        duration_ms=arguments.durations(slower, quicker),
+        search=search,
+    )
     asyncio.run(_list(filter, PageArgs(first=limit, after=after), json=json))
 
 

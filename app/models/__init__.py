@@ -31,6 +31,7 @@ from app.models.audit import AuditEvent
 from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.retention import RetentionRule
+from app.models.run_searches import DURATION, SEARCHED, SLOW, SLOW_SECONDS
 from app.models.schedules import (
     CatchUpPolicy,
     OverlapPolicy,
@@ -46,9 +47,12 @@ from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRun
 
 __all__ = [
     "CLAIMABLE",
+    "DURATION",
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",
+    "SLOW",
+    "SLOW_SECONDS",
     "AuditEvent",
     "Batch",
     "BulkAction",
@@ -137,6 +141,8 @@ class TaskRun(SQLModel, table=True):
     ``owner`` are the task's at that time; ``schedule_id`` and ``tick_at`` name the tick that triggered it. A run that
     ``is_pinned`` is never deleted.
 
+    ``is_named`` says that the name is neither the definition's title nor the task's: only such names are searched.
+
     ``limit_key`` divides the runs of a definition with limits (NULL where it had none at the trigger), and ``parked``
     is whose limit a QUEUED run waits for: it is taken up only by a claim that has counted what is taken.
 
@@ -212,6 +218,7 @@ class TaskRun(SQLModel, table=True):
             unique=True,
             postgresql_where=text("tick_at IS NOT NULL"),
         ),
+        *SEARCHED,
         Index("task_runs_by_tag", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
         Index(
             "task_runs_idempotency",
@@ -233,6 +240,7 @@ class TaskRun(SQLModel, table=True):
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     definition_id: str = Field(sa_column=Column(String(100), nullable=False))
     name: str = Field(sa_column=text_column())
+    is_named: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     status: TaskRunStatus = Field(sa_column=text_column())
     status_reason: TaskRunStatusReason | None = Field(default=None, sa_column=text_column(nullable=True))
     status_changed_at: datetime = Field(sa_column=time_column(nullable=False, default=True))

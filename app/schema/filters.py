@@ -8,6 +8,7 @@ from typing import Any
 import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from app import conditions
 from app.definitions import DefinitionFilter
@@ -44,6 +45,14 @@ class DateTimeRange:
     lt: datetime | None = strawberry.field(default=UNSET, description="Before this time.")
 
 
+@strawberry.input(description="A range of numbers.")
+class FloatRange:
+    """A condition on a number."""
+
+    gte: float | None = strawberry.field(default=UNSET, description="This number or more.")
+    lt: float | None = strawberry.field(default=UNSET, description="Less than this number.")
+
+
 @strawberry.input(description="Which task definitions fit; everything given must hold.")
 class TaskDefinitionFilter:
     """A condition on definitions."""
@@ -78,6 +87,24 @@ class TaskRunFilter:
     )
     has_errors: bool | None = strawberry.field(
         default=UNSET, description="Whether an error is recorded: of the end, or of an attempt that is being retried."
+    )
+    task_ids: list[strawberry.ID] | None = strawberry.field(default=UNSET, description="Of any of these saved tasks.")
+    groups: list[str] | None = strawberry.field(
+        default=UNSET, description="Of saved tasks that were in any of these groups."
+    )
+    owners: list[str] | None = strawberry.field(
+        default=UNSET, description="Of saved tasks that any of these owned then, as in `USER:ada`."
+    )
+    schedule_ids: list[strawberry.ID] | None = strawberry.field(
+        default=UNSET, description="Triggered by any of these schedules."
+    )
+    batch_ids: list[strawberry.ID] | None = strawberry.field(default=UNSET, description="Of any of these batches.")
+    duration_ms: FloatRange | None = strawberry.field(
+        default=UNSET, description="Finished after so many milliseconds; from 10,000 upwards an index finds them."
+    )
+    search: str | None = strawberry.field(
+        default=UNSET,
+        description="Words; each is part of the name of the run, its task or its definition, or is one of its tags.",
     )
     and_: list[TaskRunFilter] | None = strawberry.field(
         name="and", default=UNSET, description="All of these filters hold too."
@@ -138,8 +165,9 @@ def run_filter(source: TaskRunFilter | None) -> RunFilter | None:
     if not given(source):
         return None
     values = _values(source)
-    if "ids" in values:
-        values["ids"] = [run_uuid(id, "filter", "ids") for id in values["ids"]]
+    for name in ("ids", "task_ids", "schedule_ids", "batch_ids"):
+        if name in values:
+            values[name] = [run_uuid(id, "filter", to_camel_case(name)) for id in values[name]]
     if "parent_id" in values:
         values["parent_id"] = run_uuid(values["parent_id"], "filter", "parentId")
     for name in ("and_", "or_"):
@@ -185,6 +213,8 @@ def _condition(value: Any) -> Any:
         return conditions.StringFilter(**present(value))
     if isinstance(value, TagFilter):
         return conditions.TagFilter(**present(value))
+    if isinstance(value, FloatRange):
+        return conditions.FloatRange(**present(value))
     if isinstance(value, DateTimeRange):
         return conditions.DateTimeRange(**present(value))
     return value

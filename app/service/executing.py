@@ -63,7 +63,12 @@ def request_for(task: Task, overrides: Overrides = AS_IT_IS, **provenance: Any) 
         unique_key=overrides.unique_key,
         retry=RetryDelays(**task.retry) if task.retry else None,
         provenance=Provenance(
-            task_id=task.id, task_version=task.version, group=task.group_name, owner=task.owner, **provenance
+            task_id=task.id,
+            task_version=task.version,
+            group=task.group_name,
+            owner=task.owner,
+            is_named=overrides.name not in (None, task.name),
+            **provenance,
         ),
     )
 

@@ -180,6 +180,7 @@ class Preparing:
             "id": new_id(),
             "definition_id": known.id,
             "name": request.name or known.title,
+            "is_named": _has_own_name(request, known),
             "status": states.initial(checked.start_at, now),
             "input": text.decode(),
             "state": None,
@@ -259,6 +260,13 @@ async def ask_before_trigger(code: Definition, parsed: Any, principal: Principal
     answer = await asyncio.to_thread(hook, parsed, principal)
     if inspect.isawaitable(answer):
         await answer
+
+
+def _has_own_name(request: TriggerRequest, known: Known) -> bool:
+    """Whether the name is the run's own; that of a definition or of a saved task is found by way of these."""
+    if request.provenance.task_id is not None:
+        return request.provenance.is_named
+    return request.name not in (None, known.title)
 
 
 def _come_from(provenance: Provenance) -> dict[str, Any]:

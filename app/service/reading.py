@@ -79,7 +79,8 @@ class Reading:
         """
         view = self._window(page, order.keyset)
         async with self._db.read() as session:
-            rows = await Runs(session).read(run_filters.conditions(filter), order, view, columns)
+            conditions = await run_filters.looked_up(session, filter)
+            rows = await Runs(session).read(conditions, order, view, columns)
         return make_page(rows, view, order.keyset, order.key)
 
     async def children(self, run_id: UUID | str) -> builtins.list[TaskRun]:
@@ -112,7 +113,7 @@ class Reading:
         view = self._window(page, order.keyset)
         async with self._db.read() as session:
             runs = Runs(session)
-            each = await runs.read_each(by, values, run_filters.conditions(filter), order, view, columns)
+            each = await runs.read_each(by, values, await run_filters.looked_up(session, filter), order, view, columns)
         return {value: make_page(rows, view, order.keyset, order.key) for value, rows in each.items()}
 
     async def count(self, filter: RunFilter | None = None, limit: int | None = None) -> int:
@@ -123,7 +124,7 @@ class Reading:
         """
         cap = self._settings.count_limit if limit is None else limit
         async with self._db.read() as session:
-            return await Runs(session).count(run_filters.conditions(filter), cap)
+            return await Runs(session).count(await run_filters.looked_up(session, filter), cap)
 
     # Reading definitions and workers.
 

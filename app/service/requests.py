@@ -50,7 +50,8 @@ class UniquePolicy(StrEnum):
 class Provenance:
     """What a run was triggered from, besides its definition: a saved task, a schedule's tick, a batch.
 
-    ``group`` and ``owner`` are the task's; ``on_behalf_of`` is the principal in whose name a schedule acts.
+    ``group`` and ``owner`` are the task's; ``on_behalf_of`` is the principal in whose name a schedule acts. With
+    ``is_named`` the run has another name than its task.
     """
 
     task_id: UUID | None = None
@@ -61,6 +62,7 @@ class Provenance:
     tick_at: datetime | None = None
     on_behalf_of: str | None = None
     batch_id: UUID | None = None
+    is_named: bool = False
 
 
 NOWHERE = Provenance()

@@ -80,7 +80,11 @@ def again(run: TaskRun, value: Any, parent_id: UUID | None) -> TriggerRequest:
         max_attempts=run.max_attempts,
         retry=RetryDelays(**run.retry) if run.retry else None,
         provenance=Provenance(
-            task_id=run.task_id, task_version=run.task_version, group=run.group_name, owner=run.owner
+            task_id=run.task_id,
+            task_version=run.task_version,
+            group=run.group_name,
+            owner=run.owner,
+            is_named=run.is_named,
         ),
     )
 

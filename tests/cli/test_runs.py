@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 from app import PageArgs, TaskRunStatus, TaskService
 from app.cli.documents import log_document, run_document
 from app.schema.export import export
+from app.service.task_fields import TaskFields
 from tests.cli.command import Command
 from tests.cli.definitions import reached
 from tests.workbench import until_status
@@ -38,6 +40,29 @@ async def test_runs_are_listed_newest_first_filtered_and_page_by_page(
     assert (none.out, none.sentence[:13]) == ("", "No runs fit. ")
     rest = await taskloom.json("runs", "list", "-d", "cli-fail", "--after", page["pageInfo"]["endCursor"])
     assert [node["id"] for node in rest["nodes"]] == [ids[0]]
+
+
+async def test_runs_are_listed_by_what_they_were_made_from_and_by_words(taskloom: Command, tasks: TaskService) -> None:
+    await tasks.trigger("cli-fail", name="Invoice 7", delay=3600)
+    saved = await tasks.saved.create(TaskFields(name="Nightly invoices", definition_id="cli-fail", group="g"))
+    run = (await tasks.saved.execute(saved.id)).run
+    nobody = str(uuid4())
+    everything = ("--group", "g", "--owner", saved.owner, "--search", "invoice", "--task", nobody)
+    one, words, slow, refused, short, range_ = await asyncio.gather(
+        taskloom.json("runs", "list", *everything, "--task", str(saved.id)),
+        taskloom.json("runs", "list", "--search", "INVOICE 7"),
+        taskloom.json("runs", "list", "--slower", "0s", "--schedule", nobody, "--batch", nobody),
+        taskloom("runs", "list", "--batch", "seven"),
+        taskloom("runs", "list", "--search", "ab"),
+        taskloom("runs", "list", "--slower", "2m", "--quicker", "1m"),
+    )
+    assert [node["id"] for node in one["nodes"]] == [str(run.id)]
+    assert [node["name"] for node in words["nodes"]] == ["Invoice 7"]
+    assert slow["nodes"] == []
+    assert (refused.code, short.code, range_.code) == (2, 2, 2)
+    assert "--batch is 'seven', which is no id" in refused.sentence
+    assert "'search' takes 1 to 8 words" in short.sentence
+    assert "'durationMs' begins at 120000 and ends before that, at 60000" in range_.sentence
 
 
 async def test_a_run_is_shown_with_its_reason_progress_output_and_iterations(

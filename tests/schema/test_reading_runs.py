@@ -202,6 +202,10 @@ async def test_runs_can_be_ordered_and_paged_in_that_order(gql: GraphQLClient) -
         ({"filter": {"ids": [UNKNOWN_RUN] * 1001}}, "at most 1000"),
         ({"filter": {"not": {"not": {"not": {"not": {"not": {"not": {}}}}}}}}, "5 levels"),
         ({"filter": {"createdAt": {"gte": "2026-01-01T00:00:00"}}}, "with an offset"),
+        ({"filter": {"search": ""}}, "1 to 8 words"),
+        ({"filter": {"and": [{"search": "??"}]}}, "three letters or digits"),
+        ({"filter": {"durationMs": {"gte": 2, "lt": 1}}}, "it would find nothing"),
+        ({"filter": {"scheduleIds": ["x"]}}, "UUID"),
     ],
 )
 async def test_a_page_that_cannot_be_is_refused_with_what_is_allowed(
@@ -237,3 +241,17 @@ async def test_the_total_is_not_counted_unless_selected(gql: GraphQLClient, stat
     assert not any("count(" in text for text in statements)
     await gql("{ taskRuns { nodes { id } totalCount totalCountExceeds } }")
     assert sum("count(" in text for text in statements) == 1
+
+
+async def test_runs_are_filtered_by_what_they_were_made_from_and_searched(
+    gql: GraphQLClient, worker: HandWorker
+) -> None:
+    id = await gql.run(name="Invoice 4711")
+    await (await worker.claim(id)).succeed()
+    await gql.run(name="Another")
+    nobody = {"taskIds": [UNKNOWN_RUN], "scheduleIds": [UNKNOWN_RUN], "batchIds": [UNKNOWN_RUN]}
+    assert await names(gql, filter={"search": "invoice"}) == ["Invoice 4711"]
+    assert await names(gql, filter={"durationMs": {"gte": 0, "lt": 600000}}) == ["Invoice 4711"]
+    for field, value in {**nobody, "groups": ["g"], "owners": ["USER:ada"]}.items():
+        assert await names(gql, filter={field: value}) == []
+        assert await names(gql, filter={"not": {field: value}}) == ["Another", "Invoice 4711"]

@@ -15,22 +15,30 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.expression import ClauseElement
 
 from app import DateTimeRange, OrderDirection, RunFilter, RunOrder, RunOrderField, TagFilter, TaskRunStatus, clock
+from app.conditions import FloatRange
 from app.db import Database
 from app.paging import Window
 from app.run_filters import conditions
+from app.run_search import Bearers, Lookup
 from app.runs import list_of_runs
 
 ROWS = 60_000
 SEED = """
     INSERT INTO task_runs (id, definition_id, name, status, status_changed_at, input, queue, priority, tags,
         max_iterations, iteration, max_attempts, attempt, created_at, start_at, started_at, finished_at, created_by,
-        parent_id, lease_owner)
+        parent_id, lease_owner, error, is_named, task_id, group_name, owner, schedule_id, batch_id)
     SELECT id, 'def-' || n % 20, 'Run ' || n, status, at, '{}', CASE WHEN n % 100 = 3 THEN 'mail' ELSE 'default' END,
         CASE WHEN n % 4 = 0 THEN n % 21 - 10 ELSE 0 END,
         CASE WHEN n % 5 = 0 THEN ARRAY['t' || n % 1000] ELSE '{}'::text[] END, 1, 1, 1, 1, at, at,
         CASE WHEN status <> 'QUEUED' THEN at END,
-        CASE WHEN status NOT IN ('QUEUED', 'RUNNING') THEN at END, 'USER:local-admin',
-        CASE WHEN n % 50 = 0 THEN lag(id, 7) OVER () END, CASE WHEN status = 'RUNNING' THEN gen_random_uuid() END
+        CASE WHEN status NOT IN ('QUEUED', 'RUNNING') THEN at + (n % 97 = 0)::int * interval '1 minute' END,
+        'USER:local-admin', CASE WHEN n % 50 = 0 THEN lag(id, 7) OVER () END,
+        CASE WHEN status = 'RUNNING' THEN gen_random_uuid() END,
+        CASE WHEN status = 'FAILED' THEN jsonb_build_object('type', 'OSError', 'message', 'disk ' || md5(n::text)) END,
+        n % 40 = 0, CASE WHEN n % 3 = 0 THEN lpad(to_hex(n % 600), 32, '0')::uuid END,
+        CASE WHEN n % 3 = 0 THEN 'g' || n % 60 END, CASE WHEN n % 3 = 0 THEN 'USER:u' || n % 60 END,
+        CASE WHEN n % 9 = 0 THEN lpad(to_hex(n % 90), 32, '0')::uuid END,
+        CASE WHEN n % 9 = 1 THEN lpad(to_hex(n % 90), 32, '0')::uuid END
     FROM (
         SELECT n, at, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
             || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid AS id,
@@ -65,16 +73,23 @@ async def planner(migrated_database_url: str) -> AsyncIterator[Callable[..., Any
         await connection.execute(text("ANALYZE task_runs"))
 
         async def explain(filter: RunFilter, order: RunOrder, window: Window) -> str:
-            rows = await connection.execute(Explain(list_of_runs(conditions(filter), order, window)))
+            rows = await connection.execute(Explain(list_of_runs(conditions(filter, LOOKUPS), order, window)))
             return "\n".join(row[0] for row in rows)
 
         yield explain
     await db.close()
 
 
+SOMEONE = UUID("0199c0de-0000-7000-8000-000000000000")
+LOOKUPS = {
+    "59960": Lookup({"59960": Bearers()}),
+    "something": Lookup({"something": Bearers(["def-7"])}),
+    "anything": Lookup({"anything": Bearers((), [UUID(int=3)])}),
+    "59960 un": Lookup({"59960": Bearers(), "un": Bearers()}),
+    "few": Lookup({}, [SOMEONE] * 1000),
+}
 FIRST = Window(size=50, backward=False, after=None, before=None)
 HOUR_AGO = DateTimeRange(gte=clock.now() - timedelta(hours=2), lt=clock.now() - timedelta(hours=1))
-SOMEONE = UUID("0199c0de-0000-7000-8000-000000000000")
 FILTERS = {
     "everything": RunFilter(),
     "ids": RunFilter(ids=[SOMEONE]),
@@ -90,6 +105,17 @@ FILTERS = {
     "parent": RunFilter(parent_id=SOMEONE),
     "any tag": RunFilter(tags=TagFilter(any=["t5", "t10"])),
     "all tags": RunFilter(tags=TagFilter(all=["t5"])),
+    "saved task": RunFilter(task_ids=[UUID(int=3)]),
+    "groups": RunFilter(groups=["g3", "g6"]),
+    "owner": RunFilter(owners=["USER:u3"]),
+    "schedule": RunFilter(schedule_ids=[UUID(int=9)]),
+    "batch": RunFilter(batch_ids=[UUID(int=10)]),
+    "slow": RunFilter(duration_ms=FloatRange(gte=50_000)),
+    "a word that few hold": RunFilter(search="59960"),
+    "a word of a definition": RunFilter(search="something"),
+    "a word of a task": RunFilter(search="anything"),
+    "words that few runs hold": RunFilter(search="few"),
+    "two words, one of them short": RunFilter(search="59960 un"),
     "created": RunFilter(created_at=HOUR_AGO),
     "started": RunFilter(started_at=HOUR_AGO),
     "finished": RunFilter(finished_at=HOUR_AGO),
@@ -104,6 +130,15 @@ async def test_a_list_with_one_filter_uses_an_index_in_every_order(
     plan = await planner(filter, RunOrder(field), FIRST)
     assert "Seq Scan" not in plan
     assert "Index" in plan
+
+
+async def test_words_are_looked_up_together_in_the_indexes_of_all_places_where_they_may_be(
+    planner: Callable[..., Any],
+) -> None:
+    plan = await planner(RunFilter(search="59960"), RunOrder(), FIRST)
+    for index in ("task_runs_by_own_name", "task_runs_live_named", "task_runs_by_tag"):
+        assert f"Bitmap Index Scan on {index}" in plan
+    assert "task_runs_slow" in await planner(RunFilter(duration_ms=FloatRange(gte=3_600_000)), RunOrder(), FIRST)
 
 
 @pytest.mark.parametrize("direction", list(OrderDirection))
