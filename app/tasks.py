@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -33,7 +33,7 @@ CHANGEABLE = (
 BY_VERSION = Keyset("task revisions", (int,))
 STATS_RUNS = 100
 _THERE = TABLE.c.deleted_at.is_(None)
-_COLUMNS = [column for column in TABLE.c if column.name != "searched"]
+_COLUMNS = [column for column in TABLE.c if column.name not in ("searched", "words")]
 _SUMMARY = [SUMMARIES.c[name] for name in ("last_run_id", "last_status", "verdict", "last_run_at")]
 
 
@@ -72,10 +72,12 @@ class Tasks:
 
     async def read(self, conditions: Sequence[ColumnElement[bool]], order: TaskOrder, window: Window) -> list[Task]:
         """Up to one row more than the window, in order: tasks with their summaries' columns."""
-        rank = [] if order.rank is None else [order.rank.label("rank")]
-        bounds = order.conditions(window)
-        statement = _listed(*rank).where(_THERE, *conditions, *bounds).order_by(*order.order_by(window))
-        rows = await self._session.exec(statement.limit(window.size + 1))
+        fits = [_THERE, *conditions, *order.conditions(window)]
+        if order.rank is None:
+            statement = _listed().where(*fits).order_by(*order.order_by(window)).limit(window.size + 1)
+        else:
+            statement = _ranked(order, order.rank, fits, window)
+        rows = await self._session.exec(statement)
         return [detached(Task, row._mapping) for row in rows]
 
     async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
@@ -219,6 +221,15 @@ VERDICTS = (TaskRunStatus.SUCCEEDED, TaskRunStatus.FAILED, TaskRunStatus.LOST, T
 def _listed(*more: ColumnElement[Any]) -> Select[Any]:
     joined = TABLE.outerjoin(SUMMARIES, SUMMARIES.c.task_id == TABLE.c.id)
     return select(*_COLUMNS, *_SUMMARY, *more).select_from(joined)
+
+
+def _ranked(order: TaskOrder, rank: ColumnElement[int], fits: Sequence[ColumnElement[bool]], window: Window) -> Any:
+    """A page by rank. All that fit have to be ranked, so they are sorted by their ids alone."""
+    joined = TABLE.outerjoin(SUMMARIES, SUMMARIES.c.task_id == TABLE.c.id)
+    ranked = select(TABLE.c.id, rank.label("rank")).select_from(joined).where(*fits)
+    best = ranked.order_by(*order.order_by(window)).limit(window.size + 1).subquery("best")
+    by_rank = replace(order, rank=best.c.rank)
+    return _listed(best.c.rank).join(best, best.c.id == TABLE.c.id).order_by(*by_rank.order_by(window))
 
 
 def _any(ids: Collection[UUID]) -> ColumnElement[Any]:

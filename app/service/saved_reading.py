@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
-
-from sqlalchemy import text as sql
 
 from app import clock, task_filters
 from app.auth import Principal
@@ -22,6 +20,7 @@ from app.run_filters import OrderDirection, first_id
 from app.settings import Settings
 from app.task_errors import TaskNotFound
 from app.task_filters import TaskFilter, TaskOrder, TaskOrderField, TaskQuickFilter
+from app.task_search import Search, Searching, words_of
 from app.tasks import BY_VERSION, Stats, Tasks
 
 DEFAULT_PAGE = PageArgs()
@@ -29,7 +28,6 @@ STATS_AGE = timedelta(days=30)
 MAX_SUGGESTIONS = 50
 SOURCES = ("source_task_id", "source_version")
 """What a revision holds besides the task's fields: where a copy or a restored version comes from."""
-_SIMILARITY = sql("SELECT set_config('pg_trgm.word_similarity_threshold', :threshold, true)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +112,13 @@ class SavedTaskReading:
         Example:
             failing = await tasks.saved.list(TaskQuestion(filter=TaskFilter(health=[TaskHealth.FAILING])))
         """
-        found = task_filters.search(question.search) if question.search else None
-        chosen = _order(order, found)
-        settings = self._settings
-        view = window(page, chosen.keyset, default=settings.default_page_size, limit=settings.max_page_size)
+        by, settings = _order(order, question), self._settings
+        view = window(page, by.keyset, default=settings.default_page_size, limit=settings.max_page_size)
+        conditions = self._conditions(question, principal)
         async with self._db.read() as session:
-            await _be_tolerant(session, found)
-            rows = await Tasks(session).read(self._conditions(question, principal), chosen, view)
+            found = await Searching(session).search(question.search)
+            chosen = replace(by, rank=found.rank) if found and by.field is TaskOrderField.RELEVANCE else by
+            rows = await Tasks(session).read([*conditions, *_condition(found)], chosen, view)
         return make_page(rows, view, chosen.keyset, chosen.key)
 
     async def count(self, question: TaskQuestion = EVERYTHING, principal: Principal | None = None) -> int:
@@ -129,10 +127,10 @@ class SavedTaskReading:
         Example:
             number = await tasks.saved.count(TaskQuestion(quick=TaskQuickFilter.NEVER_RAN))
         """
+        conditions = self._conditions(question, principal)
         async with self._db.read() as session:
-            found = task_filters.search(question.search) if question.search else None
-            await _be_tolerant(session, found)
-            return await Tasks(session).count(self._conditions(question, principal), self._settings.count_limit)
+            found = await Searching(session).search(question.search)
+            return await Tasks(session).count([*conditions, *_condition(found)], self._settings.count_limit)
 
     async def stats(self, ids: Collection[UUID]) -> Mapping[UUID, Stats]:
         """What became of the last hundred runs of each task, no older than 30 days; a task without any is missing.
@@ -199,8 +197,6 @@ class SavedTaskReading:
 
     def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
         found = task_filters.conditions(question.filter)
-        if question.search and (meant := task_filters.search(question.search)):
-            found.append(meant.condition)
         if question.quick is not None:
             viewer = str(principal or self._principal)
             found.append(task_filters.quick_condition(question.quick, viewer, question.time_zone, clock.now()))
@@ -225,22 +221,20 @@ def task_uuid(task_id: UUID | str) -> UUID:
     return parsed
 
 
-def _order(order: TaskOrder | None, found: task_filters.Search | None) -> TaskOrder:
+def _order(order: TaskOrder | None, question: TaskQuestion) -> TaskOrder:
+    """The order that was asked for, or else the usual one. Raises what ``words_of`` raises."""
+    words = words_of(question.search)
     if order is None:
-        return TaskOrder() if found is None else TaskOrder(TaskOrderField.RELEVANCE, OrderDirection.DESC, found.rank)
-    if order.field is not TaskOrderField.RELEVANCE:
-        return order
-    if found is None:
+        return TaskOrder(TaskOrderField.RELEVANCE, OrderDirection.DESC) if words else TaskOrder()
+    if order.field is TaskOrderField.RELEVANCE and not words:
         raise InvalidArgument(
             "RELEVANCE orders what a search finds: pass 'search' with a word, or another order.", path=("orderBy",)
         )
-    return TaskOrder(order.field, order.direction, found.rank)
+    return order
 
 
-async def _be_tolerant(session: Any, found: task_filters.Search | None) -> None:
-    """Let the operator of a search find words that are less alike than it does by default."""
-    if found is not None:
-        await session.exec(_SIMILARITY.bindparams(threshold=str(task_filters.SIMILARITY)))
+def _condition(found: Search | None) -> builtins.list[Any]:
+    return [] if found is None else [found.condition]
 
 
 def _check_limit(limit: int) -> None:

@@ -5,6 +5,8 @@ Everything is made by SQL from the numbers of the rows, so that two fillings dif
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.db import Database
 from app.summaries import Summaries
 from tests.bench.bed import Bed
@@ -110,13 +112,13 @@ _LOGS = """
     WHERE log_count > 0"""
 
 
-async def fill_tasks(bed: Bed, tasks: int = TASKS) -> None:
+async def fill_tasks(look: Any, tasks: int = TASKS) -> None:
     """Save so many tasks with their revisions, two of ten with a schedule whose next tick is within a day."""
-    await bed.look.execute(_DEFINITIONS, DEFINITIONS)
-    await bed.look.execute(_TASKS, tasks, DAYS, RHYTHMS, THINGS, WORKS, PLACES)
-    await bed.look.execute(_REVISIONS)
-    await bed.look.execute(_SCHEDULES)
-    await bed.look.execute("ANALYZE task_definitions, tasks, schedules")
+    await look.execute(_DEFINITIONS, DEFINITIONS)
+    await look.execute(_TASKS, tasks, DAYS, RHYTHMS, THINGS, WORKS, PLACES)
+    await look.execute(_REVISIONS)
+    await look.execute(_SCHEDULES)
+    await look.execute("ANALYZE task_definitions, tasks, schedules, task_words")
 
 
 async def fill_runs(bed: Bed, runs: int = RUNS, *, days: float = DAYS, lines: int = 0, ago: float = 0) -> None:
@@ -124,10 +126,18 @@ async def fill_runs(bed: Bed, runs: int = RUNS, *, days: float = DAYS, lines: in
 
     With ``lines`` each has so many log lines, and a row for its iteration; summaries and statistics are up to date.
     """
-    look = bed.look
+    await insert_runs(bed.look, runs, days=days, lines=lines, ago=ago)
+    await summarise(bed)
+    for table in ("task_runs", "task_iterations", "task_logs", "task_summaries"):
+        await bed.look.execute(f"VACUUM ANALYZE {table}", timeout=600)
+    await bed.look.execute("CHECKPOINT")
+
+
+async def insert_runs(look: Any, runs: int, *, days: float = DAYS, lines: int = 0, ago: float = 0) -> None:
+    """Store the runs alone, over an asyncpg connection."""
     until = await look.fetchval("SELECT now() - $1::float8 * interval '1 day'", ago)
     await look.execute("""
-        CREATE TEMPORARY TABLE IF NOT EXISTS numbered_tasks AS
+        CREATE TEMPORARY TABLE numbered_tasks AS
         SELECT row_number() OVER (ORDER BY id) AS task_no, id, name, definition_id, tags, group_name, owner
         FROM tasks WHERE definition_id LIKE 'filled-%'""")
     await look.execute("ANALYZE numbered_tasks")
@@ -138,10 +148,6 @@ async def fill_runs(bed: Bed, runs: int = RUNS, *, days: float = DAYS, lines: in
         await look.execute(_ITERATIONS, timeout=600)
         await look.execute(_LOGS, timeout=600)
     await look.execute("DROP TABLE numbered_tasks")
-    await summarise(bed)
-    for table in ("task_runs", "task_iterations", "task_logs", "task_summaries"):
-        await look.execute(f"VACUUM ANALYZE {table}", timeout=600)
-    await look.execute("CHECKPOINT")
 
 
 async def summarise(bed: Bed) -> None:

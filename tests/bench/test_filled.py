@@ -7,7 +7,7 @@ from tests.bench.bed import Bed
 
 
 async def test_a_filled_database_has_final_runs_of_tasks_some_that_fail_and_some_that_never_ran(bed: Bed) -> None:
-    await filled.fill_tasks(bed, 400)
+    await filled.fill_tasks(bed.look, 400)
     await filled.fill_runs(bed, 4000, days=10, lines=2, ago=20)
     look = bed.look
     assert await look.fetchval("SELECT count(*) FROM tasks WHERE definition_id LIKE 'filled-%'") == 400

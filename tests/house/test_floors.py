@@ -21,8 +21,8 @@ FLOORS: dict[str, int] = {
     # 2 the outside world
     "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
     "app.doorbell": 2, "app.events": 2, "app.backlog": 2, "app.limited_runs": 2, "app.unique_keys": 2,
-    "app.tasks": 2, "app.task_filters": 2, "app.cooldowns": 2, "app.summaries": 2, "app.searches": 2,
-    "app.schedules": 2, "app.due_schedules": 2,
+    "app.tasks": 2, "app.task_filters": 2, "app.task_search": 2, "app.cooldowns": 2, "app.summaries": 2,
+    "app.searches": 2, "app.schedules": 2, "app.due_schedules": 2,
     "app.history": 2, "app.vital_signs": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
     "app.run_search": 2,
     "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2,

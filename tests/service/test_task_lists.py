@@ -1,4 +1,4 @@
-"""Lists of saved tasks: filters, health, searches with typing errors, quick filters, orders, and suggestions."""
+"""Lists of saved tasks: filters, health, quick filters, orders, and suggestions."""
 
 from __future__ import annotations
 
@@ -153,52 +153,7 @@ async def test_quick_filters_answer_what_people_ask_every_day(tasks: TaskService
         await names(tasks, quick=TaskQuickFilter.FAILED_TODAY, time_zone="Mars/Olympus")
 
 
-# Searching.
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("nightly report", ["Nightly report"]),
-        ("repo", ["Nightly report", "Weekly cleanup"]),
-        ("nihgtly", ["Nightly report"]),
-        ("clenup", ["Weekly cleanup"]),
-        ("WEEKLY", ["Weekly cleanup"]),
-        ("nightly cleanup", []),
-        ("'; DROP TABLE tasks; --", []),
-        ("a & !b | (c:*", []),
-        ("100%_\\", []),
-        ("Straße", ["Straße fegen"]),
-        ("!!!", ["Nightly report", "Straße fegen", "Weekly cleanup"]),
-    ],
-)
-async def test_a_search_finds_beginnings_and_forgives_typing_errors(
-    tasks: TaskService, text: str, expected: list[str]
-) -> None:
-    await saved(tasks, "Nightly report", description="Sums up the day")
-    await saved(tasks, "Weekly cleanup", description="Removes what no report needs")
-    await saved(tasks, "Straße fegen")
-    assert await names(tasks, search=text) == expected
-
-
-async def test_the_best_match_comes_first_and_pages_go_on_where_the_last_ended(tasks: TaskService) -> None:
-    for name, text in (("Mail", "x"), ("Mail digest", "mail"), ("Letters", "by mail"), ("Mails of all", None)):
-        await saved(tasks, name, description=text)
-    question = TaskQuestion(search="mail")
-    everything = [task.name for task in (await tasks.saved.list(question)).items]
-    assert everything[0] in ("Mail", "Mail digest")
-    assert everything[-1] in ("Letters", "Mails of all")
-    first = await tasks.saved.list(question, page=PageArgs(first=2))
-    rest = await tasks.saved.list(question, page=PageArgs(first=2, after=first.cursors[-1]))
-    assert [task.name for task in (*first.items, *rest.items)] == everything
-    back = await tasks.saved.list(question, page=PageArgs(last=2, before=rest.cursors[0]))
-    assert [task.name for task in back.items] == everything[:2]
-
-
-@pytest.mark.parametrize("text", ["x" * 201, "a b c d e f g h i", "a\0b"])
-async def test_a_search_that_asks_too_much_is_refused(tasks: TaskService, text: str) -> None:
-    with pytest.raises(InvalidArgument):
-        await tasks.saved.list(TaskQuestion(search=text))
+# Orders.
 
 
 @pytest.mark.parametrize("direction", list(OrderDirection))

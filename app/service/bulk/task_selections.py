@@ -15,6 +15,7 @@ from app.service.bulk.selections import checked_ids, fits_everything
 from app.service.saved import SavedTasks
 from app.service.saved_reading import TaskQuestion
 from app.task_filters import TaskOrder, TaskOrderField
+from app.task_search import words_of
 
 PAGE = 200
 
@@ -43,7 +44,7 @@ class TaskSelection:
             return {"ids": checked_ids(self.ids, limit)}
         question = self.question or TaskQuestion()
         everything = fits_everything(question.filter, task_filters.conditions)
-        if everything and not (self.all or question.search or question.quick):
+        if everything and not (self.all or words_of(question.search) or question.quick):
             raise ConfirmationRequired(
                 "The filter is empty, so that every task fits it. Pass all: true when that is meant.", ("input", "all")
             )
