@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TriggerRefused,
         UniqueConflict,
     )
+    from app.interchange import TextFormat
     from app.limits import Limits, WhenFull
     from app.logs import LogFilter
     from app.models import BulkActionKind, CatchUpPolicy, OverlapPolicy, Schedule, ScheduleStatus, TaskLogLevel, TaskRun
@@ -45,9 +46,10 @@ if TYPE_CHECKING:
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest, UniquePolicy
     from app.service.bulk import BulkPreview, RunSelection, TaskBulkChanges, TaskSelection
     from app.service.scheduling import ScheduleChanges
+    from app.service.transfer import Imported, ImportPlan, OnConflict
     from app.settings import Settings
     from app.states import TaskRunStatus, TaskRunStatusReason
-    from app.task_errors import TaskNotFound
+    from app.task_errors import ImportImpossible, TaskNotFound
     from app.ticks import Timing
 
 __all__ = [
@@ -64,11 +66,15 @@ __all__ = [
     "DateTimeRange",
     "DefinitionFilter",
     "IdempotencyConflict",
+    "ImportImpossible",
+    "ImportPlan",
+    "Imported",
     "InvalidArgument",
     "InvalidTaskInput",
     "LimitReached",
     "Limits",
     "LogFilter",
+    "OnConflict",
     "OrderDirection",
     "OverlapPolicy",
     "Page",
@@ -104,6 +110,7 @@ __all__ = [
     "TaskRunStatusReason",
     "TaskSelection",
     "TaskService",
+    "TextFormat",
     "Timing",
     "TriggerRefused",
     "TriggerRequest",
@@ -117,6 +124,7 @@ _HOMES = {
     "app.auth": ("Principal", "PrincipalKind"),
     "app.conditions": ("DateTimeRange", "StringFilter", "TagFilter"),
     "app.definitions": ("DefinitionFilter",),
+    "app.interchange": ("TextFormat",),
     "app.limits": ("Limits", "WhenFull"),
     "app.logs": ("LogFilter",),
     "app.audit": ("AuditFilter",),
@@ -133,7 +141,8 @@ _HOMES = {
     "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
     "app.schedules": ("ScheduleFilter",),
     "app.service.scheduling": ("ScheduleChanges",),
-    "app.task_errors": ("TaskNotFound",),
+    "app.service.transfer": ("ImportPlan", "Imported", "OnConflict"),
+    "app.task_errors": ("ImportImpossible", "TaskNotFound"),
     "app.ticks": ("Timing",),
     "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "UniquePolicy", "Triggered"),
     "app.service.bulk": ("BulkPreview", "RunSelection", "TaskBulkChanges", "TaskSelection"),

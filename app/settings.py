@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     max_log_data_bytes: int = Field(default=16 * 1024, ge=64)
     max_log_lines: int = Field(default=1_000_000, ge=1)
     max_log_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    max_transfer_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_bulk_items: int = Field(default=10_000, ge=1)
     max_page_size: int = Field(default=200, ge=1)
     default_page_size: int = Field(default=50, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from app.errors import ErrorCode, TaskError
 
@@ -113,3 +114,14 @@ class SavedSearchNameTaken(TaskError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"You have a saved search '{name}' already. Choose another name.", path=("input", "name"))
+
+
+class ImportImpossible(TaskError):
+    """Some tasks of a document cannot be imported, so none was. ``plan`` says which, and why."""
+
+    code = ErrorCode.IMPORT_IMPOSSIBLE
+
+    def __init__(self, plan: Any, path: Sequence[str], message: str, problems: int) -> None:
+        more = "" if problems == 1 else f" There are {problems - 1} more problems; a dry run tells all."
+        super().__init__(f"Nothing was imported. {'.'.join(path)}: {message}{more}", path=("input", "text"))
+        self.plan = plan

@@ -128,6 +128,15 @@ def check(timing: Timing, now: datetime) -> datetime:
 
     Raises ``InvalidArgument`` that says what is wrong and what is allowed, also for a schedule that would never tick.
     """
+    check_form(timing)
+    first = timing.next(now)
+    if first is None:
+        raise InvalidArgument(_never(timing), path=_TIMING)
+    return first
+
+
+def check_form(timing: Timing) -> None:
+    """The same whenever it ticks, be that in the past. Raises ``InvalidArgument``."""
     if [timing.cron, timing.every, timing.at].count(None) != 2:
         raise InvalidArgument("Give exactly one of 'cron', 'every' and 'at'.", path=_TIMING)
     _check_zone(timing.time_zone)
@@ -140,10 +149,6 @@ def check(timing: Timing, now: datetime) -> datetime:
             path=(*_TIMING, "every", "seconds"),
         )
     _check_jitter(timing)
-    first = timing.next(now)
-    if first is None:
-        raise InvalidArgument(_never(timing), path=_TIMING)
-    return first
 
 
 def _never(timing: Timing) -> str:

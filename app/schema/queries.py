@@ -36,6 +36,7 @@ from app.schema.saved_searches import SavedSearchQueries
 from app.schema.schedules import ScheduleQueries
 from app.schema.selection import page_columns
 from app.schema.task_queries import SavedTaskQueries
+from app.schema.transfer import TransferQueries
 from app.schema.worker import Worker
 from app.version import VERSION
 
@@ -68,6 +69,7 @@ class Query(
     SavedSearchQueries,
     SavedTaskQueries,
     ScheduleQueries,
+    TransferQueries,
 ):
     """The root of all queries."""
 

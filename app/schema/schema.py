@@ -26,6 +26,7 @@ from app.schema.refusals import HANDLERS
 from app.schema.saved_searches import MUTATIONS as SAVED_SEARCHES
 from app.schema.scalars import SCALARS
 from app.schema.subscriptions import Subscription
+from app.schema.transfer import import_tasks
 
 
 class Names(NameConverter):
@@ -53,6 +54,7 @@ Mutation = create_type(
         *SCHEDULING,
         *SAVED_SEARCHES,
         execute_task,
+        import_tasks,
     ],
     description="What can be changed. A refusal is a member of each result, not an error.",
 )

@@ -66,6 +66,7 @@ describe(
         "DUPLICATED": "It was made as a copy of another task.",
         "RESTORED": "It was made again what it had been at an earlier version.",
         "DELETED": "It was deleted.",
+        "IMPORTED": "An import made it, or replaced what it was.",
     },
 )
 describe(

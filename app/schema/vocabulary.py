@@ -125,6 +125,7 @@ describe(
         "COOLDOWN_ACTIVE": "The definition's cooldown since the last execution is not over.",
         "SAVED_SEARCH_NOT_FOUND": "There is no saved search of that id that is yours.",
         "SAVED_SEARCH_NAME_TAKEN": "You have a saved search of that name already.",
+        "IMPORT_IMPOSSIBLE": "Some of the tasks cannot be imported, so none was.",
         "BULK_ACTION_NOT_FOUND": "There is no bulk action of that id.",
         "BULK_ACTION_NOT_ABORTABLE": "The bulk action has ended, so there is nothing to abort.",
         "BATCH_NOT_FOUND": "There is no batch of that id.",

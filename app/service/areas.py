@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.service.scheduling import Scheduling
     from app.service.searches import SavedSearches
     from app.service.service import TaskService
+    from app.service.transfer import Transfer
     from app.service.triggering import Triggering
     from app.settings import Settings
 
@@ -45,6 +46,13 @@ class Areas:
         from app.service.saved import SavedTasks
 
         return SavedTasks(self._db, self._settings, self._known, self._triggering, self._principal)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """Saved tasks on their way to and from other places."""
+        from app.service.transfer import Transfer
+
+        return Transfer(self._db, self._settings, self._known, self.saved, self._principal)
 
     @cached_property
     def searches(self) -> SavedSearches:

@@ -45,6 +45,7 @@ class TaskChange(StrEnum):
     DUPLICATED = "DUPLICATED"
     RESTORED = "RESTORED"
     DELETED = "DELETED"
+    IMPORTED = "IMPORTED"
 
 
 class SavedTasks(SavedTaskReading):

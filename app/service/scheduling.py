@@ -12,23 +12,17 @@ from app import audit, ticks
 from app.audit import Deed
 from app.auth import Principal
 from app.db import Database, WriteSession
-from app.errors import (
-    InvalidArgument,
-    ScheduleConflict,
-    ScheduleNotFound,
-    TaskDefinitionNotFound,
-    TriggerRefused,
-)
+from app.errors import InvalidArgument, ScheduleConflict, ScheduleNotFound, TriggerRefused
 from app.ids import new_id
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, Schedule, ScheduleStatus, TaskRun
 from app.paging import PageArgs
-from app.registry import Triggers
 from app.schedules import Schedules, columns_of, timing_of
-from app.service import arguments, inputs
+from app.service import arguments, schedule_fields
 from app.service.executing import request_for
 from app.service.known import KnownDefinitions
 from app.service.requests import UNSET, Duration, Unset
 from app.service.saved_reading import SavedTaskReading
+from app.service.schedule_fields import MAX_PER_TASK
 from app.service.schedule_reading import ScheduleReading, schedule_id
 from app.service.ticking import may_act, own_input
 from app.service.triggering import Triggering
@@ -37,10 +31,7 @@ from app.task_errors import TaskNotFound
 from app.ticks import Timing
 
 DEFAULT_PAGE = PageArgs()
-MAX_PER_TASK = 100
 MAX_PREVIEW = 100
-MAX_FAILURES = 1000
-MAX_WINDOW = timedelta(days=366)
 MAX_MESSAGE = 1000
 _TASK = ("input", "taskId")
 
@@ -271,37 +262,10 @@ class Scheduling(ScheduleReading):
     # Beneath.
 
     async def _check(self, definition_id: str, value: Any) -> None:
-        """That a definition may be scheduled, and takes the input of a schedule that has its own."""
-        known = (await self._known.find([definition_id])).get(definition_id)
-        if known is None:
-            raise TaskDefinitionNotFound(definition_id)
-        if known.triggers is Triggers.ON_DEMAND:
-            raise InvalidArgument(f"'{definition_id}' is declared for execution on demand alone.", path=_TASK)
-        if value is not None:
-            text = inputs.encode(value)
-            inputs.check_size(text, self._settings.max_input_bytes)
-            known.parse(text)
+        await schedule_fields.check_use(self._known, definition_id, value, self._settings.max_input_bytes)
 
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns from arguments, each checked."""
-        columns = {key: value for key, value in values.items() if key != "catch_up_window"}
-        if (name := values.get("name")) is not None:
-            arguments.text(name, "name", arguments.MAX_NAME)
-        if "catch_up_window" in values:
-            limit = arguments.duration(values["catch_up_window"], "catchUpSeconds", MAX_WINDOW, zero=True)
-            columns["catch_up_seconds"] = limit.total_seconds()
-        failures = values.get("max_failures")
-        if failures is not None and not 1 <= failures <= MAX_FAILURES:
-            raise InvalidArgument(
-                f"'maxFailures' is {failures}, but must be 1 to {MAX_FAILURES}.", path=("input", "maxFailures")
-            )
-        if "owner" in values:
-            arguments.text(values["owner"], "owner", arguments.MAX_NAME)
-            if objection := self._may_act(values["owner"]):
-                raise InvalidArgument(
-                    f"{objection} Write its kind and id, as in 'USER:ada' or 'SERVICE:ci'.", path=("input", "owner")
-                )
-        return columns
+        return schedule_fields.checked(values, self._may_act)
 
 
 async def _note(session: WriteSession, by: str, action: str, schedule: Schedule) -> None:
