@@ -131,8 +131,3 @@ def __getattr__(name: str) -> Any:
     if name == "WorkerSettings":
         return _worker_settings()
     raise AttributeError(name)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    run_worker(get_settings())

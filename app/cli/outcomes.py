@@ -100,9 +100,10 @@ def in_words_of_the_command(message: str) -> str:
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
     """The same for the errors of the libraries beneath, which are loaded by now if they raised one."""
     from app.db import is_disconnect
+    from app.hosts import CannotListen
     from app.registry import DefinitionError
 
-    if isinstance(error, DefinitionError):
+    if isinstance(error, DefinitionError | CannotListen):
         return ExitCode.REFUSED, str(error)
     if isinstance(error, BrokenPipeError):
         return None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import os
 import signal
+import sys
 from typing import Annotated
 
 import typer
 
 from app.cli.environment import given_settings, settings
-from app.cli.outcomes import ExitCode, Refusal
+from app.cli.outcomes import ExitCode
 from app.cli.terminal import out
-from app.hosts import CannotListen, UnsafeHost, check_host
+from app.hosts import check_host
 from app.reporting import configure_logging
 from app.settings import Settings
 
@@ -46,10 +47,7 @@ def serve(
     from app import main
     from app.registry import registry
 
-    try:
-        check_host(chosen)
-    except UnsafeHost as error:
-        raise Refusal(str(error)) from None
+    check_host(chosen)
     # uvicorn hands the signal on when it has stopped: that is the end of a server that was asked to stop, and no crash.
     signal.signal(signal.SIGTERM, _end)
     registry.load(chosen.task_modules)
@@ -65,13 +63,15 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker. It waits for a database that is away; SIGTERM lets its runs reach a checkpoint first."""
-    chosen = _changed(settings(), queues=tuple(queue) if queue else None, concurrency=concurrency)
-    configure_logging(chosen)
-    # By name, because nothing in app imports the workers.
-    try:
-        importlib.import_module("workers.main").run_worker(chosen)
-    except CannotListen as error:
-        raise Refusal(str(error)) from None
+    settings()
+    if queue:
+        os.environ["TASKLOOM_QUEUES"] = ",".join(queue)
+    if concurrency is not None:
+        os.environ["TASKLOOM_CONCURRENCY"] = str(concurrency)
+    # In this process still, for whom signals and waits by its number; -P when this command does not import from the
+    # directory that it was started in either.
+    options = [] if os.getcwd() in sys.path else ["-P"]
+    os.execv(sys.executable, [sys.executable, *options, "-m", "workers"])
 
 
 def migrate() -> None:

@@ -25,7 +25,7 @@ QUICK = {
     "TASKLOOM_DRAIN_SECONDS": "5",
 }
 """Settings of these workers: a lease that is over soon, so that a test need not wait half a minute."""
-OURS = (sys.executable, "-m", "workers.main")
+OURS = (sys.executable, "-m", "workers")
 STOCK = (sys.executable, "-m", "arq", "workers.main.WorkerSettings")
 
 

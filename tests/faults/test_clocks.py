@@ -49,7 +49,7 @@ async def test_workers_two_hours_ahead_and_behind_keep_leases_due_times_and_log_
 
 def wrong_by(settings: Settings, seconds: int):
     """A worker process whose clock is wrong."""
-    command = (sys.executable, "-m", "tests.faults.shifted", str(seconds), "workers.main")
+    command = (sys.executable, "-m", "tests.faults.shifted", str(seconds), "workers")
     return worker_process(settings, command=command, TASKLOOM_CONCURRENCY=str(EACH))
 
 

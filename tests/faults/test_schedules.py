@@ -68,7 +68,7 @@ async def test_schedulers_two_hours_ahead_and_behind_tick_by_the_database_s_cloc
 ) -> None:
     async with AsyncExitStack() as stack:
         for seconds in (TWO_HOURS, -TWO_HOURS):
-            command = (sys.executable, "-m", "tests.faults.shifted", str(seconds), "workers.main")
+            command = (sys.executable, "-m", "tests.faults.shifted", str(seconds), "workers")
             await stack.enter_async_context(worker_process(settings, command=command))
         await ticked(settings, schedule, 5)
     await assert_each_tick_made_one_run(settings, tasks, schedule)

@@ -9,14 +9,14 @@ import pytest
 
 FOR_OTHERS = (
     "alembic", "cronsim", "jmespath", "jsonschema_rs", "pygments", "rich", "ruamel",
-    "starlette", "strawberry", "yaml",
+    "starlette", "strawberry", "typer", "yaml",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
     """The modules of a process that has everything loaded to work as ``taskloom worker``."""
-    program = "import sys, app.cli.application, app.cli.processes, workers.main; print(*sys.modules)"
+    program = "import sys, workers.__main__; print(*sys.modules)"
     return set(
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     )

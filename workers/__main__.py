@@ -1,0 +1,35 @@
+"""``python -m workers``: the process that ``taskloom worker`` becomes.
+
+A worker lives for weeks, and by way of the command line it would keep 2 MB of modules that it needs to read its
+arguments and for nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from app.reporting import configure_logging
+from app.settings import get_settings
+from workers.main import run_worker
+
+
+def main() -> None:
+    """Run a worker with the settings of the environment; ends as a command does, with a sentence and an exit code."""
+    settings = get_settings()
+    configure_logging(settings)
+    try:
+        run_worker(settings)
+    except Exception as error:
+        from app.cli.outcomes import outcome_of
+        from app.cli.terminal import complain
+
+        known = outcome_of(error)
+        if known is None:
+            raise
+        code, sentence = known
+        complain(sentence)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
