@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from app.cli import processes, retention, run_commands, schedules, schema_file, task_commands, task_transfer
+from app.cli import (
+    bulk_commands,
+    processes,
+    retention,
+    run_commands,
+    schedules,
+    schema_file,
+    task_commands,
+    task_transfer,
+)
 from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
 from app.cli.new_file import new_task
@@ -46,6 +55,7 @@ app.add_typer(run_commands.commands, name="runs")
 task_commands.commands.command("export")(task_transfer.export_tasks)
 task_commands.commands.command("import")(task_transfer.import_tasks)
 app.add_typer(task_commands.commands, name="tasks")
+app.add_typer(bulk_commands.commands, name="bulk")
 app.command()(definitions)
 app.add_typer(retention.commands, name="retention")
 app.add_typer(schedules.commands, name="schedules")

@@ -37,6 +37,7 @@ OUR_WORDS = {
     "give succeededLogsDays, failedLogsDays, runsDays or keepLast": (
         "give --succeeded-logs, --failed-logs, --runs or --keep-last"
     ),
+    "Pass all: true": "Pass --all",
     "'first'": "--limit",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",

@@ -22,7 +22,7 @@ SHOWN_PROBLEMS = 50
 
 
 def export_tasks(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these tasks.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Only these tasks.")] = None,
     format: Annotated[str, typer.Option(help=f"How they are written: {FORMATS}.")] = "yaml",
     group: Annotated[list[str] | None, typer.Option(help="Only tasks of this group, once for each.")] = None,
     definition: Annotated[
