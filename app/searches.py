@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
+from app import audit
+from app.audit import Deed
 from app.db import ReadSession, WriteSession
 from app.models import SavedSearch, SavedSearchKind
 from app.rows import detached
@@ -69,6 +71,10 @@ class SearchWrites(Searches):
         """Delete a search of an owner; False when there is none."""
         statement = TABLE.delete().where(*_own(search_id, owner)).returning(TABLE.c.id)
         return (await self._session.exec(statement)).first() is not None
+
+    async def add_event(self, deed: Deed) -> None:
+        """Write down who did it."""
+        await audit.record_in(self._session, deed)
 
 
 def _own(search_id: UUID, owner: str) -> list[ColumnElement[bool]]:

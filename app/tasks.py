@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Select, any_, distinct, func, literal, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 
+from app import audit
+from app.audit import Deed
 from app.conditions import storable
 from app.db import ReadSession, WriteSession
 from app.models import Task, TaskDefinition, TaskRevision, TaskRun, TaskSummary
@@ -212,6 +214,10 @@ class TaskWrites(Tasks):
             "fields": {**fields, **source},
         }
         await self._session.exec(REVISIONS.insert().values(values))
+
+    async def add_event(self, deed: Deed) -> None:
+        """Write down who did it."""
+        await audit.record_in(self._session, deed)
 
 
 VERDICTS = (TaskRunStatus.SUCCEEDED, TaskRunStatus.FAILED, TaskRunStatus.LOST, TaskRunStatus.EXPIRED)

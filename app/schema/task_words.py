@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.models import SavedSearchKind
 from app.registry import Triggers
 from app.schema.vocabulary import describe
-from app.service.saved import TaskChange
+from app.service.saved_writing import TaskChange
 from app.task_filters import TaskHealth, TaskOrderField, TaskQuickFilter
 
 __all__ = ["CALLED", "SavedSearchKind", "TaskChange", "TaskHealth", "TaskOrderField", "TaskQuickFilter", "Triggers"]

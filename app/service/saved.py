@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from itertools import count
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +20,7 @@ from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.known import KnownDefinitions
 from app.service.requests import Triggered
 from app.service.saved_reading import SavedTaskReading, differences, task_uuid
+from app.service.saved_writing import TaskChange, keep, kind_of, write_next
 from app.service.storing import RETRY_SECONDS
 from app.service.task_fields import TaskChanges, TaskFields, columns_of, from_columns
 from app.service.triggering import Triggering
@@ -33,19 +32,6 @@ logger = logging.getLogger("taskloom.service")
 
 NAME_LENGTH = 200
 COPY_ROUNDS = 5
-
-
-class TaskChange(StrEnum):
-    """What made a revision of a task."""
-
-    CREATED = "CREATED"
-    UPDATED = "UPDATED"
-    ENABLED = "ENABLED"
-    DISABLED = "DISABLED"
-    DUPLICATED = "DUPLICATED"
-    RESTORED = "RESTORED"
-    DELETED = "DELETED"
-    IMPORTED = "IMPORTED"
 
 
 class SavedTasks(SavedTaskReading):
@@ -126,7 +112,7 @@ class SavedTasks(SavedTaskReading):
                 return
             await _require(writes, task, version)
             if columns != fields_of(task):
-                await _write(writes, task, columns, by, _kind_of(task, columns))
+                await write_next(writes, task, columns, by, kind_of(task, columns))
 
         await self._commit(change)
         return await self.get(id)
@@ -156,7 +142,7 @@ class SavedTasks(SavedTaskReading):
                 raise TaskNotFound(id)
             if task.deleted_at is None:
                 await _require(writes, task, version)
-                await _write(writes, task, fields_of(task), by, TaskChange.DELETED)
+                await write_next(writes, task, fields_of(task), by, TaskChange.DELETED)
 
         await self._commit(remove)
         return id
@@ -232,7 +218,7 @@ class SavedTasks(SavedTaskReading):
             if repeated and _is_next(task, seen.version, by):
                 return
             await _require(writes, task, version)
-            await _write(writes, task, columns, by, TaskChange.RESTORED, {"source_version": revision})
+            await write_next(writes, task, columns, by, TaskChange.RESTORED, {"source_version": revision})
 
         await self._commit(put_back)
         return await self.get(id)
@@ -284,7 +270,7 @@ class SavedTasks(SavedTaskReading):
 
         async def insert(writes: TaskWrites, repeated: bool) -> None:
             if await writes.insert(id, columns, by):
-                await writes.add_revision(id, 1, by, change, columns, source)
+                await keep(writes, id, 1, by, change, columns, source)
             elif not (repeated and await writes.get_many([id])):
                 holder = await writes.named(columns["name"], columns["group_name"])
                 raise TaskNameTaken(columns["name"], columns["group_name"], holder)
@@ -326,22 +312,6 @@ def not_on_demand(definition_id: str) -> TriggerRefused:
     )
 
 
-async def _write(
-    writes: TaskWrites,
-    task: Task,
-    columns: dict[str, Any],
-    by: str,
-    change: TaskChange,
-    source: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Make a task, which is locked, what the columns say, as its next version."""
-    version = task.version + 1
-    if not await writes.update(task.id, version, columns, by, deleted=change is TaskChange.DELETED):
-        name, group = columns["name"], columns["group_name"]
-        raise TaskNameTaken(name, group, await writes.named(name, group))
-    await writes.add_revision(task.id, version, by, change, columns, source)
-
-
 async def _current(writes: TaskWrites, task_id: UUID) -> Task:
     """A task that is there, locked. Raises ``TaskNotFound``."""
     task = await writes.lock(task_id)
@@ -366,13 +336,6 @@ async def _conflict(reads: Tasks, task: Task, version: int) -> TaskConflict:
 def _is_next(task: Task, version: int, by: str) -> bool:
     """Whether a change of our own, whose reply was lost, has most likely made the version after this one."""
     return task.version == version + 1 and task.updated_by == by
-
-
-def _kind_of(task: Task, columns: Mapping[str, Any]) -> TaskChange:
-    others = [name for name, value in fields_of(task).items() if name != "is_enabled" and columns[name] != value]
-    if others:
-        return TaskChange.UPDATED
-    return TaskChange.ENABLED if columns["is_enabled"] else TaskChange.DISABLED
 
 
 def _copy_names(name: str) -> Iterator[str]:

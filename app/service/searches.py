@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from app.audit import Deed
 from app.auth import Principal
 from app.db import Database
 from app.errors import InvalidArgument
@@ -82,6 +83,7 @@ class SavedSearches:
                 raise InvalidArgument(f"You have {MAX_OWN} saved searches, which is the most. Delete one first.")
             if not await writes.insert(values):
                 raise SavedSearchNameTaken(name)
+            await writes.add_event(_deed("createSavedSearch", owner, id, name=name, kind=kind, isShared=is_shared))
         return await self._get(id)
 
     async def update(
@@ -105,12 +107,15 @@ class SavedSearches:
         _check(name, filter)
         given = {"name": name, "filter": filter, "is_shared": is_shared}
         values = {field: value for field, value in given.items() if value is not UNSET}
+        owner = str(principal or self._principal)
         async with self._db.write() as session:
-            changed = await SearchWrites(session).update(id, str(principal or self._principal), values)
+            writes = SearchWrites(session)
+            changed = await writes.update(id, owner, values)
             if changed is None:
                 raise SavedSearchNotFound(search_id)
             if not changed:
                 raise SavedSearchNameTaken(str(name))
+            await writes.add_event(_deed("updateSavedSearch", owner, id, fields=sorted(values)))
         return await self._get(id)
 
     async def delete(self, search_id: UUID | str, *, principal: Principal | None = None) -> UUID:
@@ -120,9 +125,12 @@ class SavedSearches:
             await tasks.searches.delete(search.id)
         """
         id = _uuid(search_id)
+        owner = str(principal or self._principal)
         async with self._db.write() as session:
-            if not await SearchWrites(session).delete(id, str(principal or self._principal)):
+            writes = SearchWrites(session)
+            if not await writes.delete(id, owner):
                 raise SavedSearchNotFound(search_id)
+            await writes.add_event(_deed("deleteSavedSearch", owner, id))
         return id
 
     async def get(self, search_id: UUID | str, *, principal: Principal | None = None) -> SavedSearch:
@@ -143,6 +151,12 @@ class SavedSearches:
         if found is None:
             raise SavedSearchNotFound(search_id)
         return found
+
+
+def _deed(action: str, owner: str, search_id: UUID, **details: Any) -> Deed:
+    return Deed(
+        principal=owner, action=action, subject_kind="saved search", subject_id=search_id, details=details or None
+    )
 
 
 def _check(name: str | Unset, filter: dict[str, Any] | Unset) -> None:

@@ -19,7 +19,7 @@ import orjson
 
 from app import due_schedules, metrics, runs
 from app.auth import Principal, PrincipalKind
-from app.db import Database, Row, is_disconnect
+from app.db import Database, Pipe, Row, is_disconnect
 from app.doorbell import Doorbell
 from app.due_schedules import Onward, TickLine
 from app.errors import ServiceUnavailable, TaskError
@@ -180,6 +180,7 @@ class Ticking:
             await due_schedules.record(pipe, _line(row, decision, new.id if new else None))
             if onward.status is ScheduleStatus.PAUSED:
                 await due_schedules.drop_waiting(pipe, row["id"])
+                await _note_pause(pipe, row, onward)
         return committed
 
     async def _tell(self, committed: Committed) -> None:
@@ -211,6 +212,19 @@ def _task(row: Row) -> Task:
 
 def _parsed(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
+
+
+async def _note_pause(pipe: Pipe, row: Row, onward: Onward) -> None:
+    """Write down that a schedule paused itself."""
+    # Few workers ever do, and are spared what reads the audit.
+    from app import audit
+
+    details = {"task": str(row["task_id"]), "reason": onward.pause_reason, "message": onward.pause_message}
+    by = str(Principal(PrincipalKind.SCHEDULE, str(row["id"])))
+    deed = audit.Deed(
+        principal=by, action="pauseSchedule", subject_kind="schedule", subject_id=row["id"], details=details
+    )
+    await audit.record(pipe, deed)
 
 
 async def _insert(pipe: Any, new: NewRun) -> Admitted:

@@ -18,8 +18,9 @@ from app.ids import new_id
 from app.interchange import TextFormat, read
 from app.service.bulk.task_selections import TaskSelection
 from app.service.known import KnownDefinitions
-from app.service.saved import SavedTasks, TaskChange
+from app.service.saved import SavedTasks
 from app.service.saved_reading import TaskQuestion
+from app.service.saved_writing import TaskChange
 from app.service.storing import REPEATABLE, RETRY_SECONDS
 from app.service.ticking import may_act
 from app.service.transfer.checking import Checking, tasks_of
