@@ -48,31 +48,39 @@ _NEAR_ALL_RUNS = f"""
     SELECT {_LOOKED_AT}, 0::bigint AS iterations FROM task_runs r
     WHERE r.id > $6 AND r.id < $7 ORDER BY r.id LIMIT $8"""
 _DETAILS_BEFORE = "CASE r.status WHEN 'SUCCEEDED' THEN k.succeeded_before ELSE k.failed_before END"
-# The newest runs of a definition, or of a task, are found by as many steps in an index as the rule keeps.
-_NEWEST = """
-    SELECT o.{column}, (SELECT t.id FROM task_runs t WHERE t.{column} = o.{column} ORDER BY t.id DESC
-                        OFFSET o.keep_last - 1 LIMIT 1) AS since
-    FROM (SELECT DISTINCT {column}, keep_last FROM ruled WHERE keep_last > 0 AND {column} IS NOT NULL) o"""
+# The first of those that are kept for their number, found by as many steps in an index as the rule keeps. Looked for
+# once for all rows of a task or a definition, and handed to the others by a window: the planner takes the rows for few,
+# and would compare each with each in a join. Where there are not so many, all of them are kept.
+_FIRST_KEPT = """
+    CASE WHEN nth_of_{of} = 1 AND keep_last > 0 AND r.{of} IS NOT NULL THEN COALESCE(
+        (SELECT t.id FROM task_runs t WHERE t.{of} = r.{of} ORDER BY t.id DESC OFFSET keep_last - 1 LIMIT 1), '{all}')
+    END"""
+_NTH = "row_number() OVER (PARTITION BY {of}, keep_last)"
+_KEPT = """
+    COALESCE(r.id >= first_value(first_kept_of_{of}) OVER (PARTITION BY {of}, keep_last ORDER BY nth_of_{of}), false)"""
 _JUDGE = f"""
     WITH rule AS (
         SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::int[])
             AS k(definition_id, succeeded_before, failed_before, runs_before, keep_last)
     ), near AS MATERIALIZED ({{near}}
     ), ruled AS MATERIALIZED (
-        SELECT r.*, k.keep_last,
-            r.finished_at < {{before}} AS is_old, sum(r.log_count) OVER (ORDER BY r.id) - r.log_count AS lines_before
+        SELECT r.*, k.keep_last, r.finished_at < {{before}} AS is_old, r.finished_at < k.runs_before AS goes,
+            sum(r.log_count) OVER (ORDER BY r.id) - r.log_count AS lines_before
         FROM near r
         JOIN rule k ON k.definition_id = CASE WHEN r.definition_id = ANY($1) THEN r.definition_id ELSE '{DEFAULT}' END
-    ), by_definition AS MATERIALIZED ({_NEWEST.format(column="definition_id")}
-    ), by_task AS MATERIALIZED ({_NEWEST.format(column="task_id")}
+    ), numbered AS (
+        SELECT *, {_NTH.format(of="task_id")} AS nth_of_task_id,
+            {_NTH.format(of="definition_id")} AS nth_of_definition_id FROM ruled
+    ), bounded AS MATERIALIZED (
+        SELECT *, {_FIRST_KEPT.format(of="definition_id", all=FIRST)} AS first_kept_of_definition_id,
+            {_FIRST_KEPT.format(of="task_id", all=FIRST)} AS first_kept_of_task_id
+        FROM numbered r
+    ), judged AS (
+        SELECT *, {_KEPT.format(of="definition_id")} OR {_KEPT.format(of="task_id")} AS is_kept FROM bounded r
     )
-    SELECT r.id, r.definition_id, r.log_count, r.iterations, r.finished_at,
-        COALESCE(r.is_old, false) AND NOT r.is_pinned
-        AND NOT EXISTS (SELECT FROM by_definition d WHERE d.definition_id = r.definition_id
-                        AND (d.since IS NULL OR r.id >= d.since))
-        AND NOT EXISTS (SELECT FROM by_task d WHERE d.task_id = r.task_id AND (d.since IS NULL OR r.id >= d.since))
-        AND NOT ({NEEDED}) AS fits
-    FROM ruled r WHERE r.lines_before < {MAX_LINES} ORDER BY r.id"""
+    SELECT r.id, r.definition_id, r.log_count, r.iterations, r.finished_at, COALESCE(r.goes, false) AS goes,
+        COALESCE(r.is_old, false) AND NOT r.is_pinned AND NOT r.is_kept AND NOT ({NEEDED}) AS fits
+    FROM judged r WHERE r.lines_before < {MAX_LINES} ORDER BY r.id"""
 _JUDGE_DETAILS = _JUDGE.format(near=_NEAR_DETAILS, before=_DETAILS_BEFORE)
 _JUDGE_RUNS = _JUDGE.format(near=_NEAR_RUNS, before="k.runs_before")
 _JUDGE_ALL_RUNS = _JUDGE.format(near=_NEAR_ALL_RUNS, before="k.runs_before")
@@ -185,9 +193,10 @@ class Retention:
     async def judge_details(
         self, rules: Rules, now: datetime, after: UUID, limit: int, end: UUID | None = None
     ) -> list[Row]:
-        """The next runs that have details: ``id, definition_id, log_count, iterations, finished_at, fits``.
+        """The next runs that have details: ``id, definition_id, log_count, iterations, finished_at, goes, fits``.
 
-        They come in order of creation; ``fits`` says whether their details may go. ``limit`` bounds the iterations that
+        They come in order of creation; ``fits`` says whether their details may go, and ``goes`` whether such a run goes
+        itself. ``limit`` bounds the iterations that
         are looked at, ``end`` the ids: by default to those that can be old.
         """
         end = end or rules.details_end(now)

@@ -60,8 +60,10 @@ class RetentionReportRow:
     """A definition's share."""
 
     definition_id: strawberry.ID = strawberry.field(description="The id of the definition.")
-    runs_without_logs: int = strawberry.field(description="How many runs would lose their logs and iterations.")
-    logs: int = strawberry.field(description="How many log lines would go.")
+    runs_without_logs: int = strawberry.field(
+        description="How many runs would lose their logs and iterations, and stay themselves."
+    )
+    logs: int = strawberry.field(description="How many log lines would go, those of runs that go included.")
     runs: int = strawberry.field(description="How many runs would go.")
     bytes: float = strawberry.field(description="About how much room that takes, by the size of average rows.")
 

@@ -168,14 +168,14 @@ class Retaining:
     ) -> SweepStep:
         """Apply the rules to the next runs in one short transaction that waits for nobody.
 
-        First come weeks of logs and iterations of which nothing is to be kept, then those of single runs, then whole
-        runs, each in order of creation. ``purge-history`` does it all.
+        First come weeks of logs and iterations of which nothing is to be kept, then whole runs, then logs and
+        iterations of single runs that stay, each in order of creation. ``purge-history`` does it all.
 
         Args:
             now: the time by which runs are old, with a timezone.
             after: the ``position`` of the step before.
             limit: how many runs, or iterations, are looked at, 1 to 10,000; a step ends early at 50,000 log lines.
-            dry_run: only count; lines and iterations are counted with the details, as they would go first.
+            dry_run: only count.
 
         Raises:
             InvalidArgument, ServiceUnavailable.
@@ -192,7 +192,7 @@ class Retaining:
                 return await Sweep(pipe, now, limit, dry_run).step(after)
         except BUSY:
             # Only a drop waits for locks. The week is looked at by the next sweep; its single runs by this one.
-            return SweepStep(SweepPosition(Phase.DETAILS))
+            return SweepStep(SweepPosition(Phase.RUNS))
 
     async def report(self) -> RetentionReport:
         """What the rules would remove now, for each definition, without removing anything.

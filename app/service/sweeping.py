@@ -17,11 +17,11 @@ REPORT_LOOKS = 10_000
 
 
 class Phase(StrEnum):
-    """What a sweep is at: it drops SPANS of details as a whole, removes DETAILS of single runs, then RUNS."""
+    """What a sweep is at: it drops SPANS of details as a whole, removes RUNS, then DETAILS of single runs that stay."""
 
     SPANS = "SPANS"
-    DETAILS = "DETAILS"
     RUNS = "RUNS"
+    DETAILS = "DETAILS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class SweepStep:
 
 @dataclass(slots=True)
 class Removable:
-    """What the rules let go of one definition: details of ``stripped`` runs, with their lines, and whole runs."""
+    """What the rules let go of one definition: runs, details of ``stripped`` others, and the lines of all of these."""
 
     definition_id: str
     stripped: int = 0
@@ -106,9 +106,9 @@ class Sweep:
         rules = await self._retention.rules()
         end = rules.spans_end(self._now)
         old = [span for span in await self._partitions.spans() if after.run_id < span.high <= end]
-        # A dry run counts what would be dropped with the details of single runs.
+        # A dry run counts what would be dropped with runs and the details of single runs.
         if self._dry_run or not old:
-            return SweepStep(SweepPosition(Phase.DETAILS))
+            return SweepStep(SweepPosition(Phase.RUNS))
         first = max(after.run_id, UUID(int=max(0, old[0].low.int - 1)))
         rows = await self._retention.judge_details(rules, self._now, first, self._limit, old[0].high)
         if not all(row["fits"] for row in rows):
@@ -121,12 +121,13 @@ class Sweep:
         return SweepStep(SweepPosition(run_id=old[0].high), *numbers, spans=1)
 
     async def details(self, after: SweepPosition) -> SweepStep:
-        """Logs and iterations of the next runs that still have some."""
+        """Logs and iterations of the next runs that still have some, and stay themselves."""
         rules = await self._retention.rules()
         rows = await self._retention.judge_details(rules, self._now, after.run_id, self._limit)
         if not rows:
-            return SweepStep(SweepPosition(Phase.RUNS))
-        ids = [row["id"] for row in await self._chosen(rows)]
+            return SweepStep(None)
+        # Those that go themselves are gone by now, but in a dry run.
+        ids = [row["id"] for row in await self._chosen(rows) if not row["goes"]]
         logs, iterations = await (
             self._history.count_details(ids) if self._dry_run else self._history.delete_details(ids)
         )
@@ -146,12 +147,11 @@ class Sweep:
         while not rows:
             definition_id = None if alike else await self._retention.next_definition(definition_id or "")
             if definition_id is None:
-                return SweepStep(None)
+                return SweepStep(SweepPosition(Phase.DETAILS))
             rows = await self._retention.judge_runs(rules, self._now, definition_id, FIRST, self._limit)
         chosen = await self._chosen(rows)
-        logs, iterations = 0, 0
-        if chosen and not self._dry_run:
-            logs, iterations = await self._history.delete([row["id"] for row in chosen])
+        remove = self._history.count_details if self._dry_run else self._history.delete
+        logs, iterations = await remove([row["id"] for row in chosen]) if chosen else (0, 0)
         finished = [row["finished_at"] for row in chosen]
         return SweepStep(
             SweepPosition(Phase.RUNS, rows[-1]["id"], definition_id),
@@ -191,7 +191,7 @@ async def report(retention: Retention, now: datetime) -> RetentionReport:
     for row in rows:
         if row["fits"]:
             each = found.setdefault(row["definition_id"], Removable(row["definition_id"]))
-            each.stripped += 1
+            each.stripped += not row["goes"]
             each.logs += row["log_count"]
             each.bytes += round(row["log_count"] * line)
     left, definition_id = REPORT_LOOKS, await retention.next_definition("")

@@ -133,7 +133,7 @@ async def page_by_service(bed: Bed, listing: Listing) -> Page[TaskRun]:
 async def pages_by_service(bed: Bed, listing: Listing, pages: int) -> list[float]:
     """Milliseconds of such a page, so many times."""
     page = PageArgs(after=await _cursor(bed, listing))
-    return await _timed(pages, lambda: bed.tasks.list(listing.filter, listing.order, page))
+    return await timed(pages, lambda: bed.tasks.list(listing.filter, listing.order, page))
 
 
 async def answer_by_http(bed: Bed, port: int, listing: Listing) -> bytes:
@@ -146,14 +146,15 @@ async def pages_by_http(bed: Bed, port: int, listing: Listing, pages: int) -> li
     sent = encoded("POST", "/graphql", await _body(bed, listing))
     connection = await Connection.open(port)
     with closing(connection):
-        return await _timed(pages, lambda: connection.ask(sent))
+        return await timed(pages, lambda: connection.ask(sent))
 
 
 async def _body(bed: Bed, listing: Listing) -> bytes:
     return operation(LIST, **dict(listing.variables), after=await _cursor(bed, listing))
 
 
-async def _timed(times: int, ask: Callable[[], Any]) -> list[float]:
+async def timed(times: int, ask: Callable[[], Any]) -> list[float]:
+    """Milliseconds of each of so many answers, after a first one."""
     await ask()
     found: list[float] = []
     for _ in range(times):

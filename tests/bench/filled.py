@@ -105,11 +105,11 @@ _RUNS = """
 _ITERATIONS = """
     INSERT INTO task_iterations (run_id, claim_no, number, attempt, started_at, finished_at, outcome)
     SELECT id, 1, 1, 1, started_at, finished_at, 'SUCCEEDED' FROM task_runs
-    WHERE started_at IS NOT NULL AND log_count > 0"""
+    WHERE started_at IS NOT NULL AND log_count > 0 ON CONFLICT DO NOTHING"""
 _LOGS = """
     INSERT INTO task_logs (run_id, sequence, iteration, attempt, level, message, created_at)
     SELECT id, n, 1, 1, 'INFO', 'line ' || n, created_at FROM task_runs, generate_series(1, log_count) AS n
-    WHERE log_count > 0"""
+    WHERE log_count > 0 ON CONFLICT DO NOTHING"""
 
 
 async def fill_tasks(look: Any, tasks: int = TASKS) -> None:

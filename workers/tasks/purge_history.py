@@ -90,7 +90,7 @@ class Standing(BaseModel):
     retry=Retry(max_attempts=5, first_delay=2.0),
 )
 async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHistoryOutput | Continue:
-    """Removes what the rules of retention let go: logs and iterations first, then whole runs, the oldest first.
+    """Removes what the rules of retention let go: runs first, then logs and iterations of others, the oldest first.
 
     With older_than, all runs that finished longer ago go instead. Goes through the history in short transactions that
     wait for nobody. Never deleted are pinned runs, runs that are not final, and those that a live run may still look

@@ -98,7 +98,7 @@ async def test_logs_go_after_3_days_of_success_and_30_of_anything_else_and_runs_
     stripped = await stored(db, 3.1, 3) + await stored(db, 31, 2, status="FAILED") + await stored(db, 31, status="LOST")
     kept = await stored(db, 2.9, 2) + await stored(db, 29, status="FAILED") + await stored(db, 29, status="ABORTED")
     await stored(db, 91, 2) + await stored(db, 91, status="EXPIRED")
-    assert total(await swept(tasks)) == {"stripped": 9, "logs": 27, "iterations": 18, "runs": 3}
+    assert total(await swept(tasks)) == {"stripped": 6, "logs": 27, "iterations": 18, "runs": 3}
     assert await runs(db) == {*stripped, *kept}
     assert await with_details(db) == set(kept)
 
@@ -197,8 +197,8 @@ async def test_purge_history_applies_the_rules_and_a_dry_run_counts_the_same(tas
     dry, real = [await finished(tasks, batch_size=3, dry_run=dry) for dry in (True, False)]
     names = ("runs", "stripped", "logs", "iterations", "oldest", "newest")
     assert {name: dry.output[name] for name in names} == {name: real.output[name] for name in names}
-    assert [real.output[name] for name in names[:4]] == [5, 10, 30, 20]
-    assert "5 runs so far, with 30 log lines and 20 iterations; 10 others" in (await lines(tasks, real.id))[-1]
+    assert [real.output[name] for name in names[:4]] == [5, 5, 30, 20]
+    assert "5 runs so far, with 30 log lines and 20 iterations; 5 others" in (await lines(tasks, real.id))[-1]
     assert len(await runs(db)) == 5 + 2
 
 
@@ -224,7 +224,7 @@ async def test_the_report_says_what_a_sweep_removes_and_changes_nothing(tasks: T
     report = await tasks.retention.report()
     found = {row.definition_id: (row.stripped, row.logs, row.runs) for row in report.definitions}
     assert report.is_complete
-    assert found == {"old": (2, 6, 2), "other": (3, 9, 0)}
+    assert found == {"old": (0, 6, 2), "other": (3, 9, 0)}
     assert await runs(db) == await with_details(db) == before
 
 
