@@ -41,13 +41,22 @@ _OPEN = f"""
         SELECT r.id FROM task_runs r
         WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.id >= COALESCE(b.first_live, '{UUID(int=0)}')
         ORDER BY r.id LIMIT 1) live ON true
-    WHERE b.complete_definition_id IS NOT NULL AND b.completed_at IS NULL AND b.id > $1
-        AND (b.sealed_at IS NOT NULL OR b.created_at < now() - interval '{FORGOTTEN_MINUTES} minutes' AND NOT EXISTS (
-            SELECT FROM bulk_actions a JOIN task_runs r ON r.id = a.run_id
-            WHERE a.batch_id = b.id AND a.finished_at IS NULL AND r.finished_at IS NULL))
+    WHERE b.complete_definition_id IS NOT NULL AND b.completed_at IS NULL AND b.id > $1 AND b.sealed_at IS NOT NULL
     ORDER BY b.id LIMIT $2 FOR UPDATE OF b SKIP LOCKED"""
-_ANY_OPEN = """
-    SELECT EXISTS (SELECT FROM batches WHERE complete_definition_id IS NOT NULL AND completed_at IS NULL)"""
+# Nobody triggers into it any more: neither a server, nor a bulk action that goes on.
+_FORGOTTEN = f"""
+    b.sealed_at IS NULL AND b.created_at < now() - interval '{FORGOTTEN_MINUTES} minutes' AND NOT EXISTS (
+        SELECT FROM bulk_actions a JOIN task_runs r ON r.id = a.run_id
+        WHERE a.batch_id = b.id AND a.finished_at IS NULL AND r.finished_at IS NULL)"""
+_SEAL_FORGOTTEN = f"""
+    WITH forgotten AS (
+        SELECT b.id, (SELECT count(*) FROM task_runs r WHERE r.batch_id = b.id) AS runs FROM batches b
+        WHERE {_FORGOTTEN} ORDER BY b.id LIMIT $1 FOR UPDATE OF b SKIP LOCKED)
+    UPDATE batches b SET sealed_at = now(), total = f.runs, completed_at = CASE WHEN f.runs = 0 THEN now() END
+    FROM forgotten f WHERE b.id = f.id"""
+_ANY_OPEN = f"""
+    SELECT EXISTS (SELECT FROM batches WHERE complete_definition_id IS NOT NULL AND completed_at IS NULL)
+        OR EXISTS (SELECT FROM batches b WHERE {_FORGOTTEN})"""
 _PASS = "UPDATE batches SET first_live = $2 WHERE id = $1 AND first_live IS DISTINCT FROM $2"
 _COMPLETE = """
     UPDATE batches SET completed_at = now(), sealed_at = COALESCE(sealed_at, now()), complete_run_id = $2,
@@ -66,6 +75,11 @@ async def seal(pipe: Pipe, batch_id: UUID, total: int) -> None:
     await pipe.execute(_SEAL, batch_id, total)
 
 
+async def seal_forgotten(pipe: Pipe, limit: int) -> None:
+    """Seal batches that a process left when it died while it triggered the runs: those that are there are all."""
+    await pipe.execute(_SEAL_FORGOTTEN, limit)
+
+
 async def abort(pipe: Pipe, batch_id: UUID, by: str) -> None:
     """Mark a batch as aborted: it will trigger nothing when its runs are final."""
     await pipe.execute(_ABORT, batch_id, by)
@@ -77,7 +91,7 @@ async def abort_open(pipe: Pipe, by: str) -> None:
 
 
 async def any_open(pipe: Pipe) -> bool:
-    """Whether any batch has something to trigger yet."""
+    """Whether any batch has something to trigger yet, or was left unsealed."""
     return bool(await pipe.fetchval(_ANY_OPEN))
 
 

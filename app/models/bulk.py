@@ -93,7 +93,15 @@ class Batch(SQLModel, table=True):
     """
 
     __tablename__ = "batches"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = (Index("batches_open", "id", postgresql_where=text("completed_at IS NULL")),)
+    __table_args__ = (
+        # Both stay small, however many batches there are: of those that nothing follows, only what is not sealed.
+        Index(
+            "batches_followed",
+            "id",
+            postgresql_where=text("complete_definition_id IS NOT NULL AND completed_at IS NULL"),
+        ),
+        Index("batches_unsealed", "id", postgresql_where=text("sealed_at IS NULL")),
+    )
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     name: str | None = Field(default=None, sa_column=text_column(nullable=True))

@@ -219,7 +219,9 @@ class Batches:
         return await self._bulk.abort_batch(batch.id, principal=by)
 
     async def complete_due(self) -> int:
-        """Trigger what follows the batches whose runs are all final; returns how many batches were looked at.
+        """Trigger what follows the batches whose runs are all final; returns how many of them were looked at.
+
+        Batches that a process left when it died while it triggered their runs are sealed first.
 
         Any number of processes may do so at once: each batch is looked at by one of them, and what follows has an
         idempotency key of its batch, so that it is triggered once even if the process dies before it says so.
@@ -228,6 +230,7 @@ class Batches:
             await tasks.batches.complete_due()
         """
         async with self._db.pipe() as pipe:
+            await batches.seal_forgotten(pipe, LOOK_LIMIT)
             rows = await batches.open_batches(pipe, self._looked_at, LOOK_LIMIT)
             for row in rows:
                 if row["live_id"] is not None:

@@ -18,6 +18,8 @@ from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.processes import QUICK, ROOT, worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled
+from tests.service.scheduled import execute
+from tests.workbench import until, working
 
 SOON = timedelta(seconds=60)
 
@@ -56,6 +58,35 @@ async def test_a_run_whose_server_was_killed_between_commit_and_ring_is_executed
     assert (await tasks.get(run_id)).status == TaskRunStatus.QUEUED
     async with worker_process(settings):
         await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run_id, timeout=SOON), 3)
+
+
+async def test_a_batch_whose_server_was_killed_before_it_was_sealed_is_sealed_with_the_runs_that_are_there(
+    settings: Settings, tasks: TaskService
+) -> None:
+    environment = {**os.environ, **QUICK, "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.batch_and_stay",
+        env=environment | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            batch_id = UUID((await process.stdout.readline()).decode().strip())
+    finally:
+        process.kill()
+        await process.wait()
+    await tasks.batches.complete_due()
+    assert (await tasks.batches.get(batch_id)).sealed_at is None, "its server might go on"
+    await execute(settings, "UPDATE batches SET created_at = now() - interval '6 minutes'")
+
+    async def is_sealed() -> bool:
+        return (await tasks.batches.get(batch_id)).sealed_at is not None
+
+    async with working(settings, dispatch_seconds=0.05):
+        await until(is_sealed)
+    batch = await tasks.batches.get(batch_id)
+    assert (batch.total, batch.completed_at) == (3, None)
+    assert (await tasks.batches.abort(batch_id)).done == 3
 
 
 async def triggered_by_a_server_killed_while_it_rings(settings: Settings, clock: int) -> UUID:
