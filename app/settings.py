@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     max_page_size: int = Field(default=200, ge=1)
     default_page_size: int = Field(default=50, ge=1)
     count_limit: int = Field(default=10_000, ge=1)
+    keep_audit_days: float = Field(default=365.0, ge=1, le=36_500)
+    keep_bulk_days: float = Field(default=30.0, ge=1, le=36_500)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_query_tokens: int = Field(default=1000, ge=10)
     max_query_depth: int = Field(default=15, ge=1)

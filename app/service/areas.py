@@ -94,7 +94,7 @@ class Areas:
         """For how long finished runs are kept."""
         from app.service.retaining import Retaining
 
-        return Retaining(self._db, self._known, self._principal)
+        return Retaining(self._db, self._settings, self._known, self._principal)
 
     @cached_property
     def audit(self) -> Audit:

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +16,13 @@ from app.auth import Principal
 from app.db import Database, Pipe, is_disconnect
 from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
 from app.partitions import BUSY, hold_off_drops
+from app.records import RecordKind, Records
 from app.retention import Retention, Rule
 from app.service import arguments, sweeping
 from app.service.known import KnownDefinitions
 from app.service.requests import UNSET, Unset
 from app.service.sweeping import START, Phase, RetentionReport, Sweep, SweepPosition, SweepStep
+from app.settings import Settings
 
 MAX_DAYS = 36_500
 MAX_KEPT = 1000
@@ -37,8 +39,9 @@ class Retaining:
     at, and pinned runs, are kept whatever the rules say. ``purge-history`` applies the rules.
     """
 
-    def __init__(self, db: Database, known: KnownDefinitions, principal: Principal) -> None:
+    def __init__(self, db: Database, settings: Settings, known: KnownDefinitions, principal: Principal) -> None:
         self._db = db
+        self._settings = settings
         self._known = known
         self._principal = principal
 
@@ -183,16 +186,45 @@ class Retaining:
         Example:
             step = await tasks.retention.sweep(datetime.now(UTC), dry_run=True)
         """
-        if not 1 <= limit <= MAX_STEP:
-            raise InvalidArgument(f"'limit' is {limit}, but must be 1 to {MAX_STEP}.")
-        if now.tzinfo is None:
-            raise InvalidArgument("'now' needs a timezone.")
+        _check_step(now, limit)
         try:
             async with self._pipe() as pipe:
                 return await Sweep(pipe, now, limit, dry_run).step(after)
         except BUSY:
             # Only a drop waits for locks. The week is looked at by the next sweep; its single runs by this one.
             return SweepStep(SweepPosition(Phase.RUNS))
+
+    async def purge_records(self, now: datetime, *, limit: int = 1000, dry_run: bool = False) -> int:
+        """Delete some old events of the audit, bulk actions and batches; returns how many, 0 when none is left.
+
+        Events are kept for TASKLOOM_KEEP_AUDIT_DAYS, bulk actions and batches for TASKLOOM_KEEP_BULK_DAYS after their
+        end; a batch also until no run of it is live. Any number of processes may do so at once.
+
+        Args:
+            now: as of when, with a timezone.
+            limit: how many at most, 1 to 10,000; of batches a hundred.
+            dry_run: only count, all of them.
+
+        Raises:
+            InvalidArgument, ServiceUnavailable.
+
+        Example:
+            while await tasks.retention.purge_records(datetime.now(UTC)): ...
+        """
+        _check_step(now, limit)
+        async with self._pipe() as pipe:
+            records = Records(pipe)
+            ends = {kind: now - timedelta(days=self._kept_days(kind)) for kind in RecordKind}
+            if dry_run:
+                return sum([await records.count(kind, end) for kind, end in ends.items()])
+            for kind, end in ends.items():
+                if number := await records.delete(kind, end, limit):
+                    return number
+            return 0
+
+    def _kept_days(self, kind: RecordKind) -> float:
+        is_audit = kind is RecordKind.AUDIT_EVENTS
+        return self._settings.keep_audit_days if is_audit else self._settings.keep_bulk_days
 
     async def report(self) -> RetentionReport:
         """What the rules would remove now, for each definition, without removing anything.
@@ -220,6 +252,13 @@ class Retaining:
                     "The database does not answer, so it is not known whether this was done. Try again."
                 ) from error
             raise
+
+
+def _check_step(now: datetime, limit: int) -> None:
+    if not 1 <= limit <= MAX_STEP:
+        raise InvalidArgument(f"'limit' is {limit}, but must be 1 to {MAX_STEP}.")
+    if now.tzinfo is None:
+        raise InvalidArgument("'now' needs a timezone.")
 
 
 def _about(definition_id: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A process that triggers a batch, tells its id once the runs are stored, and stays until it is killed: never sealed."""
+"""A process that triggers a batch, tells its id once the runs are stored, and stays until it is killed."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     "app.searches": 2, "app.schedules": 2, "app.due_schedules": 2,
     "app.history": 2, "app.vital_signs": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
     "app.run_search": 2,
-    "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2, "app.transfers": 2,
+    "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2, "app.transfers": 2, "app.records": 2,
     "app.retention": 2, "app.partitions": 2, "app.parents": 2,
     # 3 use cases
     "app.service": 3, "app.lifecycle": 3, "app.claiming": 3, "app.outages": 3, "app.gate": 3, "app.family": 3,

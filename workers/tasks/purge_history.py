@@ -60,6 +60,9 @@ class PurgeHistoryOutput(BaseModel):
     weeks: int = Field(default=0, description="How many weeks of logs and iterations were dropped as a whole.")
     logs: int = Field(description="How many log lines.")
     iterations: int = Field(description="How many iterations, each attempt counted.")
+    records: int = Field(
+        default=0, description="How many old events of the audit, bulk actions and batches; none with older_than."
+    )
     oldest: datetime | None = Field(description="When the first of these runs had finished; null when there was none.")
     newest: datetime | None = Field(description="When the last of these runs had finished; null when there was none.")
 
@@ -77,6 +80,7 @@ class Standing(BaseModel):
     weeks: int = 0
     logs: int = 0
     iterations: int = 0
+    records: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -92,15 +96,16 @@ class Standing(BaseModel):
 async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHistoryOutput | Continue:
     """Removes what the rules of retention let go: runs first, then logs and iterations of others, the oldest first.
 
-    With older_than, all runs that finished longer ago go instead. Goes through the history in short transactions that
-    wait for nobody. Never deleted are pinned runs, runs that are not final, and those that a live run may still look
-    at: its parent, its children, and the runs that it waits for.
+    Last go old events of the audit, bulk actions and batches, as the settings say. With older_than, all runs that
+    finished longer ago go instead, and nothing else. Goes through the history in short transactions that wait for
+    nobody. Never deleted are pinned runs, runs that are not final, and those that a live run may still look at: its
+    parent, its children, and the runs that it waits for.
 
     Idempotency keys vanish with their runs: a trigger with such a key makes a new run, so keep runs for longer than
     clients repeat their triggers. A dry run counts first.
     """
     standing = _standing(ctx, input)
-    remove = _sweep_step if input.older_than is None else _purge_batch
+    remove = _apply_rules if input.older_than is None else _purge_batch
     while await remove(ctx, input, standing):
         if standing.batches % BATCHES_A_LINE == 0:
             _say(ctx, input, standing)
@@ -148,6 +153,11 @@ async def _purge_batch(ctx: TaskContext, input: PurgeHistoryInput, standing: Sta
     return True
 
 
+async def _apply_rules(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> bool:
+    """Take the next step by the rules of retention; False when nothing is left to do."""
+    return await _sweep_step(ctx, input, standing) or await _purge_records(ctx, input, standing)
+
+
 async def _sweep_step(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> bool:
     """Apply the rules to the next runs; False when there are no more."""
     after = standing.swept or SweepPosition()
@@ -168,9 +178,19 @@ async def _sweep_step(ctx: TaskContext, input: PurgeHistoryInput, standing: Stan
     return True
 
 
+async def _purge_records(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> bool:
+    """Delete or count what is too old of the audit, of bulk actions and of batches; False when there is no more."""
+    purge = ctx.tasks.retention.purge_records
+    removed = await purge(standing.finished_before, limit=input.batch_size, dry_run=input.dry_run)
+    standing.records = removed if input.dry_run else standing.records + removed
+    return bool(removed) and not input.dry_run
+
+
 def _say(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> None:
     done = "Would delete" if input.dry_run else "Deleted"
-    stripped = "" if input.older_than else f"; {standing.stripped:,} others keep neither"
+    stripped = (
+        "" if input.older_than else f"; {standing.stripped:,} others keep neither; {standing.records:,} old records"
+    )
     ctx.log.info(
         f"{done} {standing.runs:,} runs so far, with {standing.logs:,} log lines "
         f"and {standing.iterations:,} iterations{stripped}."
