@@ -18,8 +18,8 @@ from app.limited_runs import LimitedRuns, Live
 from app.limits import Full, Limits, Measure, Scope, WhenFull
 from app.service.cooling import cool_down, give_back, is_cooled
 from app.service.preparing import NewRun, in_key_order
+from app.service.repetitions import refused_with, unknown
 from app.service.replacing import make_way, replaces
-from app.service.requests import UniquePolicy
 from app.service.stopping import abort_family
 from app.task_errors import CooldownActive
 
@@ -57,7 +57,7 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
     for limited in each:
         await limited.lock()
-    asking = await _unknown(pipe, new)
+    asking = await unknown(pipe, new)
     refused: Refused = {**await _cooling(pipe, asking)}
     asking = [run for run in asking if run.id not in refused]
     for limited in each:
@@ -66,6 +66,8 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     # Whoever is refused aborts nobody.
     way = await make_way(pipe, [run for run in asking if run.id not in refused])
     refused |= way.refused
+    # Neither may a repetition take the place of the one that it repeats.
+    refused = refused_with(refused, new)
     let_in = [run for run in new if run.id not in refused and way.leads(run)]
     admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
     admitted.refused, admitted.aborted = refused, way.aborted
@@ -85,28 +87,8 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
 async def _cooling(pipe: Pipe, asking: Sequence[NewRun]) -> dict[UUID, CooldownActive]:
     """The refusals of those that meet a cooldown, but not of repetitions whose first run was stored just before."""
     refused = await cool_down(pipe, asking)
-    unknown = await _unknown(pipe, [run for run in asking if run.id in refused]) if refused else []
-    return {run.id: refused[run.id] for run in unknown}
-
-
-async def _unknown(pipe: Pipe, new: Sequence[NewRun]) -> list[NewRun]:
-    """Those that would be stored: not the ones whose first insert lost its reply, nor those that lead to other runs."""
-    keys = [(n, run.known.id, run.values["idempotency_key"]) for n, run in enumerate(new)]
-    keyed = [key for key in keys if key[2] is not None]
-    shared = [(n, run.known.id, run.values["unique_key"]) for n, run in enumerate(new) if _shares(run)]
-    held = {row["n"] for row in await runs.same_idempotency_key(pipe, keyed)}
-    held |= {row["n"] for row in await runs.same_unique_key(pipe, shared)}
-    there = await runs.stored_among(pipe, [run.id for run in new])
-    first = {(definition_id, key): n for n, definition_id, key in reversed(keyed)}
-    return [
-        run
-        for n, run in enumerate(new)
-        if run.id not in there and n not in held and first.get((keys[n][1], keys[n][2]), n) == n
-    ]
-
-
-def _shares(run: NewRun) -> bool:
-    return run.unique_policy is UniquePolicy.RETURN_EXISTING
+    first = await unknown(pipe, [run for run in asking if run.id in refused]) if refused else []
+    return {run.id: refused[run.id] for run in first}
 
 
 async def _refused(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, LimitReached]:

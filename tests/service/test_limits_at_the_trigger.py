@@ -235,3 +235,11 @@ async def test_many_triggers_at_once_leave_one_run_and_all_others_aborted(
         )
     left = await execute(db, "SELECT status, count(*) FROM task_runs GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in left] == [("ABORTED", 19), ("QUEUED", 1)]
+
+
+async def test_repetitions_of_a_trigger_that_is_refused_are_refused_with_it(tasks: TaskService, db: Database) -> None:
+    await trigger(tasks, "one", "a")
+    again = TriggerRequest(definition_id="one", input={"text": "b"}, idempotency_key="k")
+    answers = await tasks.trigger_many([again, again, again])
+    assert [type(answer) for answer in answers] == [LimitReached] * 3
+    assert await count(db) == 1
