@@ -1,14 +1,15 @@
 """How much work there is, asked so that it stays cheap with a million queued runs: bounded counts and index probes.
 
-Runs that wait for a limit of their definition are not counted: no worker is to be added for their sake.
+Runs that wait for a limit of their definition count in ``depths`` only: no worker is to be added for their sake.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.db import Pipe
-from app.models import CLAIMABLE, statuses
+from app.models import CLAIMABLE, HELD_BACK, statuses
 from app.states import ASLEEP, HELD
 
 COUNTED = 10_000
@@ -39,6 +40,15 @@ _QUEUES = f"""{_HEADS}
         (SELECT count(*) FROM (SELECT FROM task_runs r WHERE {CLAIMABLE} AND r.queue = q.queue
                                LIMIT {COUNTED}) counted) AS queued
     FROM queues q ORDER BY q.queue"""
+# Each part by an index that has nothing but such runs, in its order, and no further than it matters.
+_DEPTHS = f"""
+    SELECT q.queue, due.number + later.number AS depth FROM unnest($1::text[], $2::int[]) AS q(queue, most)
+    CROSS JOIN LATERAL (SELECT count(*) AS number FROM (
+        SELECT FROM task_runs WHERE {CLAIMABLE} AND queue = q.queue ORDER BY priority DESC, due_at LIMIT q.most
+    ) AS counted) AS due
+    CROSS JOIN LATERAL (SELECT count(*) AS number FROM (
+        SELECT FROM task_runs WHERE ({HELD_BACK}) AND queue = q.queue LIMIT q.most) AS counted
+    ) AS later"""
 _MOVING = f"""
     SELECT (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(HELD)} LIMIT {COUNTED}) h) AS held,
         (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(ASLEEP)} LIMIT {COUNTED}) a) AS asleep,
@@ -69,6 +79,20 @@ class Backlog:
     overdue_seconds: float
     taking_workers: int
     draining_workers: int
+
+
+async def depths(pipe: Pipe, most: Mapping[str, int]) -> dict[str, int]:
+    """How many runs wait in each of these queues to be executed, those that wait for a limit or a time included.
+
+    Counting stops soon behind the number that comes with a queue. Runs that have started and sleep are not among them.
+    """
+    rows = await pipe.fetch(_DEPTHS, list(most), [number + 1 for number in most.values()])
+    return {row["queue"]: row["depth"] for row in rows}
+
+
+async def depth(pipe: Pipe, queue: str, most: int) -> int:
+    """``depths`` of one queue."""
+    return (await depths(pipe, {queue: most}))[queue]
 
 
 async def queues(pipe: Pipe) -> list[Queue]:

@@ -11,6 +11,7 @@ from app.backlog import Queue
 from app.vital_signs import LiveWorker, OldTransaction, TableWaste
 
 NAMED = 5
+NEARLY_FULL = 0.8
 TRANSACTION_WARNING_SECONDS = 300.0
 TRANSACTION_FAILURE_SECONDS = 3600.0
 WASTE_ROWS = 100_000
@@ -63,6 +64,16 @@ def judge_queues(queues: Sequence[Queue], workers: Sequence[LiveWorker]) -> Find
     return Finding(
         "queues", Health.WELL, f"{waiting} runs wait in {len(queues)}, each with a worker" if queues else "empty"
     )
+
+
+def judge_depths(depths: Mapping[str, int], limits: Mapping[str, int]) -> Finding:
+    """Whether queues will soon refuse triggers: the runs that wait in each, and how many may (0 is without limit)."""
+    full = [queue for queue, depth in depths.items() if limits[queue] and depth >= NEARLY_FULL * limits[queue]]
+    if not full:
+        return Finding("backpressure", Health.WELL, "no queue is nearly full")
+    names = named([f"{queue} ({depths[queue]:,} of {limits[queue]:,} runs)" for queue in full])
+    cure = "Past the limit triggers are refused: start workers for it, or raise TASKLOOM_QUEUE_LIMITS."
+    return Finding("backpressure", Health.DOUBTFUL, f"nearly full or full: {names}", cure)
 
 
 def judge_transactions(old: Sequence[OldTransaction]) -> Finding:

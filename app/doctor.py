@@ -7,9 +7,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app import clock, migrations
-from app.backlog import queues
+from app.backlog import Queue, depths, queues
 from app.db import Database, Pipe
-from app.diagnosis import Finding, Health, judge_queues, judge_redis, judge_transactions, judge_waste, named
+from app.diagnosis import (
+    Finding,
+    Health,
+    judge_depths,
+    judge_queues,
+    judge_redis,
+    judge_transactions,
+    judge_waste,
+    named,
+)
 from app.doorbell import AWAY, Doorbell, Ring, connect
 from app.settings import Settings
 from app.vital_signs import LiveWorker, Published, StuckRun, VitalSigns
@@ -35,7 +44,7 @@ async def examine(settings: Settings) -> list[Finding]:
             current = judge_migrations(await migrations.current(settings.database_url), migrations.head())
             findings = [judge_version(version), current, *findings, await _clock(signs)]
             if current.health is Health.WELL:
-                findings += await _inside(pipe, signs, doorbell)
+                findings += await _inside(pipe, signs, doorbell, settings)
     except Exception as error:
         findings.insert(0, _no_database(error))
     finally:
@@ -71,19 +80,27 @@ async def _clock(signs: VitalSigns) -> Finding:
     return judge_clock((theirs - before - (after - before) / 2).total_seconds())
 
 
-async def _inside(pipe: Pipe, signs: VitalSigns, doorbell: Doorbell) -> list[Finding]:
+async def _inside(pipe: Pipe, signs: VitalSigns, doorbell: Doorbell, settings: Settings) -> list[Finding]:
     """What only a database with this version's tables can tell."""
     workers = await signs.workers()
     rings = await signs.due_rings(RING_SECONDS)
+    found = await queues(pipe)
+    limits = {name: settings.queue_limit(name) for name in _limited(found, settings)}
     return [
         judge_workers(workers),
-        judge_queues(await queues(pipe), workers),
+        judge_queues(found, workers),
+        judge_depths(await depths(pipe, limits), limits),
         await _rings(rings, doorbell),
         judge_leases(await signs.stuck_runs()),
         judge_definitions(await signs.published(), workers),
         judge_transactions(await signs.old_transactions()),
         judge_waste(await signs.waste(), await signs.vacuums()),
     ]
+
+
+def _limited(found: Sequence[Queue], settings: Settings) -> set[str]:
+    """The queues that may be full: those that have due runs, and those that are named in the settings."""
+    return {queue.name for queue in found} | {name for name, _ in settings.queue_limits} | set(settings.queues)
 
 
 async def _rings(rings: Sequence[Ring], doorbell: Doorbell) -> Finding:

@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_CONFLICT = "UNIQUE_CONFLICT"
     LIMIT_REACHED = "LIMIT_REACHED"
+    QUEUE_FULL = "QUEUE_FULL"
     TASK_NOT_FOUND = "TASK_NOT_FOUND"
     TASK_CONFLICT = "TASK_CONFLICT"
     TASK_NAME_TAKEN = "TASK_NAME_TAKEN"
@@ -218,6 +219,21 @@ class LimitReached(TaskError):
         self.definition_id = definition_id
         self.key = key
         self.retry_at = retry_at
+
+
+class QueueFull(TaskError):
+    """The queue holds as many runs as it may. ``depth`` is how many wait in it, about; ``limit`` how many may."""
+
+    code = ErrorCode.QUEUE_FULL
+
+    def __init__(self, queue: str, depth: int, limit: int) -> None:
+        super().__init__(
+            f"Queue '{queue}' is full: about {depth} runs wait in it, and it takes {limit} (TASKLOOM_QUEUE_LIMITS, "
+            "TASKLOOM_MAX_QUEUED). Try again when workers have taken some of them up."
+        )
+        self.queue = queue
+        self.depth = depth
+        self.limit = limit
 
 
 class BulkActionNotFound(TaskError):

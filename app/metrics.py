@@ -31,6 +31,8 @@ BUILD.info({"version": VERSION})
 
 TRIGGERED = Counter("taskloom_runs_triggered", "Runs stored by triggers.", ["definition"])
 FINISHED = Counter("taskloom_runs_finished", "Runs that reached a final status.", ["definition", "status"])
+# A queue has to hold as many runs as it may before it becomes a label.
+REFUSED = Counter("taskloom_triggers_refused", "Triggers refused because their queue was full.", ["queue"])
 CLAIMED = Counter("taskloom_runs_claimed", "Runs claimed: rung for, or found in PostgreSQL.", ["source"])
 VAIN_RINGS = Counter("taskloom_rings_in_vain", "Rings taken whose run was not due any more, or not for this worker.")
 RUN_WAIT = Histogram("taskloom_run_wait_seconds", "From due to claimed.", ["queue"], buckets=_SPANS)

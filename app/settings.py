@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHIPPED_TASKS = "workers.tasks"
+QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+"""The name of a queue."""
+_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 class Settings(BaseSettings):
@@ -53,6 +57,8 @@ class Settings(BaseSettings):
     max_bulk_items: int = Field(default=10_000, ge=1)
     max_page_size: int = Field(default=200, ge=1)
     default_page_size: int = Field(default=50, ge=1)
+    max_queued: int = Field(default=1_000_000, ge=0)
+    queue_limits: Annotated[tuple[tuple[str, int], ...], NoDecode] = ()
     count_limit: int = Field(default=10_000, ge=1)
     keep_audit_days: float = Field(default=365.0, ge=1, le=36_500)
     keep_bulk_days: float = Field(default=30.0, ge=1, le=36_500)
@@ -81,6 +87,26 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("queue_limits", mode="before")
+    @classmethod
+    def _split_limits(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        limits: dict[str, int] = {}
+        for part in filter(None, map(str.strip, value.split(","))):
+            queue, _, limit = part.partition("=")
+            if not QUEUE.fullmatch(queue) or not _NUMBER.fullmatch(limit) or queue in limits:
+                raise ValueError(
+                    f"'{part[:100]}' is no limit of a queue. Give each queue once, with the number of runs that may "
+                    "wait in it, as in mail=10000,reports=500; 0 is without limit"
+                )
+            limits[queue] = int(limit)
+        return tuple(limits.items())
+
+    def queue_limit(self, queue: str) -> int:
+        """How many runs may wait in a queue before triggers are refused; 0 is without limit."""
+        return dict(self.queue_limits).get(queue, self.max_queued)
 
     @property
     def task_modules(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from app.db import Database
 from app.doorbell import Doorbell
 from app.events import Events
 from app.registry import Definition, Registry
+from app.service.backpressure import Backpressure
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing, ask_before_trigger
 from app.service.ticking import Ticking
@@ -45,7 +46,7 @@ def ticking_beside(
     """What a scheduler needs in a thread beside the event loop of the task code."""
     ask = _asking_on(loop, settings.hook_seconds)
     preparing = Preparing(db, settings, KnownDefinitions(db, registry), ask)
-    return Ticking(db, doorbell, events, preparing)
+    return Ticking(db, doorbell, events, preparing, Backpressure(db, settings))
 
 
 def _asking_on(

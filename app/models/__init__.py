@@ -48,6 +48,7 @@ from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRun
 __all__ = [
     "CLAIMABLE",
     "DURATION",
+    "HELD_BACK",
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",
@@ -87,6 +88,7 @@ __all__ = [
 
 CLAIMABLE = "status = 'QUEUED' AND parked IS NULL"
 PARKED = "status = 'QUEUED' AND parked IS NOT NULL"
+HELD_BACK = "status = 'SCHEDULED' OR status = 'QUEUED' AND parked IS NOT NULL"
 LIMITED_LIVE = "limit_key IS NOT NULL AND status IN ('QUEUED', 'RUNNING', 'WAITING', 'ABORTING')"
 LIMITED_START = "limit_key IS NOT NULL AND started_at IS NOT NULL"
 CLAIM_ORDER = (text("priority DESC"), "due_at", "id")
@@ -171,6 +173,8 @@ class TaskRun(SQLModel, table=True):
             *PARKED_ORDER,
             postgresql_where=text("status = 'QUEUED' AND parked = 'DEFINITION'"),
         ),
+        # What waits in a queue beside those: for a limit, or for its time.
+        Index("task_runs_held_back", "queue", postgresql_where=text(HELD_BACK)),
         # What counts against limits; runs of definitions without any are in none of these.
         Index("task_runs_limited_live", "definition_id", "limit_key", "id", postgresql_where=text(LIMITED_LIVE)),
         Index("task_runs_limited_starts", "definition_id", "started_at", postgresql_where=text(LIMITED_START)),

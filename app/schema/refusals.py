@@ -88,6 +88,15 @@ class LimitReached(Error):
     )
 
 
+@strawberry.type(description="The queue holds as many runs as it may; nothing was stored.")
+class QueueFull(Error):
+    """A queue that takes no more for now."""
+
+    queue: str = strawberry.field(description="The queue.")
+    depth: int = strawberry.field(description="How many runs wait in it, about; not counted far beyond the limit.")
+    limit: int = strawberry.field(description="How many may wait in it before triggers are refused.")
+
+
 @strawberry.type(description="There is no bulk action of that id.")
 class BulkActionNotFound(Error):
     """An unknown bulk action."""
@@ -145,6 +154,7 @@ DATA: dict[type[errors.TaskError], type[Error]] = {
     errors.IdempotencyConflict: IdempotencyConflict,
     errors.UniqueConflict: UniqueConflict,
     errors.LimitReached: LimitReached,
+    errors.QueueFull: QueueFull,
     errors.BulkActionNotFound: BulkActionNotFound,
     errors.BulkActionNotAbortable: BulkActionNotAbortable,
     errors.BatchNotFound: BatchNotFound,
@@ -181,6 +191,8 @@ def _details(error: errors.TaskError) -> dict[str, Any]:
         return {"run_id": strawberry.ID(error.run_id)}
     if isinstance(error, errors.LimitReached):
         return {"key": error.key, "retry_at": error.retry_at}
+    if isinstance(error, errors.QueueFull):
+        return {"queue": error.queue, "depth": error.depth, "limit": error.limit}
     return {}
 
 

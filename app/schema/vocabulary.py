@@ -118,6 +118,7 @@ describe(
         "IDEMPOTENCY_CONFLICT": "The idempotency key was used before, with another input.",
         "UNIQUE_CONFLICT": "A run that is not final holds the same unique key.",
         "LIMIT_REACHED": "The definition refuses triggers while one of its limits is full.",
+        "QUEUE_FULL": "The queue holds as many runs as it may.",
         "TASK_CONFLICT": "Somebody else has changed the task meanwhile.",
         "TASK_NAME_TAKEN": "Another task of the group has that name.",
         "TASK_DISABLED": "The task is disabled.",

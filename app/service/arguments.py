@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.registry import PRIORITY_LIMIT
 from app.service.requests import Duration, TriggerRequest, UniquePolicy
+from app.settings import QUEUE
 
 YEARS_10 = timedelta(days=3653)
 MAX_TIMEOUT = timedelta(days=366)
@@ -22,7 +22,6 @@ MAX_KEY = 255
 MAX_TAGS = 50
 MAX_TAG = 100
 MAX_ATTEMPTS = 1000
-QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 PARENT = ("input", "parentId")
 
 

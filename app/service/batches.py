@@ -250,7 +250,9 @@ class Batches:
             idempotency_key=f"batch/{row['id']}/complete",
         )
         try:
-            triggered = await self._triggering.submit(request, Principal.parse(row["created_by"]), allow_private=True)
+            triggered = await self._triggering.submit(
+                request, Principal.parse(row["created_by"]), allow_private=True, is_owed=True
+            )
         except ServiceUnavailable:
             raise
         except TaskError as refusal:

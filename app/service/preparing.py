@@ -51,13 +51,17 @@ _stored_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*INS
 
 @dataclass(slots=True)
 class NewRun:
-    """A run that may be stored: the values of ``INSERTED`` as they travel, its tags, and its input, parsed."""
+    """A run that may be stored: the values of ``INSERTED`` as they travel, its tags, and its input, parsed.
+
+    One that ``is_owed`` was promised by something that is stored: no queue is too full for it.
+    """
 
     known: Known
     values: dict[str, Any]
     tags: Sequence[str]
     parsed: Any
     unique_policy: UniquePolicy = UniquePolicy.REJECT
+    is_owed: bool = False
 
     @property
     def id(self) -> UUID:

@@ -156,7 +156,7 @@ class TaskService(Areas, Reading):
 
         Raises:
             InvalidArgument, TaskDefinitionNotFound, InvalidTaskInput, TaskRunNotFound (the parent), TriggerRefused,
-            ParentAborted, CodeNotLoaded, IdempotencyConflict, UniqueConflict, ServiceUnavailable.
+            ParentAborted, CodeNotLoaded, IdempotencyConflict, UniqueConflict, QueueFull, ServiceUnavailable.
 
         Example:
             run = await tasks.trigger("checksum-tree", input={"root": "/data"}, name="Nightly", tags=["nightly"])

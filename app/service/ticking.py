@@ -29,6 +29,7 @@ from app.models import CatchUpPolicy, OverlapPolicy, ScheduleStatus, Task, TickO
 from app.rows import detached
 from app.schedules import timing_of
 from app.service.admitting import Admitted, admit, is_admitted
+from app.service.backpressure import Backpressure
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.preparing import NewRun, Preparing
 from app.service.requests import TriggerRequest
@@ -84,12 +85,14 @@ class Ticking:
         doorbell: Doorbell,
         events: Events,
         preparing: Preparing,
+        backpressure: Backpressure,
         may_act: Callable[[str], str | None] = may_act,
     ) -> None:
         self._db = db
         self._doorbell = doorbell
         self._events = events
         self._preparing = preparing
+        self._backpressure = backpressure
         self._may_act = may_act
 
     async def run_once(self) -> bool:
@@ -140,11 +143,27 @@ class Ticking:
                 decision = _refused(decision, prepared)
             else:
                 new = prepared
-        committed = await self._commit(row, decision, onward, new)
+        committed = await self._commit_if_let_in(row, decision, onward, new)
         if committed is None:
             return False
         await self._tell(committed)
         return True
+
+    async def _commit_if_let_in(
+        self, row: Row, decision: Decision, onward: Onward, new: NewRun | None
+    ) -> Committed | None:
+        """``_commit``, without the run where its queue is full."""
+        let_in = await self._backpressure.let_in([new] if new else [])
+        if new is not None and new.id in let_in.refused:
+            decision, new = _refused(decision, let_in.refused[new.id]), None
+        stored: list[NewRun] = []
+        try:
+            committed = await self._commit(row, decision, onward, new)
+            if committed is not None and committed.run is not None:
+                stored.append(committed.run)
+        finally:
+            self._backpressure.settle(let_in, stored)
+        return committed
 
     async def _prepare(self, row: Row) -> NewRun | TaskError:
         """The run of a tick, by the database's clock; the definition's own check sees the schedule's owner."""
@@ -267,7 +286,10 @@ def _onward_after_waiting(row: Row) -> Onward:
 
 
 def _refused(decision: Decision, refusal: TaskError) -> Decision:
-    return replace(decision, outcome=TickOutcome.SKIPPED, reason=TickReason.REFUSED, message=refusal.message)
+    # Nothing is aborted for a run that does not come.
+    return replace(
+        decision, outcome=TickOutcome.SKIPPED, reason=TickReason.REFUSED, message=refusal.message, aborts=False
+    )
 
 
 def _line(row: Row, decision: Decision, run_id: UUID | None) -> TickLine:

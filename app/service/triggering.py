@@ -13,6 +13,7 @@ from app.db import Database
 from app.doorbell import Doorbell
 from app.errors import InvalidArgument, ServiceUnavailable, TaskError
 from app.events import Events
+from app.service.backpressure import Backpressure, LetIn
 from app.service.preparing import NewRun, Origin, Preparing
 from app.service.requests import Triggered, TriggerRequest
 from app.service.storing import Created, Found, Outcome, Storing
@@ -30,6 +31,7 @@ class Triggering:
         self, db: Database, doorbell: Doorbell, events: Events, settings: Settings, preparing: Preparing
     ) -> None:
         self._storing = Storing(db, events)
+        self._backpressure = Backpressure(db, settings)
         self._doorbell = doorbell
         self._events = events
         self._settings = settings
@@ -40,12 +42,19 @@ class Triggering:
         self._last_told: asyncio.Future[None] | None = None
 
     async def submit(
-        self, request: TriggerRequest, principal: Principal, *, allow_private: bool, origin: Origin | None = None
+        self,
+        request: TriggerRequest,
+        principal: Principal,
+        *,
+        allow_private: bool,
+        origin: Origin | None = None,
+        is_owed: bool = False,
     ) -> Triggered:
         """Trigger one run, in one insert with all that arrive at the same time."""
         [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origins=[origin])
         if isinstance(run, TaskError):
             raise run
+        run.is_owed = is_owed
         return await self._inserts.submit(run)
 
     async def submit_many(
@@ -106,12 +115,23 @@ class Triggering:
             return [error] * len(new)
 
     async def _store(self, new: list[NewRun]) -> list[Triggered | Exception]:
-        outcomes = await self._storing.store(new)
-        created = [outcome.new for outcome in outcomes if isinstance(outcome, Created)]
+        let_in = await self._backpressure.let_in(new)
+        refused = let_in.refused
+        wanted = [run for run in new if run.id not in refused] if refused else new
+        outcomes = iter(await self._store_those(wanted, let_in))
+        return [refused.get(run.id) or _answer(next(outcomes)) for run in new]
+
+    async def _store_those(self, new: list[NewRun], let_in: LetIn) -> list[Outcome]:
+        created: list[NewRun] = []
+        try:
+            outcomes = await self._storing.store(new) if new else []
+            created = [outcome.new for outcome in outcomes if isinstance(outcome, Created)]
+        finally:
+            self._backpressure.settle(let_in, created)
         if created:
             metrics.count_each(metrics.TRIGGERED, [(run.known.id,) for run in created])
             self._last_told = self._told.submit(created)
-        return [_answer(outcome) for outcome in outcomes]
+        return outcomes
 
     async def _tell(self, batches: list[list[NewRun]]) -> list[None]:
         created = list(chain.from_iterable(batches))

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app import TaskService, doctor
 from app.db import Database, plain_url
-from app.diagnosis import Finding, Health
+from app.diagnosis import Finding, Health, judge_depths
 from app.ids import new_id
 from app.registry import Registry, registry
 from app.settings import Settings
@@ -63,8 +63,8 @@ async def test_a_well_installation_is_well_for_people_and_for_programs(
     told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
     assert told.code == asked.code == 0
     checks = [
-        "database", "migrations", "redis", "clock", "workers", "queues", "rings", "leases", "definitions",
-        "transactions", "vacuum",
+        "database", "migrations", "redis", "clock", "workers", "queues", "backpressure", "rings", "leases",
+        "definitions", "transactions", "vacuum",
     ]  # fmt: skip
     assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in checks]
     assert asked.json["isWell"]
@@ -171,6 +171,23 @@ async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_tha
     assert found["health"] == "ILL"
     assert found["finding"].startswith("1 have runs and no worker: nobodys (1 runs")
     assert found["cure"].endswith("TASKLOOM_QUEUES=nobodys")
+
+
+async def test_a_queue_that_is_nearly_full_is_doubtful_and_the_setting_is_named(
+    settings: Settings, tasks: TaskService
+) -> None:
+    await publish(settings)
+    for _ in range(4):
+        await tasks.trigger("cli-fail", queue="mail")
+    limits = (("mail", 5), ("default", 0))
+    found = {line.check: line for line in await doctor.examine(settings.model_copy(update={"queue_limits": limits}))}
+    assert found["backpressure"] == Finding(
+        "backpressure",
+        Health.DOUBTFUL,
+        "nearly full or full: mail (4 of 5 runs)",
+        "Past the limit triggers are refused: start workers for it, or raise TASKLOOM_QUEUE_LIMITS.",
+    )
+    assert judge_depths({"mail": 3, "default": 9}, {"mail": 5, "default": 0}).health is Health.WELL
 
 
 async def test_a_transaction_that_is_held_open_is_found_by_its_process(

@@ -92,6 +92,7 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
         ({"REDIS_URL": "http://x"}, "REDIS_URL must begin with redis://"),
         ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. concurrency: "),
         ({"TASKLOOM_LOG_FORMAT": "xml"}, "log_format: Input should be 'console' or 'json'"),
+        ({"TASKLOOM_QUEUE_LIMITS": "mail=10,reports"}, "'reports' is no limit of a queue. Give each queue once"),
         ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
     ],
 )

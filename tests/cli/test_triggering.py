@@ -50,6 +50,15 @@ async def test_waiting_ends_with_the_outcome_as_text_or_as_one_document(
     assert asked.err == ""
 
 
+async def test_a_full_queue_refuses_in_one_sentence(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    await tasks.trigger("cli-add", input={"numbers": []}, delay=3600)
+    answer = await Command(settings, TASKLOOM_MAX_QUEUED="1")("trigger", "cli-add", "--input", '{"numbers": [1]}')
+    assert (answer.code, answer.out) == (2, "")
+    assert "Queue 'default' is full: about 1 runs wait in it, and it takes 1 (TASKLOOM_QUEUE_LIMITS" in answer.sentence
+
+
 async def test_following_prints_the_log_and_then_the_outcome(taskloom: Command, worker: TaskloomWorker) -> None:
     args = ("trigger", "cli-add", "--follow", "--input", '{"numbers": [1]}')
     told, asked = await asyncio.gather(taskloom(*args), taskloom(*args, "--json"))

@@ -19,6 +19,7 @@ from app.models import Schedule, ScheduleTick, TaskRun
 from app.registry import Registry
 from app.rows import run_from
 from app.run_filters import TABLE
+from app.service.backpressure import Backpressure
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.ticking import Ticking, may_act
@@ -102,7 +103,7 @@ async def scheduler(
         Events(settings.redis_url),
     )
     preparing = Preparing(db, settings, KnownDefinitions(db, registry))
-    yield Ticking(db, doorbell, events, preparing, allowed)
+    yield Ticking(db, doorbell, events, preparing, Backpressure(db, settings), allowed)
     await events.close()
     await doorbell.close()
     await db.close()

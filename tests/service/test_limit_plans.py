@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app import Limits
+from app.backlog import depths
 from app.db import Database
 from app.leases import Claimant, Leases
 from app.limited_runs import LimitedRuns, definitions_with_parked
@@ -135,6 +136,16 @@ async def test_a_trigger_counts_no_further_than_the_limit(crowd: Any) -> None:
         live = await LimitedRuns(pipe, "crowded", replace(LIMITS, rate_per_key=None)).count_live(["one"])
         assert (live.tally.taken[None], live.tally.taken["one"]) == (5, 3)
         await LimitedRuns(pipe, "crowded", LIMITS).room_at("one", Rate(20, 60), 3)
+
+
+async def test_the_depth_of_a_queue_is_counted_no_further_than_its_limit_and_without_a_look_at_others(
+    crowd: Any,
+) -> None:
+    async with explained(crowd) as pipe:
+        assert (await depths(pipe, {"thronged": 400, "nobodys": 400}))["thronged"] == 10 + 401
+    indexes = {node.get("Index Name") for node in pipe.nodes()}
+    assert indexes == {"task_runs_claimable", "task_runs_held_back"}
+    assert pipe.pages() < 1000
 
 
 async def test_a_hundred_thousand_parked_runs_are_in_nobodys_way(crowd: Any) -> None:

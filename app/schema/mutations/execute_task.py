@@ -18,6 +18,7 @@ from app.schema.refusals import (
     InvalidArgument,
     InvalidTaskInput,
     LimitReached,
+    QueueFull,
     TaskDefinitionNotFound,
     TriggerRefused,
     UniqueConflict,
@@ -71,6 +72,7 @@ ExecuteTaskResult = Annotated[
     | IdempotencyConflict
     | UniqueConflict
     | LimitReached
+    | QueueFull
     | TriggerRefused
     | CodeNotLoaded,
     strawberry.union("ExecuteTaskResult", description="The run of the task, or why there is none."),

@@ -14,6 +14,7 @@ from app.schema.refusals import (
     InvalidTaskInput,
     LimitReached,
     ParentAborted,
+    QueueFull,
     TaskDefinitionNotFound,
     TaskRunNotFinal,
     TaskRunNotFound,
@@ -64,6 +65,7 @@ RerunTaskResult = Annotated[
     | InvalidArgument
     | UniqueConflict
     | LimitReached
+    | QueueFull
     | CooldownActive
     | ParentAborted
     | TriggerRefused

@@ -18,6 +18,7 @@ from app.schema.refusals import (
     InvalidArgument,
     InvalidTaskInput,
     LimitReached,
+    QueueFull,
     TaskDefinitionNotFound,
     TriggerRefused,
 )
@@ -161,6 +162,7 @@ TriggerScheduleResult = Annotated[
     | InvalidArgument
     | IdempotencyConflict
     | LimitReached
+    | QueueFull
     | CooldownActive
     | TriggerRefused
     | CodeNotLoaded,

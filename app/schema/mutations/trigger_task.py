@@ -18,6 +18,7 @@ from app.schema.refusals import (
     InvalidTaskInput,
     LimitReached,
     ParentAborted,
+    QueueFull,
     ServiceUnavailable,
     TaskDefinitionNotFound,
     TaskRunNotFound,
@@ -98,6 +99,7 @@ TriggerTaskResult = Annotated[
     | IdempotencyConflict
     | UniqueConflict
     | LimitReached
+    | QueueFull
     | CooldownActive
     | ParentAborted
     | TriggerRefused
