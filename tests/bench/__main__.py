@@ -8,13 +8,14 @@ from collections.abc import Awaitable
 import uvloop
 from redis.asyncio import Redis
 
-from tests.bench import backlog, bed, measures, report
+from tests.bench import backlog, bed, filled, measures, purges, report, task_lists
 from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
 
 SPEED = "Speed, latencies and memory: `make bench`"
 BACKLOG = "Many queued runs: `make bench`"
-PARTS = ("workers", "triggers", "latencies", "backlog")
+TASKS = "Saved tasks and purges: `make bench`"
+PARTS = ("workers", "triggers", "latencies", "backlog", "tasks", "purges")
 
 
 class Bench:
@@ -66,6 +67,36 @@ class Bench:
                 await self._claims(many, few, large)
                 await self._pages(many, large)
 
+    async def measure_tasks(
+        self, other: Bed, parts: list[str], repetitions: int, tasks: int = filled.TASKS, runs: int = filled.RUNS
+    ) -> None:
+        """All repetitions on a database with many tasks and final runs of them."""
+        async with beside(other, "tasks") as bed:
+            await filled.fill_tasks(bed.look, tasks)
+            await filled.fill_runs(bed, runs)
+            for _ in range(repetitions):
+                if "tasks" in parts:
+                    await self._task_lists(bed, f"{tasks:,} tasks")
+                if "purges" in parts:
+                    await self._purges(bed)
+
+    async def _task_lists(self, bed: Bed, of: str) -> None:
+        async with bed.server() as server:
+            for listing in task_lists.LISTINGS:
+                for by, found in (
+                    ("TaskService", await task_lists.pages_by_service(bed, listing, task_lists.PAGES)),
+                    ("HTTP", await task_lists.pages_by_http(server.port, listing, task_lists.PAGES)),
+                ):
+                    self._percentiles(f"Page of {of}, {listing.name}, by {by}", listing.goal, found)
+            for prefix in task_lists.PREFIXES:
+                found = await task_lists.suggestions_by_http(server.port, prefix, task_lists.PAGES)
+                self._percentiles(f"Tags and owners that begin with '{prefix}', by HTTP", task_lists.LIST_GOAL, found)
+
+    async def _purges(self, bed: Bed) -> None:
+        for name, way in purges.WAYS.items():
+            rate = await purges.runs_a_second(bed, way, purges.RUNS)
+            self.note(f"Old runs removed {name}, with their logs", "runs/s", purges.GOAL, rate)
+
     async def _claims(self, many: Bed, few: Bed, large: int) -> None:
         await few.clear()
         await backlog.fill(few, backlog.SMALL)
@@ -83,9 +114,11 @@ class Bench:
                     ("TaskService", await backlog.pages_by_service(bed, listing, backlog.PAGES)),
                     ("HTTP", await backlog.pages_by_http(bed, server.port, listing, backlog.PAGES)),
                 ):
-                    name = f"Page of {large:,} runs, {listing.name}, by {by}"
-                    self.note(f"{name}, p50", "ms", None, percentile(found, 0.5), more_is_better=False)
-                    self.note(f"{name}, p99", "ms", 25, percentile(found, 0.99), more_is_better=False)
+                    self._percentiles(f"Page of {large:,} runs, {listing.name}, by {by}", 25, found)
+
+    def _percentiles(self, name: str, p99: float, found: list[float]) -> None:
+        self.note(f"{name}, p50", "ms", None, percentile(found, 0.5), more_is_better=False)
+        self.note(f"{name}, p99", "ms", p99, percentile(found, 0.99), more_is_better=False)
 
     async def _latency(self, name: str, p50: float, p99: float, measuring: Awaitable[list[float]]) -> None:
         found = await measuring
@@ -100,14 +133,20 @@ class Bench:
 
 async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
     """Measure and report."""
-    speed, many = Bench(), Bench()
+    speed, many, tasks = Bench(), Bench(), Bench()
     async with bed.made() as made:
         machine = [*report.machine(await versions(made)), report.repeated(repetitions)]
         for _ in range(repetitions):
             await speed.measure(made, parts)
         if "backlog" in parts:
             await many.measure_backlog(made, repetitions)
-    for title, bench, said in ((SPEED, speed, report.conditions()), (BACKLOG, many, report.backlog_conditions())):
+        if "tasks" in parts or "purges" in parts:
+            await tasks.measure_tasks(made, parts, repetitions)
+    for title, bench, said in (
+        (SPEED, speed, report.conditions()),
+        (BACKLOG, many, report.backlog_conditions()),
+        (TASKS, tasks, report.task_conditions()),
+    ):
         rows = [figure.row() for figure in bench.figures.values()]
         if rows:
             report.show(report.HEADINGS, rows, [*machine, *said])

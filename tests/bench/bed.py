@@ -28,7 +28,7 @@ from app.dev.places import temporary_root
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.registry import registry
-from app.settings import Settings
+from app.settings import SHIPPED_TASKS, Settings
 from tests.bench.http_client import request
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,7 @@ async def _on(servers: Servers, database_url: str, redis_url: str) -> AsyncGener
 
 async def publish_definitions(settings: Settings) -> None:
     """What is triggered must be known, also where no worker has been started yet."""
-    registry.load(("tests.bench.definitions",))
+    registry.load((SHIPPED_TASKS, "tests.bench.definitions"))
     db = Database(settings.database_url)
     await publish(db, registry)
     await db.close()

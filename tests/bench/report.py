@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backlog, measures
+from tests.bench import backlog, filled, measures, purges, task_lists
 from tests.bench.bed import CONCURRENCY, ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -95,6 +95,18 @@ def backlog_conditions() -> list[str]:
         f"Claimed by polling: Leases.claim_next of {b.CLAIM} at a time, without a worker. Claimed to final: one worker "
         f"process with TASKLOOM_CONCURRENCY={CONCURRENCY}, three log lines a run, by the times in the rows.",
         f"Pages: of 50 runs, {b.PAGES} each, one at a time on an idle system; over HTTP with 16 fields of a run.",
+    ]
+
+
+def task_conditions() -> list[str]:
+    """What the figures of saved tasks and purges depend on."""
+    return [
+        f"Tasks: {filled.TASKS:,} with descriptions, tags, groups and {filled.OWNERS} owners, two of ten with a "
+        f"schedule, and {filled.RUNS:,} final runs of the last {filled.DAYS} days; statistics up to date.",
+        f"Pages: of 50 tasks, {task_lists.PAGES} each, one at a time on an idle system, with health, last run and time "
+        "of the next one; over HTTP with 16 fields of a task.",
+        f"Purges: {purges.RUNS:,} more runs that are {purges.DAYS_AGO} to {purges.DAYS_AGO + purges.DAYS} days old, "
+        f"each with {purges.LINES} log lines and an iteration, in batches of {purges.BATCH:,}, without a worker.",
     ]
 
 
