@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -36,30 +35,12 @@ from app.models import Task, TaskDefinition, TaskRun, TaskSummary
 from app.paging import Key, Keyset, Window
 from app.run_filters import MAX_DEPTH, MAX_PARTS, OrderDirection
 from app.states import TaskRunStatus
+from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
 
 TABLE = Task.metadata.tables["tasks"]
 SUMMARIES = TaskSummary.metadata.tables["task_summaries"]
 RUNS = TaskRun.metadata.tables["task_runs"]
 DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
-
-
-class TaskHealth(StrEnum):
-    """How a saved task is."""
-
-    OK = "OK"
-    FAILING = "FAILING"
-    NEVER_RUN = "NEVER_RUN"
-    DISABLED = "DISABLED"
-
-
-class TaskQuickFilter(StrEnum):
-    """Questions that people ask of a list of tasks every day."""
-
-    RUNNING = "RUNNING"
-    FAILED_TODAY = "FAILED_TODAY"
-    NEVER_RAN = "NEVER_RAN"
-    MINE = "MINE"
-    SLOW = "SLOW"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +64,6 @@ class TaskFilter:
     and_: Sequence[TaskFilter] | None = None
     or_: Sequence[TaskFilter] | None = None
     not_: TaskFilter | None = None
-
-
-class TaskOrderField(StrEnum):
-    """What tasks can be ordered by."""
-
-    NAME = "NAME"
-    CREATED_AT = "CREATED_AT"
-    UPDATED_AT = "UPDATED_AT"
-    LAST_RUN_AT = "LAST_RUN_AT"
-    RELEVANCE = "RELEVANCE"
 
 
 _KEYS: dict[TaskOrderField, tuple[tuple[str, ...], tuple[Any, ...]]] = {

@@ -13,7 +13,9 @@ from app.cli import (
     run_commands,
     schedules,
     schema_file,
+    task_changes,
     task_commands,
+    task_list,
     task_transfer,
 )
 from app.cli.checkup import doctor
@@ -52,6 +54,12 @@ def main(
 processes.add_to(app)
 app.command()(trigger)
 app.add_typer(run_commands.commands, name="runs")
+task_commands.commands.command("list")(task_list.list_tasks)
+task_commands.commands.command()(task_changes.update)
+task_commands.commands.command()(task_changes.duplicate)
+task_commands.commands.command()(task_changes.revisions)
+task_commands.commands.command()(task_changes.restore)
+task_commands.commands.command("searches")(task_list.list_searches)
 task_commands.commands.command("export")(task_transfer.export_tasks)
 task_commands.commands.command("import")(task_transfer.import_tasks)
 app.add_typer(task_commands.commands, name="tasks")

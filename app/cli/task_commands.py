@@ -1,72 +1,21 @@
-"""``taskloom tasks``: list, show, create, execute and delete saved tasks."""
+"""``taskloom tasks``: show, create, execute and delete saved tasks."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from app.cli import arguments
 from app.cli.environment import settings
-from app.cli.terminal import note, out, print_json
+from app.cli.task_documents import task_document
+from app.cli.terminal import out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
 
-if TYPE_CHECKING:
-    from app.models import Task
-
-commands = typer.Typer(help="List, show, create, execute and delete saved tasks.", no_args_is_help=True)
+commands = typer.Typer(help="Find, show, create, change, execute and delete saved tasks.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
-
-
-@commands.command("list")
-def list_tasks(
-    search: Annotated[
-        str | None, typer.Option(help="Words in names and descriptions; typing errors are forgiven.")
-    ] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Only tasks of this group, once for each.")] = None,
-    definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help="Only tasks of this type, once for each.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List saved tasks, by name or the best match first."""
-    from app.paging import PageArgs
-    from app.service.saved_reading import TaskQuestion
-    from app.task_filters import TaskFilter
-
-    filter = TaskFilter(groups=group or None, definition_ids=definition or None)
-    asyncio.run(_list(TaskQuestion(filter=filter, search=search), PageArgs(first=limit, after=after), json=json))
-
-
-async def _list(question: Any, page_args: Any, *, json: bool) -> None:
-    from app.cli.documents import page_document
-    from app.cli.listings import plain_table
-    from app.cli.words import visible
-    from app.service import TaskService
-    from app.task_filters import health_of
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        page = await tasks.saved.list(question, page=page_args)
-    if json:
-        print_json(page_document(page, task_document))
-        return
-    table = plain_table("ID", "NAME", "GROUP", "TYPE", "HEALTH")
-    for task in page.items:
-        table.add_row(
-            str(task.id), visible(task.name), visible(task.group_name or ""), task.definition_id, health_of(task)
-        )
-    if page.items:
-        out.print(table)
-    else:
-        note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
 
 
 @commands.command()
@@ -152,24 +101,3 @@ async def _delete(id: str) -> None:
     async with TaskService.connect(settings=settings()) as tasks:
         await tasks.saved.delete(id)
     out.print(f"Task {id} is deleted; its runs stay.", soft_wrap=True)
-
-
-def task_document(task: Task) -> dict[str, Any]:
-    """A task as JSON, with the names that GraphQL has for its fields."""
-    from app.task_filters import health_of
-
-    return {
-        "id": str(task.id),
-        "name": task.name,
-        "description": task.description,
-        "definitionId": task.definition_id,
-        "input": task.input,
-        "tags": task.tags,
-        "group": task.group_name,
-        "owner": task.owner,
-        "enabled": task.is_enabled,
-        "health": str(health_of(task)),
-        "version": task.version,
-        "createdAt": task.created_at.isoformat(),
-        "updatedAt": task.updated_at.isoformat(),
-    }

@@ -6,7 +6,7 @@ from app.models import SavedSearchKind
 from app.registry import Triggers
 from app.schema.vocabulary import describe
 from app.service.saved_writing import TaskChange
-from app.task_filters import TaskHealth, TaskOrderField, TaskQuickFilter
+from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
 
 __all__ = ["CALLED", "SavedSearchKind", "TaskChange", "TaskHealth", "TaskOrderField", "TaskQuickFilter", "Triggers"]
 

@@ -19,8 +19,9 @@ from app.paging import Page, PageArgs, make_page, window
 from app.run_filters import OrderDirection, first_id
 from app.settings import Settings
 from app.task_errors import TaskNotFound
-from app.task_filters import TaskFilter, TaskOrder, TaskOrderField, TaskQuickFilter
+from app.task_filters import TaskFilter, TaskOrder
 from app.task_search import Search, Searching, words_of
+from app.task_words import TaskOrderField, TaskQuickFilter
 from app.tasks import BY_VERSION, Stats, Tasks
 
 DEFAULT_PAGE = PageArgs()

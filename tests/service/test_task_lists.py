@@ -15,7 +15,8 @@ from app.service.saved_reading import TaskQuestion
 from app.service.task_fields import TaskFields
 from app.states import RunError
 from app.summaries import Summaries
-from app.task_filters import TaskFilter, TaskHealth, TaskOrder, TaskOrderField, TaskQuickFilter, health_of
+from app.task_filters import TaskFilter, TaskOrder, health_of
+from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
 from tests.service.conftest import SUCCEED, Hand, definition
 
 ADA = Principal(PrincipalKind.USER, "ada")

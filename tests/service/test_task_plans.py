@@ -17,7 +17,8 @@ from app.auth import Principal
 from app.db import Database
 from app.service.saved_reading import SavedTaskReading, TaskQuestion
 from app.settings import Settings
-from app.task_filters import TaskFilter, TaskHealth, TaskOrder, TaskOrderField, TaskQuickFilter
+from app.task_filters import TaskFilter, TaskOrder
+from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
 from tests.bench import filled
 
 RUNS = 30_000

@@ -14,8 +14,9 @@ from app.paging import PageArgs
 from app.service.bulk.selections import checked_ids, fits_everything
 from app.service.saved import SavedTasks
 from app.service.saved_reading import TaskQuestion
-from app.task_filters import TaskOrder, TaskOrderField
+from app.task_filters import TaskOrder
 from app.task_search import words_of
+from app.task_words import TaskOrderField
 
 PAGE = 200
 
