@@ -22,6 +22,7 @@ from app import (
     TaskService,
     TriggerRequest,
 )
+from app.conditions import FloatRange
 from app.models import BulkActionKind, BulkActionStatus, TaskRun
 from app.service.bulk.starting import Starting
 from tests.workbench import until_status
@@ -54,6 +55,31 @@ async def test_runs_are_aborted_by_filter_without_any_worker_and_leave_no_run_be
     run = await tasks.get(mine[0].id)
     assert (run.abort_message, run.abort_requested_by) == ("superseded", "USER:local-admin")
     assert await tasks.count(RunFilter(definition_ids=["bulk-action"])) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"task_ids": [uuid4()]},
+        {"groups": ["g"], "owners": ["USER:ada"]},
+        {"schedule_ids": [uuid4()]},
+        {"batch_ids": [uuid4()]},
+        {"duration_ms": FloatRange(gte=1.5)},
+        {"search": "noth"},
+        {"not_": RunFilter(search="nothing here")},
+    ],
+    ids=lambda more: "+".join(more),
+)
+async def test_a_filter_means_the_same_in_a_bulk_action_as_in_a_list(
+    tasks: TaskService, more: dict[str, object]
+) -> None:
+    mine = await some(tasks, 3)
+    filter = RunFilter(statuses=[TaskRunStatus.QUEUED], **more)  # type: ignore[arg-type]
+    listed = {run.id for run in (await tasks.list(filter)).items}
+    assert listed == ({run.id for run in mine} if {"search", "not_"} & more.keys() else set())
+    assert (await tasks.bulk.preview(BulkActionKind.ABORT_RUNS, RunSelection(filter=filter))).total == len(listed)
+    action = await tasks.bulk.abort_runs(RunSelection(filter=filter))
+    assert (action.total, action.done) == (len(listed), len(listed))
 
 
 async def test_each_item_that_was_named_and_cannot_be_aborted_is_an_error_of_its_own(tasks: TaskService) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from tests.schema.conftest import GraphQLClient
@@ -82,3 +84,15 @@ async def test_problems_are_data_and_nothing_is_stored(gql: GraphQLClient) -> No
     unread = await take(gql, "version: 1\ntasks: &all []\n")
     assert (unread["__typename"], unread["path"]) == ("InvalidArgument", ["input", "text"])
     assert (await gql(EXPORT))["exportTasks"]["tasks"] == 0
+
+
+async def test_the_examples_of_the_page_on_export_work(gql: GraphQLClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [example] = re.findall(r"```graphql\n(.*?)```", page, re.DOTALL)
+    query, mutation = example.split("\n\n")
+    text = text.replace("checksum-tree", "greet").replace("root: /data", "whom: Ada")
+    planned = (await gql(mutation, text=text))["importTasks"]
+    assert planned["plan"] == {"created": 1, "replaced": 0, "skipped": 0, "problems": []}
+    await take(gql, text)
+    assert (await gql(query))["exportTasks"]["schedules"] == 1

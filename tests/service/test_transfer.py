@@ -323,17 +323,22 @@ async def test_an_import_that_meets_a_task_made_at_the_same_time_plans_again(
     assert ((await tasks.saved.get(taken[0].id)).version, await tasks.saved.count()) == (2, 2)
 
 
-async def test_an_import_whose_reply_was_lost_is_done_once(settings: Settings, registry: Registry) -> None:
+@pytest.mark.parametrize("lost", ["COMMIT;", "INSERT INTO task_revisions", "UPDATE schedules SET deleted_at"])
+async def test_an_import_that_loses_its_connection_is_done_once(
+    settings: Settings, registry: Registry, lost: str
+) -> None:
     async with lossy(settings.database_url) as proxy:
         through = settings.model_copy(update={"database_url": proxy.url})
         async with service(through, registry) as tasks:
-            await tasks.saved.create(TaskFields(name="Nightly", definition_id="echo"))
-            proxy.lose_reply_to("COMMIT;")
-            text = one(more="    priority: 7\n")
-            assert await steps(tasks, text, OnConflict.RENAME) == ["RENAME"]
+            task = await tasks.saved.create(TaskFields(name="Nightly", definition_id="echo"))
+            await tasks.schedules.create(task.id, DAILY)
+            proxy.lose_reply_to(lost)
+            text = f"{one(more='    priority: 7')}\n  - {{name: Other, definitionId: echo}}\n"
+            assert await steps(tasks, text, OnConflict.REPLACE) == ["REPLACE", "CREATE"]
             assert (proxy.lost, await tasks.saved.count()) == (1, 2)
-            events = (await tasks.audit.list()).items
-            assert [event.action for event in events].count("importTasks") == 2, "the import, and its task"
+            assert (await tasks.saved.get(task.id)).version == 2
+            events = [event.subject_kind for event in (await tasks.audit.list()).items if event.action == "importTasks"]
+            assert sorted(events) == ["schedule", "task", "task", "tasks"]
 
 
 async def test_who_imported_what_is_in_the_audit(tasks: TaskService) -> None:
