@@ -17,9 +17,11 @@ from app import (
     TaskService,
     TriggerRequest,
 )
+from app.batches import _ANY_OPEN, _SEAL_FORGOTTEN
 from app.models import Batch
 from app.service.batches import BatchOptions, OnComplete
 from app.settings import Settings
+from tests.service.scheduled import execute
 from tests.workbench import until
 from workers.worker import TaskloomWorker
 
@@ -125,3 +127,17 @@ async def test_an_unknown_batch_is_not_found(tasks: TaskService) -> None:
     for id in ("seven", "0199c0de-0000-7000-8000-000000000000"):
         with pytest.raises(BatchNotFound):
             await tasks.batches.get(id)
+
+
+async def test_looking_for_batches_every_second_reads_no_batch_that_is_done(
+    settings: Settings, tasks: TaskService
+) -> None:
+    await execute(
+        settings,
+        """INSERT INTO batches (id, created_by, created_at, sealed_at, total)
+        SELECT gen_random_uuid(), 'USER:ada', now() - interval '1 hour', now(), 1 FROM generate_series(1, 20000)""",
+    )
+    for statement in (_ANY_OPEN, _SEAL_FORGOTTEN.replace("$1", "100")):
+        plan = "\n".join(row[0] for row in await execute(settings, f"EXPLAIN {statement}"))
+        assert "Seq Scan on batches" not in plan, plan
+        assert "batches_unsealed" in plan, plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from app.db import Database, is_disconnect
@@ -35,10 +36,7 @@ async def export(db: Database, ids: Collection[UUID], form: TextFormat, max_byte
         if is_disconnect(error):
             raise ServiceUnavailable from error
         raise
-    # By code points: databases have orders of their own.
-    tasks.sort(key=lambda task: (task["group_name"] or "", task["name"]))
-    documents = [task_document(task, [schedule_document(one) for one in schedules[task["id"]]]) for task in tasks]
-    text = await asyncio.to_thread(write, {"version": VERSION, "tasks": documents}, form)
+    text = await asyncio.to_thread(_text, tasks, schedules, form)
     size = len(text.encode())
     if size > max_bytes:
         raise InvalidArgument(
@@ -47,3 +45,10 @@ async def export(db: Database, ids: Collection[UUID], form: TextFormat, max_byte
             path=("input", "select"),
         )
     return Exported(text, len(tasks), sum(map(len, schedules.values())))
+
+
+def _text(tasks: list[dict[str, Any]], schedules: dict[UUID, list[dict[str, Any]]], form: TextFormat) -> str:
+    # By code points: databases have orders of their own.
+    in_order = sorted(tasks, key=lambda task: (task["group_name"] or "", task["name"]))
+    documents = [task_document(task, [schedule_document(one) for one in schedules[task["id"]]]) for task in in_order]
+    return write({"version": VERSION, "tasks": documents}, form)

@@ -138,7 +138,7 @@ class Transfer:
         if dry_run:
             async with self._reading() as transfers:
                 present = await _present(transfers, prepared, lock=False)
-            return Imported(decide(prepared, present, on_conflict), False)
+            return Imported(await asyncio.to_thread(decide, prepared, present, on_conflict), False)
         return Imported(await self._surely(prepared, on_conflict, by), True)
 
     @asynccontextmanager
@@ -161,7 +161,9 @@ class Transfer:
                     await transfers.queue_up()
                     if plan is not None and await transfers.is_done(import_id):
                         return plan
-                    plan = decide(prepared, await _present(transfers, prepared, lock=True), policy)
+                    present = await _present(transfers, prepared, lock=True)
+                    # Comparing thousands takes a second, in which others on the event loop go on.
+                    plan = await asyncio.to_thread(decide, prepared, present, policy)
                     _require_possible(plan)
                     await _carry_out(transfers, plan, import_id, by, policy)
                 return plan
