@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import orjson
 from sqlalchemy import func, select
 
 from app.db import Pipe, ReadSession, Row, json_text
-from app.models import Batch, TaskRun
+from app.models import TaskRun
 from app.rows import detached
 from app.states import FINAL, TaskRunStatus
 
-TABLE = Batch.metadata.tables["batches"]
+if TYPE_CHECKING:
+    from app.models import Batch
+
 RUNS = TaskRun.metadata.tables["task_runs"]
 FORGOTTEN_MINUTES = 5
 """A batch that is not sealed after this time was left by a process that died while it triggered the runs."""
@@ -141,7 +143,11 @@ class BatchRows:
 
     async def find(self, batch_ids: Collection[UUID]) -> dict[UUID, Batch]:
         """Those of the batches that exist."""
-        rows = await self._session.exec(select(TABLE).where(TABLE.c.id.in_(list(batch_ids))))
+        # Not above: workers only look for batches that are done.
+        from app.models import Batch
+
+        table = Batch.metadata.tables["batches"]
+        rows = await self._session.exec(select(table).where(table.c.id.in_(list(batch_ids))))
         return {row.id: detached(Batch, row._mapping) for row in rows}
 
     async def tallies(self, batch_ids: Collection[UUID]) -> dict[UUID, Tally]:

@@ -13,8 +13,13 @@ from typing import Any
 from uuid import UUID
 
 from app.db import Pipe, Row
-from app.models import PauseReason, ScheduleStatus, TickOutcome, TickReason, statuses
+from app.models import statuses
+from app.schedule_states import PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.states import FINAL
+
+KEPT_SECONDS = 30 * 86400.0
+"""How long it is kept what became of a tick."""
+PURGED_AT_ONCE = 1000
 
 _LIVE = f"(SELECT 1 FROM task_runs r WHERE r.schedule_id = s.id AND r.status NOT IN {statuses(FINAL)})"
 # Aborted runs say nothing about the task. By the index on ticks no more rows are read than are asked for.
@@ -38,6 +43,9 @@ _DUE = f"""
         (SELECT count(*) FROM schedule_ticks k WHERE k.schedule_id = s.id AND k.outcome = 'WAITING') AS waiting
     FROM schedules s LEFT JOIN tasks t ON t.id = s.task_id
     WHERE s.next_due_at <= now() ORDER BY s.next_due_at LIMIT $1"""
+_IS_ANY_DUE = """
+    SELECT EXISTS (SELECT 1 FROM schedules WHERE next_due_at <= now())
+        OR EXISTS (SELECT 1 FROM schedule_ticks WHERE outcome = 'WAITING')"""
 _WAITING = f"""
     SELECT DISTINCT ON (k.schedule_id) {_COLUMNS}, k.tick_at, false AS is_running, 0 AS waiting
     FROM schedule_ticks k JOIN schedules s ON s.id = k.schedule_id LEFT JOIN tasks t ON t.id = s.task_id
@@ -92,6 +100,11 @@ class TickLine:
     run_id: UUID | None
 
 
+async def is_any_due(pipe: Pipe) -> bool:
+    """Whether a schedule is due, or a tick waits; by the indexes that hold nothing else."""
+    return await pipe.fetchval(_IS_ANY_DUE)
+
+
 async def due(pipe: Pipe, limit: int) -> list[Row]:
     """Schedules whose next tick is due, the longest due first, with their tasks."""
     return await pipe.fetch(_DUE, limit)
@@ -131,7 +144,7 @@ async def live_runs(pipe: Pipe, schedule_id: UUID) -> Sequence[UUID]:
     return [row["id"] for row in await pipe.fetch(_LIVE_RUNS, schedule_id)]
 
 
-async def purge_ticks(pipe: Pipe, older_than_seconds: float, limit: int) -> int:
-    """Delete up to ``limit`` lines about ticks that were decided longer ago than that; returns how many."""
-    tag: Any = await pipe.execute(_PURGE, older_than_seconds, limit)
-    return int(str(tag).rpartition(" ")[2])
+async def purge_ticks(pipe: Pipe) -> bool:
+    """Delete some lines about ticks that were decided long ago. Returns whether there may be more."""
+    tag: Any = await pipe.execute(_PURGE, KEPT_SECONDS, PURGED_AT_ONCE)
+    return int(str(tag).rpartition(" ")[2]) >= PURGED_AT_ONCE

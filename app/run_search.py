@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, any_, func, literal, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, and_, any_, column, func, literal, literal_column, or_, select, table, text
 from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 
 from app.conditions import FloatRange, TagFilter, any_of, ilike, storable, tag_condition
 from app.db import ReadSession
 from app.errors import InvalidArgument
-from app.models import DURATION, SLOW, SLOW_SECONDS, Task, TaskDefinition, TaskRun
+from app.models import DURATION, SLOW, SLOW_SECONDS, TaskDefinition, TaskRun
 
 TABLE = TaskRun.metadata.tables["task_runs"]
-TASKS = Task.metadata.tables["tasks"]
+TASKS = table("tasks", column("id"), column("name"))
 DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
 MAX_WORDS = 8
 MAX_CHARACTERS = 200

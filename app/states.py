@@ -91,6 +91,8 @@ FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.ABORTED, Status.LOST,
 LIVE = frozenset(Status) - FINAL
 UNSUCCESSFUL = FINAL - {Status.SUCCEEDED}
 """What a failure policy calls a failure, whatever it came from."""
+VERDICTS = (Status.SUCCEEDED, Status.FAILED, Status.LOST, Status.EXPIRED)
+"""The final statuses that say whether a task works; an abort does not."""
 HELD = frozenset({Status.RUNNING, Status.ABORTING})
 """The statuses in which one worker holds the lease."""
 ASLEEP = frozenset({Status.SCHEDULED, Status.WAITING})

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from app.db import Database, Pipe
 from app.models import statuses
-from app.states import TaskRunStatus
-from app.tasks import VERDICTS
+from app.states import VERDICTS, TaskRunStatus
 
 LATEST = 30
 CHUNK = 500

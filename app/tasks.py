@@ -18,7 +18,7 @@ from app.db import ReadSession, WriteSession
 from app.models import Task, TaskDefinition, TaskRevision, TaskRun, TaskSummary
 from app.paging import Keyset, Window
 from app.rows import detached
-from app.states import TaskRunStatus
+from app.states import VERDICTS, TaskRunStatus
 from app.task_filters import TaskOrder
 
 TABLE = Task.metadata.tables["tasks"]
@@ -218,10 +218,6 @@ class TaskWrites(Tasks):
     async def add_event(self, deed: Deed) -> None:
         """Write down who did it."""
         await audit.record_in(self._session, deed)
-
-
-VERDICTS = (TaskRunStatus.SUCCEEDED, TaskRunStatus.FAILED, TaskRunStatus.LOST, TaskRunStatus.EXPIRED)
-"""The final statuses that say whether a task works; an abort does not."""
 
 
 def _listed(*more: ColumnElement[Any]) -> Select[Any]:

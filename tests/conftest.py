@@ -24,12 +24,15 @@ from redis.asyncio import Redis
 from sqlmodel import SQLModel
 
 import app.migrations
+import app.models
 from app.db import plain_url
 from app.dev.account import server_account
 from app.dev.places import temporary_root
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.settings import Settings
+
+app.models.load_all()
 
 # A shell that starts the suite in the background has SIGINT ignored, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -114,7 +114,8 @@ class LeaseKeeper:
     def _scheduler(self, connections: Connections) -> Scheduler:
         assert self._main_loop is not None
         there = (connections.db, connections.doorbell, connections.events)
-        return Scheduler(ticking_beside(self._main_loop, self._settings, self._registry, *there))
+        here = (self._main_loop, self._settings, self._registry)
+        return Scheduler(connections.db, lambda: ticking_beside(*here, *there))
 
     async def _first_beat(self, lifecycle: Lifecycle, held: asyncio.Future[None]) -> None:
         assert self._main_loop is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app import due_schedules
 from app.auth import Principal
 from app.db import Database
 from app.doorbell import Doorbell
@@ -14,8 +15,10 @@ from app.registry import Definition, Registry
 from app.service.backpressure import Backpressure
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing, ask_before_trigger
-from app.service.ticking import Ticking
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.service.ticking import Ticking
 
 PURGE_EVERY = 60
 """After so many looks for due schedules, one for old lines."""
@@ -24,14 +27,27 @@ PURGE_EVERY = 60
 class Scheduler:
     """Any number may run at once; of those that see the same tick, one decides about it."""
 
-    def __init__(self, ticking: Ticking) -> None:
-        self._ticking = ticking
+    def __init__(self, db: Database, begin_to_tick: Callable[[], Ticking]) -> None:
+        """Describe a scheduler.
+
+        Args:
+            db: where it looks for due schedules.
+            begin_to_tick: makes what works for them, once there are any.
+        """
+        self._db = db
+        self._begin_to_tick = begin_to_tick
+        self._ticking: Ticking | None = None
         self._looks = 0
 
     async def run_once(self) -> bool:
         """Work for one batch. Returns whether there may be more to do at once."""
         self._looks += 1
-        more = self._looks % PURGE_EVERY == 1 and await self._ticking.purge()
+        async with self._db.autocommit() as pipe:
+            more = self._looks % PURGE_EVERY == 1 and await due_schedules.purge_ticks(pipe)
+            is_due = await due_schedules.is_any_due(pipe)
+        if not is_due:
+            return more
+        self._ticking = self._ticking or self._begin_to_tick()
         return await self._ticking.run_once() or more
 
 
@@ -43,7 +59,9 @@ def ticking_beside(
     doorbell: Doorbell,
     events: Events,
 ) -> Ticking:
-    """What a scheduler needs in a thread beside the event loop of the task code."""
+    """What a scheduler needs in a thread beside the event loop of the task code, once it has something to do."""
+    from app.service.ticking import Ticking
+
     ask = _asking_on(loop, settings.hook_seconds)
     preparing = Preparing(db, settings, KnownDefinitions(db, registry), ask)
     return Ticking(db, doorbell, events, preparing, Backpressure(db, settings))

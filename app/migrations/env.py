@@ -7,8 +7,7 @@ from sqlmodel import SQLModel
 import app.models
 from app.migrations import is_ours
 
-# Importing the models is what fills the metadata.
-assert app.models
+app.models.load_all()
 
 
 def run() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -24,26 +25,29 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
-from app.models.audit import AuditEvent
-from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
-from app.models.retention import RetentionRule
 from app.models.run_searches import DURATION, SEARCHED, SLOW, SLOW_SECONDS
-from app.models.schedules import (
-    CatchUpPolicy,
-    OverlapPolicy,
-    PauseReason,
-    Schedule,
-    ScheduleStatus,
-    ScheduleTick,
-    TickOutcome,
-    TickReason,
-)
-from app.models.tasks import Cooldown, SavedSearch, SavedSearchKind, Task, TaskRevision, TaskSummary, TaskSummaryMark
+from app.schedule_states import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
+
+if TYPE_CHECKING:
+    from app.models.audit import AuditEvent
+    from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
+    from app.models.retention import RetentionRule
+    from app.models.schedules import Schedule, ScheduleTick
+    from app.models.tasks import (
+        Cooldown,
+        SavedSearch,
+        SavedSearchKind,
+        Task,
+        TaskRevision,
+        TaskSummary,
+        TaskSummaryMark,
+    )
 
 __all__ = [
     "CLAIMABLE",
@@ -85,6 +89,41 @@ __all__ = [
     "one_of",
     "statuses",
 ]
+
+_LATE = {
+    "audit": ("AuditEvent",),
+    "bulk": ("Batch", "BulkAction", "BulkActionError", "BulkActionKind", "BulkActionStatus"),
+    "retention": ("RetentionRule",),
+    "schedules": ("Schedule", "ScheduleTick"),
+    "tasks": (
+        "Cooldown",
+        "SavedSearch",
+        "SavedSearchKind",
+        "Task",
+        "TaskRevision",
+        "TaskSummary",
+        "TaskSummaryMark",
+    ),
+}
+"""The tables around runs, by their modules: a worker needs few of them, and each takes a tenth of a megabyte."""
+_MODULE_OF = {name: module for module, names in _LATE.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a table around runs, with its module, at its first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+    # Objects may be made without the constructor that would see to this.
+    configure_mappers()
+    return getattr(module, name)
+
+
+def load_all() -> None:
+    """Load every table, so that the metadata know them all: for migrations, and for whoever empties a database."""
+    for module in _LATE:
+        import_module(f"{__name__}.{module}")
+
 
 CLAIMABLE = "status = 'QUEUED' AND parked IS NULL"
 PARKED = "status = 'QUEUED' AND parked IS NOT NULL"

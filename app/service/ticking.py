@@ -41,9 +41,6 @@ logger = logging.getLogger("taskloom.schedules")
 BATCH = 100
 AT_ONCE = 2
 """Schedules that are worked for at the same time; each takes a connection."""
-KEPT_SECONDS = 30 * 86400.0
-"""How long it is kept what became of a tick."""
-PURGED_AT_ONCE = 1000
 
 
 def may_act(principal: str) -> str | None:
@@ -104,11 +101,6 @@ class Ticking:
         random.shuffle(due)
         done = [*await self._each(due, self._tick), *await self._each(waiting, self._end_waiting)]
         return any(done)
-
-    async def purge(self) -> bool:
-        """Delete some of the oldest lines about ticks. Returns whether there may be more."""
-        async with self._db.autocommit() as pipe:
-            return await due_schedules.purge_ticks(pipe, KEPT_SECONDS, PURGED_AT_ONCE) >= PURGED_AT_ONCE
 
     async def _each(self, rows: Sequence[Row], act: Callable[[Row], Any]) -> list[bool]:
         """Act on each row; one that cannot be worked for holds up none of the others."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from app import TaskService
+from app import TaskService, due_schedules
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, Schedule, ScheduleStatus, TickOutcome, TickReason
 from app.service.ticking import Ticking
 from app.settings import Settings
@@ -306,5 +306,6 @@ async def test_old_lines_about_ticks_are_deleted_and_waiting_ones_are_kept(
 ) -> None:
     schedule = await ticked_twice(settings, tasks, ticking, OverlapPolicy.BUFFER_ONE)
     await execute(settings, "UPDATE schedule_ticks SET decided_at = now() - interval '31 days'")
-    assert not await ticking.purge()
+    async with tasks._db.autocommit() as pipe:
+        assert not await due_schedules.purge_ticks(pipe)
     assert [line.outcome for line in await history(tasks, schedule)] == [TickOutcome.WAITING]
