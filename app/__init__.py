@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         InvalidTaskInput,
         LimitReached,
         ParentAborted,
+        QueryTooSlow,
         QueueFull,
         ScheduleConflict,
         ScheduleNotFound,
@@ -42,15 +43,31 @@ if TYPE_CHECKING:
     from app.logs import LogFilter
     from app.models import BulkActionKind, CatchUpPolicy, OverlapPolicy, Schedule, ScheduleStatus, TaskLogLevel, TaskRun
     from app.paging import Page, PageArgs
+    from app.registry import Triggers
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
     from app.schedules import ScheduleFilter
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest, UniquePolicy
     from app.service.bulk import BulkPreview, RunSelection, TaskBulkChanges, TaskSelection
+    from app.service.executing import Overrides
+    from app.service.saved_reading import TaskQuestion
     from app.service.scheduling import ScheduleChanges
+    from app.service.task_fields import TaskChanges, TaskFields
     from app.service.transfer import Imported, ImportPlan, OnConflict
     from app.settings import Settings
     from app.states import TaskRunStatus, TaskRunStatusReason
-    from app.task_errors import ImportImpossible, TaskNotFound
+    from app.task_errors import (
+        CooldownActive,
+        ImportImpossible,
+        SavedSearchNameTaken,
+        SavedSearchNotFound,
+        TaskConflict,
+        TaskDisabled,
+        TaskNameTaken,
+        TaskNotFound,
+        TaskRevisionNotFound,
+    )
+    from app.task_filters import TaskFilter, TaskOrder
+    from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
     from app.ticks import Timing
 
 __all__ = [
@@ -64,6 +81,7 @@ __all__ = [
     "CatchUpPolicy",
     "CodeNotLoaded",
     "ConfirmationRequired",
+    "CooldownActive",
     "DateTimeRange",
     "DefinitionFilter",
     "IdempotencyConflict",
@@ -78,17 +96,21 @@ __all__ = [
     "OnConflict",
     "OrderDirection",
     "OverlapPolicy",
+    "Overrides",
     "Page",
     "PageArgs",
     "ParentAborted",
     "Principal",
     "PrincipalKind",
+    "QueryTooSlow",
     "QueueFull",
     "RerunFrom",
     "RunFilter",
     "RunOrder",
     "RunOrderField",
     "RunSelection",
+    "SavedSearchNameTaken",
+    "SavedSearchNotFound",
     "Schedule",
     "ScheduleChanges",
     "ScheduleConflict",
@@ -100,10 +122,22 @@ __all__ = [
     "StringFilter",
     "TagFilter",
     "TaskBulkChanges",
+    "TaskChanges",
+    "TaskConflict",
     "TaskDefinitionNotFound",
+    "TaskDisabled",
     "TaskError",
+    "TaskFields",
+    "TaskFilter",
+    "TaskHealth",
     "TaskLogLevel",
+    "TaskNameTaken",
     "TaskNotFound",
+    "TaskOrder",
+    "TaskOrderField",
+    "TaskQuestion",
+    "TaskQuickFilter",
+    "TaskRevisionNotFound",
     "TaskRun",
     "TaskRunNotAbortable",
     "TaskRunNotFinal",
@@ -117,12 +151,29 @@ __all__ = [
     "TriggerRefused",
     "TriggerRequest",
     "Triggered",
+    "Triggers",
     "UniqueConflict",
     "UniquePolicy",
     "WhenFull",
 ]
 
 _HOMES = {
+    "app.task_words": (
+        "TaskHealth",
+        "TaskOrderField",
+        "TaskQuickFilter",
+    ),
+    "app.task_filters": (
+        "TaskFilter",
+        "TaskOrder",
+    ),
+    "app.service.saved_reading": ("TaskQuestion",),
+    "app.service.task_fields": (
+        "TaskChanges",
+        "TaskFields",
+    ),
+    "app.service.executing": ("Overrides",),
+    "app.registry": ("Triggers",),
     "app.auth": ("Principal", "PrincipalKind"),
     "app.conditions": ("DateTimeRange", "StringFilter", "TagFilter"),
     "app.definitions": ("DefinitionFilter",),
@@ -144,7 +195,17 @@ _HOMES = {
     "app.schedules": ("ScheduleFilter",),
     "app.service.scheduling": ("ScheduleChanges",),
     "app.service.transfer": ("ImportPlan", "Imported", "OnConflict"),
-    "app.task_errors": ("ImportImpossible", "TaskNotFound"),
+    "app.task_errors": (
+        "CooldownActive",
+        "ImportImpossible",
+        "SavedSearchNameTaken",
+        "SavedSearchNotFound",
+        "TaskConflict",
+        "TaskDisabled",
+        "TaskNameTaken",
+        "TaskNotFound",
+        "TaskRevisionNotFound",
+    ),
     "app.ticks": ("Timing",),
     "app.service": ("RerunFrom", "TaskService", "TriggerRequest", "UniquePolicy", "Triggered"),
     "app.service.bulk": ("BulkPreview", "RunSelection", "TaskBulkChanges", "TaskSelection"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -33,6 +33,7 @@ from app.conditions import (
 from app.errors import InvalidArgument
 from app.models import Task, TaskDefinition, TaskRun, TaskSummary
 from app.paging import Key, Keyset, Window
+from app.registry import Triggers
 from app.run_filters import MAX_DEPTH, MAX_PARTS, OrderDirection
 from app.states import TaskRunStatus
 from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
@@ -50,6 +51,7 @@ class TaskFilter:
     ids: Sequence[UUID] | None = None
     definition_ids: Sequence[str] | None = None
     categories: Sequence[str] | None = None
+    triggers: Sequence[Triggers] | None = None
     groups: Sequence[str] | None = None
     owners: Sequence[str] | None = None
     tags: TagFilter | None = None
@@ -144,6 +146,9 @@ def _lists(filter: TaskFilter) -> list[ColumnElement[bool]]:
         names = [storable(name) for name in filter.categories]
         in_category = select(DEFINITIONS.c.id).where(any_of(DEFINITIONS.c.category, names, "categories"))
         found.append(TABLE.c.definition_id.in_(in_category))
+    if filter.triggers is not None:
+        declared = any_of(DEFINITIONS.c.triggers, [trigger.value for trigger in filter.triggers], "triggers")
+        found.append(TABLE.c.definition_id.in_(select(DEFINITIONS.c.id).where(declared)))
     if filter.health is not None:
         found.append(or_(literal(False), *(_HEALTH[health]() for health in filter.health)))
     return found
@@ -220,14 +225,21 @@ def quick_condition(quick: TaskQuickFilter, viewer: str, time_zone: str, now: da
         held = RUNS.c.status.in_([TaskRunStatus.RUNNING.value, TaskRunStatus.ABORTING.value])
         return exists(select(RUNS.c.id).where(RUNS.c.task_id == TABLE.c.id, held))
     if quick is TaskQuickFilter.FAILED_TODAY:
-        midnight = now.astimezone(zone(time_zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-        return SUMMARIES.c.last_failed_at >= midnight
+        return SUMMARIES.c.last_failed_at >= midnight(now, time_zone)
     if quick is TaskQuickFilter.NEVER_RAN:
         return SUMMARIES.c.task_id.is_(None)
     if quick is TaskQuickFilter.MINE:
         return TABLE.c.owner == viewer
     last, usual = SUMMARIES.c.last_ms, SUMMARIES.c.usual_ms
     return and_(last > 2 * usual, last - usual >= 1000)
+
+
+def midnight(now: datetime, time_zone: str) -> datetime:
+    """When the day of a time zone has begun. Raises ``InvalidArgument`` for a time zone that is not known.
+
+    Where clocks are changed at midnight: at the first of two, or, where there is none, when the clock leaves it out.
+    """
+    return now.astimezone(zone(time_zone)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
 
 
 def zone(name: str) -> ZoneInfo:

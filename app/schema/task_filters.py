@@ -12,7 +12,7 @@ from app.run_filters import OrderDirection
 from app.schema.arguments import run_uuid
 from app.schema.connections import given, present
 from app.schema.filters import DateTimeRange, StringFilter, TagFilter
-from app.schema.task_words import TaskHealth, TaskOrderField
+from app.schema.task_words import TaskHealth, TaskOrderField, Triggers
 from app.schema.vocabulary import TaskRunStatus
 
 
@@ -26,6 +26,9 @@ class TaskFilter:
     )
     categories: list[str] | None = strawberry.field(
         default=UNSET, description="Their definition declares any of these categories."
+    )
+    triggers: list[Triggers] | None = strawberry.field(
+        default=UNSET, description="Their definition declares that it is executed so: any of these."
     )
     groups: list[str] | None = strawberry.field(default=UNSET, description="In any of these groups.")
     owners: list[str] | None = strawberry.field(default=UNSET, description="Owned by any of these, as `USER:ada`.")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from app.models import Task
 from app.retry import RetryDelays
-from app.service.requests import UNSET, Duration, Provenance, TriggerRequest, Unset
+from app.service.requests import UNSET, Duration, Provenance, TriggerRequest, UniquePolicy, Unset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Overrides:
         replace_input: take ``input`` as it is instead.
         tags: words that the run gets besides the task's.
         name, priority, queue, timeout, max_attempts: instead of the task's.
-        delay, start_at, ttl, idempotency_key, unique_key: as for a trigger.
+        delay, start_at, ttl, idempotency_key, unique_key, unique_policy: as for a trigger.
     """
 
     input: Any | Unset = UNSET
@@ -38,6 +38,7 @@ class Overrides:
     ttl: Duration | None = None
     idempotency_key: str | None = None
     unique_key: str | None = None
+    unique_policy: UniquePolicy | str | None = None
 
 
 AS_IT_IS = Overrides()
@@ -61,6 +62,7 @@ def request_for(task: Task, overrides: Overrides = AS_IT_IS, **provenance: Any) 
         ttl=overrides.ttl,
         idempotency_key=overrides.idempotency_key,
         unique_key=overrides.unique_key,
+        unique_policy=overrides.unique_policy,
         retry=RetryDelays(**task.retry) if task.retry else None,
         provenance=Provenance(
             task_id=task.id,

@@ -145,6 +145,16 @@ async def test_a_task_is_executed_with_and_without_overrides(gql: GraphQLClient)
     assert (await execute(gql, task["id"], force=True))["__typename"] == "TriggerTaskSuccess"
 
 
+async def test_an_execution_says_what_becomes_of_it_while_its_unique_key_is_taken(gql: GraphQLClient) -> None:
+    task = (await create(gql))["task"]
+    first = (await execute(gql, task["id"], uniqueKey="u"))["run"]
+    assert (await execute(gql, task["id"], uniqueKey="u"))["code"] == "UNIQUE_CONFLICT"
+    assert (await execute(gql, task["id"], uniqueKey="u", uniquePolicy="RETURN_EXISTING"))["run"]["id"] == first["id"]
+    replaced = (await execute(gql, task["id"], uniqueKey="u", uniquePolicy="REPLACE"))["run"]
+    assert replaced["id"] != first["id"]
+    assert (await execute(gql, task["id"], uniquePolicy="REPLACE"))["code"] == "BAD_USER_INPUT"
+
+
 async def test_a_list_shows_last_runs_and_stats_with_few_statements(
     gql: GraphQLClient, worker: HandWorker, statements: list[str]
 ) -> None:
@@ -178,6 +188,7 @@ async def test_tasks_are_searched_filtered_and_asked_for_quickly(gql: GraphQLCli
     assert await names('search: "nihgtly"') == ["Nightly report"]
     assert await names("filter: {health: [DISABLED]}") == ["Weekly"]
     assert await names("filter: {not: {enabled: false}}") == ["Nightly report"]
+    assert await names("filter: {triggers: [SCHEDULED, ON_DEMAND]}") == []
     assert await names('filter: {tags: {any: ["night"]}}, quick: MINE') == ["Nightly report"]
     assert await names("orderBy: {field: CREATED_AT, direction: DESC}") == ["Weekly", "Nightly report"]
     assert await names("quick: RUNNING") == []

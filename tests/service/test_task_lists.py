@@ -10,7 +10,7 @@ from app import InvalidArgument, OrderDirection, PageArgs, StringFilter, TagFilt
 from app.auth import Principal, PrincipalKind
 from app.db import Database
 from app.models import Task
-from app.registry import Registry
+from app.registry import Registry, Triggers
 from app.service.saved_reading import TaskQuestion
 from app.service.task_fields import TaskFields
 from app.states import RunError
@@ -42,13 +42,15 @@ async def ran(tasks: TaskService, hand: Hand, task: Task, move: Any = SUCCEED) -
 
 
 async def test_tasks_are_found_by_what_they_are(tasks: TaskService, registry: Registry) -> None:
-    registry.add(definition("sorted-one", category="Reports"))
+    registry.add(definition("sorted-one", category="Reports", triggers=Triggers.SCHEDULED))
     await saved(tasks, "a", group="g", tags=["x", "y"], entity_type="customer", entity_id="1")
     await saved(tasks, "b", by=BOB, tags=["y"], definition_id="sorted-one", is_enabled=False)
     for filter, expected in (
         (TaskFilter(), ["a", "b"]),
         (TaskFilter(definition_ids=["no-input"]), ["a"]),
         (TaskFilter(categories=["Reports"]), ["b"]),
+        (TaskFilter(triggers=[Triggers.SCHEDULED]), ["b"]),
+        (TaskFilter(triggers=[Triggers.BOTH, Triggers.ON_DEMAND]), ["a"]),
         (TaskFilter(groups=["g", "h"]), ["a"]),
         (TaskFilter(owners=["USER:bob"]), ["b"]),
         (TaskFilter(tags=TagFilter(all=["x", "y"])), ["a"]),

@@ -25,6 +25,7 @@ from app.schema.refusals import (
 )
 from app.schema.runs import TaskRun
 from app.schema.task_refusals import CooldownActive, TaskDisabled, TaskNotFound
+from app.service import UniquePolicy
 from app.service.executing import Overrides
 
 
@@ -54,7 +55,12 @@ class ExecuteTaskInput:
         default=UNSET, description="A second execution with the same key and input returns the first one's run."
     )
     unique_key: str | None = strawberry.field(
-        default=UNSET, description="Refused while a run of the definition that is not final holds the same key."
+        default=UNSET,
+        description="1 to 255 characters. At most one run of the definition that is not final holds the same key.",
+    )
+    unique_policy: UniquePolicy | None = strawberry.field(
+        default=UNSET,
+        description="What becomes of the execution while another run holds its `uniqueKey`; by default REJECT.",
     )
     force: bool | None = strawberry.field(
         default=False, description="Whether to execute it also when it is disabled, or meant for schedules alone."
