@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.audit import AuditFilter
     from app.auth import Principal, PrincipalKind
-    from app.conditions import DateTimeRange, StringFilter, TagFilter
+    from app.conditions import DateTimeRange, FloatRange, StringFilter, TagFilter
     from app.definitions import DefinitionFilter
+    from app.error_groups import ErrorGroupFilter, ErrorGroupOrder, ErrorGroupOrderField
     from app.errors import (
         BatchNotAbortable,
         BatchNotFound,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         BulkActionNotFound,
         CodeNotLoaded,
         ConfirmationRequired,
+        ErrorGroupNotFound,
         IdempotencyConflict,
         InvalidArgument,
         InvalidTaskInput,
@@ -84,6 +86,11 @@ __all__ = [
     "CooldownActive",
     "DateTimeRange",
     "DefinitionFilter",
+    "ErrorGroupFilter",
+    "ErrorGroupNotFound",
+    "ErrorGroupOrder",
+    "ErrorGroupOrderField",
+    "FloatRange",
     "IdempotencyConflict",
     "ImportImpossible",
     "ImportPlan",
@@ -175,7 +182,8 @@ _HOMES = {
     "app.service.executing": ("Overrides",),
     "app.registry": ("Triggers",),
     "app.auth": ("Principal", "PrincipalKind"),
-    "app.conditions": ("DateTimeRange", "StringFilter", "TagFilter"),
+    "app.conditions": ("DateTimeRange", "FloatRange", "StringFilter", "TagFilter"),
+    "app.error_groups": ("ErrorGroupFilter", "ErrorGroupOrder", "ErrorGroupOrderField"),
     "app.definitions": ("DefinitionFilter",),
     "app.interchange": ("TextFormat",),
     "app.limits": ("Limits", "WhenFull"),

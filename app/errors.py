@@ -14,6 +14,7 @@ class ErrorCode(StrEnum):
     INVALID_TASK_INPUT = "INVALID_TASK_INPUT"
     TASK_DEFINITION_NOT_FOUND = "TASK_DEFINITION_NOT_FOUND"
     TASK_RUN_NOT_FOUND = "TASK_RUN_NOT_FOUND"
+    ERROR_GROUP_NOT_FOUND = "ERROR_GROUP_NOT_FOUND"
     SCHEDULE_NOT_FOUND = "SCHEDULE_NOT_FOUND"
     SCHEDULE_CONFLICT = "SCHEDULE_CONFLICT"
     TASK_RUN_NOT_ABORTABLE = "TASK_RUN_NOT_ABORTABLE"
@@ -115,6 +116,19 @@ class TaskRunNotFound(TaskError):
             f"There is no task run '{str(run_id)[:100]}'. A run's id is the UUID that triggerTask returned.", path=path
         )
         self.run_id = str(run_id)
+
+
+class ErrorGroupNotFound(TaskError):
+    """No group of errors has that id."""
+
+    code = ErrorCode.ERROR_GROUP_NOT_FOUND
+
+    def __init__(self, id: object) -> None:
+        super().__init__(
+            f"There is no error group '{str(id)[:100]}'. Its id is in the list of error groups, and with each of its "
+            "runs; groups that were not seen for a year are gone.",
+            path=("id",),
+        )
 
 
 class ScheduleNotFound(TaskError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -36,7 +36,9 @@ from app.states import TaskRunStatus
 TABLE = TaskRun.metadata.tables["task_runs"]
 MAX_DEPTH = 5
 MAX_PARTS = 50
-NOT_LOOKED_UP: Mapping[str, Lookup] = {}
+Lookups: TypeAlias = "Mapping[tuple[str, str], Lookup]"
+"""What the searches of a filter mean, by field and text."""
+NOT_LOOKED_UP: Lookups = {}
 # Clocks of processes differ a little, and a bulk trigger's ids are made a moment after its creation time is read.
 ID_SLACK = timedelta(minutes=1)
 
@@ -46,8 +48,8 @@ class RunFilter:
     """Which runs a list shows; everything given must hold, a list means "any of", an empty one matches nothing.
 
     ``groups`` and ``owners`` are those that the saved task had at the trigger. ``duration_ms`` is of finished runs that
-    had started. ``search`` are words that each are part of the name (of the run, of its task, of its definition), or
-    are a tag.
+    had started, ``error_text`` and ``error_group`` (an id) of failed ones. ``search`` are words that each are part of
+    the name (of the run, of its task, of its definition) or of the error of a failure, or are a tag.
     ``input_contains`` and ``output_contains`` are JSON values that the run's contain, as PostgreSQL's ``@>`` has it.
     """
 
@@ -70,6 +72,8 @@ class RunFilter:
     schedule_ids: Sequence[UUID] | None = None
     batch_ids: Sequence[UUID] | None = None
     duration_ms: FloatRange | None = None
+    error_text: str | None = None
+    error_group: str | None = None
     search: str | None = None
     and_: Sequence[RunFilter] | None = None
     or_: Sequence[RunFilter] | None = None
@@ -176,9 +180,7 @@ def _place(columns: Sequence[ColumnElement[Any]], bound: Key) -> ColumnElement[A
     return tuple_(*values) if len(values) > 1 else values[0]
 
 
-def conditions(
-    filter: RunFilter | None, lookups: Mapping[str, Lookup] = NOT_LOOKED_UP, depth: int = 1
-) -> list[ColumnElement[bool]]:
+def conditions(filter: RunFilter | None, lookups: Lookups = NOT_LOOKED_UP, depth: int = 1) -> list[ColumnElement[bool]]:
     """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold.
 
     ``lookups`` is what its searches mean; without it the same runs are found by a slower statement.
@@ -196,12 +198,15 @@ async def looked_up(session: ReadSession, filter: RunFilter | None) -> list[Colu
     found = conditions(filter)
     if not (searches := _searches(filter) if filter else None):
         return found
-    return conditions(filter, {search: await run_search.look_up(session, search) for search in sorted(searches)})
+    look_up = {"search": run_search.look_up, "errorText": run_search.look_up_error}
+    known = {(field, text): await look_up[field](session, text) for field, text in sorted(searches)}
+    return conditions(filter, known)
 
 
-def _searches(filter: RunFilter) -> set[str]:
-    """The searches in a filter, and in those that it combines."""
-    found = set[str]() if filter.search is None else {filter.search}
+def _searches(filter: RunFilter) -> set[tuple[str, str]]:
+    """The searches in a filter, and in those that it combines, as field and text."""
+    given = (("search", filter.search), ("errorText", filter.error_text))
+    found = {(field, text) for field, text in given if text is not None}
     parts = (*(filter.and_ or ()), *(filter.or_ or ()), *([filter.not_] if filter.not_ else ()))
     return found.union(*map(_searches, parts))
 
@@ -266,12 +271,16 @@ def first_id(moment: datetime, slack: timedelta = timedelta(0)) -> UUID:
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
-def _searched(filter: RunFilter, lookups: Mapping[str, Lookup]) -> list[ColumnElement[bool]]:
+def _searched(filter: RunFilter, lookups: Lookups) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if filter.duration_ms is not None:
         found += run_search.took(filter.duration_ms)
+    if filter.error_group is not None:
+        found.append(TABLE.c.error_group == storable(filter.error_group))
+    if filter.error_text is not None:
+        found.append(run_search.error(filter.error_text, lookups.get(("errorText", filter.error_text))))
     if filter.search is not None:
-        found += run_search.holds(filter.search, lookups.get(filter.search))
+        found += run_search.holds(filter.search, lookups.get(("search", filter.search)))
     return found
 
 
@@ -293,7 +302,7 @@ def _check_json(value: Any) -> None:
         raise InvalidArgument("The filter holds a NUL character, which no stored value does.", path=("filter",))
 
 
-def _combined(filter: RunFilter, lookups: Mapping[str, Lookup], depth: int) -> list[ColumnElement[bool]]:
+def _combined(filter: RunFilter, lookups: Lookups, depth: int) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for parts in (filter.and_, filter.or_):
         if parts is not None and len(parts) > MAX_PARTS:
@@ -308,5 +317,5 @@ def _combined(filter: RunFilter, lookups: Mapping[str, Lookup], depth: int) -> l
     return found
 
 
-def _all(filter: RunFilter, lookups: Mapping[str, Lookup], depth: int) -> ColumnElement[bool]:
+def _all(filter: RunFilter, lookups: Lookups, depth: int) -> ColumnElement[bool]:
     return and_(literal(True), *conditions(filter, lookups, depth + 1))

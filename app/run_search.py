@@ -1,4 +1,4 @@
-"""Conditions that search runs: by how long they took, and by words.
+"""Conditions that search runs: by how long they took, by the text of their error, and by words.
 
 Each has an index that a plain successful run is not in, so that the path of such runs costs nothing (decision 0019).
 """
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from app.conditions import FloatRange, TagFilter, any_of, ilike, storable, tag_condition
 from app.db import ReadSession
 from app.errors import InvalidArgument
-from app.models import DURATION, SLOW, SLOW_SECONDS, TaskDefinition, TaskRun
+from app.models import DURATION, ERROR_TEXT, GROUPED, SLOW, SLOW_SECONDS, TaskDefinition, TaskRun
 
 TABLE = TaskRun.metadata.tables["task_runs"]
 TASKS = table("tasks", column("id"), column("name"))
@@ -27,7 +27,7 @@ MAX_CHARACTERS = 200
 MAX_TASKS = 1000
 """Of how many saved tasks, those made last, the name is looked at for each word."""
 LONGEST_MS = 1e14
-FEW = 1000
+FEW = 2000
 """Up to how many runs that fit a search are looked up before its list is read."""
 _FINDABLE = re.compile(r"[^\W_]{3}")
 """What an index of trigrams can look up; anything shorter is only compared."""
@@ -60,7 +60,7 @@ def words(search: str) -> list[str]:
         raise InvalidArgument(
             f"'search' takes 1 to {MAX_WORDS} words, {MAX_CHARACTERS} characters in all, at least one of them with "
             "three letters or digits in a row. Each has to be part of the name of a run, its task or its definition, "
-            "or be one of its tags. Shorter texts are found by 'name' or 'tags'.",
+            "be part of its error, or be one of its tags. Shorter texts are found by 'name' or 'tags'.",
             path=("filter", "search"),
         )
     return storable(search).split()
@@ -77,21 +77,51 @@ async def look_up(session: ReadSession, search: str) -> Lookup:
     if borne_whole[0].intersection(*borne_whole[1:]):
         # All runs of some definition fit: so these are not few, or the planner knows that they are.
         return Lookup(bearers)
+    return Lookup(bearers, await _few(session, holds(search, Lookup(bearers))))
+
+
+async def look_up_error(session: ReadSession, part: str) -> Lookup:
+    """What a text of errors means."""
+    return Lookup({}, await _few(session, [error_holds(part)]))
+
+
+async def _few(session: ReadSession, conditions: Sequence[ColumnElement[bool]]) -> list[UUID] | None:
+    """The runs that meet the conditions; None where these are more than ``FEW``."""
+    ask = cast(Any, session).exec
     await ask(_ONLY_BITMAPS)
-    few = select(TABLE.c.id).where(*holds(search, Lookup(bearers))).limit(FEW + 1)
-    run_ids = [row.id for row in await ask(few)]
+    run_ids = [row.id for row in await ask(select(TABLE.c.id).where(*conditions).limit(FEW + 1))]
     await ask(_ANY_SCAN)
-    return Lookup(bearers, run_ids if len(run_ids) <= FEW else None)
+    return run_ids if len(run_ids) <= FEW else None
 
 
 def holds(search: str, known: Lookup | None) -> list[ColumnElement[bool]]:
-    """Each word is in a run's name, its task's, its definition's title, or among its tags.
+    """Each word is in a run's name, its task's, its definition's title, in the error of a failure, or among its tags.
 
     Who bears the words is looked up by the same statement, not as quickly, where it is not ``known``.
     """
     if known is not None and known.run_ids is not None:
-        return [TABLE.c.id == any_(literal(list(known.run_ids), ARRAY(TABLE.c.id.type)))]
+        return [_among(known.run_ids)]
     return [_holds(word, known.bearers[word] if known else None) for word in words(search)]
+
+
+def error(part: str, known: Lookup | None) -> ColumnElement[bool]:
+    """The error of a failure holds a text. Raises ``InvalidArgument`` for one that an index cannot look up."""
+    if len(part) > MAX_CHARACTERS or not _FINDABLE.search(part):
+        raise InvalidArgument(
+            f"'errorText' takes up to {MAX_CHARACTERS} characters, three letters or digits in a row among them. It is "
+            "looked for in the first 500 characters of the error's type and message, as in 'OSError: disk 1 is full'.",
+            path=("filter", "errorText"),
+        )
+    return _among(known.run_ids) if known is not None and known.run_ids is not None else error_holds(part)
+
+
+def error_holds(part: str) -> ColumnElement[bool]:
+    """The error of a failure that is in its group holds a text, in upper or lower case."""
+    return and_(cast(Any, text(GROUPED)), ilike(literal_column(f"({ERROR_TEXT})"), part))
+
+
+def _among(run_ids: Sequence[UUID]) -> ColumnElement[bool]:
+    return TABLE.c.id == any_(literal(list(run_ids), ARRAY(TABLE.c.id.type)))
 
 
 def _holds(word: str, known: Bearers | None) -> ColumnElement[bool]:
@@ -101,6 +131,7 @@ def _holds(word: str, known: Bearers | None) -> ColumnElement[bool]:
         and_(cast(Any, text("is_named AND finished_at IS NOT NULL")), name),
         and_(cast(Any, text("is_named AND finished_at IS NULL")), name),
         and_(*tag_condition(TABLE.c.tags, TagFilter(any=[word]))),
+        error_holds(word),
         *_borne(word, known),
     )
 

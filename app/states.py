@@ -93,6 +93,8 @@ UNSUCCESSFUL = FINAL - {Status.SUCCEEDED}
 """What a failure policy calls a failure, whatever it came from."""
 VERDICTS = (Status.SUCCEEDED, Status.FAILED, Status.LOST, Status.EXPIRED)
 """The final statuses that say whether a task works; an abort does not."""
+FAILURES = frozenset({Status.FAILED, Status.LOST})
+"""What is grouped by its error: neither an abort, which somebody wanted, nor a run that expired before it started."""
 HELD = frozenset({Status.RUNNING, Status.ABORTING})
 """The statuses in which one worker holds the lease."""
 ASLEEP = frozenset({Status.SCHEDULED, Status.WAITING})

@@ -1,8 +1,9 @@
-"""The summariser: what lists of saved tasks show of their runs follows the runs by a second or two."""
+"""The summariser: what lists of saved tasks show of their runs, and groups of errors, follow by a second or two."""
 
 from __future__ import annotations
 
 from app.db import Database
+from app.error_grouping import BATCH, ErrorGrouping
 from app.summaries import Summaries
 
 LOOK_SECONDS = 1.0
@@ -13,8 +14,9 @@ class Summariser:
 
     def __init__(self, db: Database) -> None:
         self._summaries = Summaries(db)
+        self._grouping = ErrorGrouping(db)
 
     async def run_once(self) -> bool:
-        """Take in what changed. Returns whether there may be more to do at once, which there never is."""
+        """Take in what changed. Returns whether there may be more to do at once."""
         await self._summaries.catch_up()
-        return False
+        return await self._grouping.catch_up() >= BATCH

@@ -8,6 +8,7 @@ import typer
 
 from app.cli import (
     bulk_commands,
+    errors,
     processes,
     retention,
     run_commands,
@@ -64,6 +65,7 @@ task_commands.commands.command("export")(task_transfer.export_tasks)
 task_commands.commands.command("import")(task_transfer.import_tasks)
 app.add_typer(task_commands.commands, name="tasks")
 app.add_typer(bulk_commands.commands, name="bulk")
+app.add_typer(errors.commands, name="errors")
 app.command()(definitions)
 app.add_typer(retention.commands, name="retention")
 app.add_typer(schedules.commands, name="schedules")

@@ -38,6 +38,7 @@ def run_document(run: TaskRun) -> Document:
         "input": run.input,
         "output": run.output,
         "error": error_document(run.error),
+        "errorGroup": {"id": run.error_group} if run.error_group else None,
         "progress": _progress(run),
         "queue": run.queue,
         "priority": run.priority,

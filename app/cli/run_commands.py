@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import arguments
+from app.cli import arguments, made_from
 from app.cli.environment import settings
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
@@ -24,18 +24,6 @@ commands = typer.Typer(help="List, show, follow, abort, rerun and pin runs.", no
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
 SHOWN_ITERATIONS = 20
 ITERATION_PAGE = 200
-
-
-class MadeFrom:
-    """What a run was triggered from, as options."""
-
-    Task = Annotated[list[str] | None, typer.Option(help="Only runs of the saved task of this id, once for each.")]
-    Group = Annotated[list[str] | None, typer.Option(help="Only runs of saved tasks of this group, once for each.")]
-    Owner = Annotated[
-        list[str] | None, typer.Option(help="Only runs of saved tasks of this owner, as in USER:ada, once for each.")
-    ]
-    Schedule = Annotated[list[str] | None, typer.Option(help="Only runs of the schedule of this id, once for each.")]
-    Batch = Annotated[list[str] | None, typer.Option(help="Only runs of the batch of this id, once for each.")]
 
 
 class Level(StrEnum):
@@ -66,15 +54,17 @@ def list_runs(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
     ] = None,
-    task: MadeFrom.Task = None,
-    group: MadeFrom.Group = None,
-    owner: MadeFrom.Owner = None,
-    schedule: MadeFrom.Schedule = None,
-    batch: MadeFrom.Batch = None,
+    task: made_from.Task = None,
+    group: made_from.Group = None,
+    owner: made_from.Owner = None,
+    schedule: made_from.Schedule = None,
+    batch: made_from.Batch = None,
     search: Annotated[
         str | None,
-        typer.Option(help="Words in the names of runs, tasks and definitions, or tags; each has to be found."),
+        typer.Option(help="Words; each is in the name of the run, task or definition, in the error, or is a tag."),
     ] = None,
+    error: Annotated[str | None, typer.Option(help="Only failures whose error holds this text.")] = None,
+    error_group: Annotated[str | None, typer.Option(help="Only failures of the error group of this id.")] = None,
     slower: Annotated[
         str | None, typer.Option(help="Only finished runs that took this long or longer, as in 90s.")
     ] = None,
@@ -100,6 +90,8 @@ def list_runs(
         schedule_ids=arguments.ids(schedule, "--schedule"),
         batch_ids=arguments.ids(batch, "--batch"),
         duration_ms=arguments.durations(slower, quicker),
+        error_text=error,
+        error_group=error_group,
         search=search,
     )
     asyncio.run(_list(filter, PageArgs(first=limit, after=after), json=json))

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import arguments
+from app.cli import arguments, made_from
 from app.cli.outcomes import Refusal
-from app.cli.run_commands import MadeFrom
 from app.states import TaskRunStatus
 
 EACH = "once for each"
@@ -33,11 +32,11 @@ def _runs(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
     ] = None,
-    task: MadeFrom.Task = None,
-    group: MadeFrom.Group = None,
-    owner: MadeFrom.Owner = None,
-    schedule: MadeFrom.Schedule = None,
-    batch: MadeFrom.Batch = None,
+    task: made_from.Task = None,
+    group: made_from.Group = None,
+    owner: made_from.Owner = None,
+    schedule: made_from.Schedule = None,
+    batch: made_from.Batch = None,
     search: Annotated[
         str | None, typer.Option(help="Words in the names of runs, tasks and definitions, or tags.")
     ] = None,

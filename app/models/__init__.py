@@ -30,13 +30,15 @@ from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
-from app.models.run_searches import DURATION, SEARCHED, SLOW, SLOW_SECONDS
+from app.models.run_searches import DURATION, ERROR_TEXT, GROUPED, SEARCHED, SLOW, SLOW_SECONDS, UNGROUPED
+from app.models.workers import Worker
 from app.schedule_states import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
 
 if TYPE_CHECKING:
     from app.models.audit import AuditEvent
     from app.models.bulk import Batch, BulkAction, BulkActionError, BulkActionKind, BulkActionStatus
+    from app.models.failures import ErrorGroup, ErrorGroupHour
     from app.models.retention import RetentionRule
     from app.models.schedules import Schedule, ScheduleTick
     from app.models.tasks import (
@@ -52,12 +54,15 @@ if TYPE_CHECKING:
 __all__ = [
     "CLAIMABLE",
     "DURATION",
+    "ERROR_TEXT",
+    "GROUPED",
     "HELD_BACK",
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",
     "SLOW",
     "SLOW_SECONDS",
+    "UNGROUPED",
     "AuditEvent",
     "Batch",
     "BulkAction",
@@ -66,6 +71,8 @@ __all__ = [
     "BulkActionStatus",
     "CatchUpPolicy",
     "Cooldown",
+    "ErrorGroup",
+    "ErrorGroupHour",
     "OverlapPolicy",
     "PauseReason",
     "RetentionRule",
@@ -93,6 +100,7 @@ __all__ = [
 _LATE = {
     "audit": ("AuditEvent",),
     "bulk": ("Batch", "BulkAction", "BulkActionError", "BulkActionKind", "BulkActionStatus"),
+    "failures": ("ErrorGroup", "ErrorGroupHour"),
     "retention": ("RetentionRule",),
     "schedules": ("Schedule", "ScheduleTick"),
     "tasks": (
@@ -183,6 +191,8 @@ class TaskRun(SQLModel, table=True):
     ``is_pinned`` is never deleted.
 
     ``is_named`` says that the name is neither the definition's title nor the task's: only such names are searched.
+
+    ``error_group`` is the group of a failure; housekeeping fills it in a second or two after the end.
 
     ``limit_key`` divides the runs of a definition with limits (NULL where it had none at the trigger), and ``parked``
     is whose limit a QUEUED run waits for: it is taken up only by a claim that has counted what is taken.
@@ -293,6 +303,7 @@ class TaskRun(SQLModel, table=True):
     state: Any = Field(default=None, sa_column=json_column())
     progress: Json | None = Field(default=None, sa_column=json_column())
     error: Json | None = Field(default=None, sa_column=json_column())
+    error_group: str | None = Field(default=None, sa_column=text_column(nullable=True))
 
     queue: str = Field(sa_column=text_column())
     priority: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False, server_default="0"))
@@ -383,21 +394,3 @@ class TaskLog(SQLModel, table=True):
     message: str = Field(sa_column=text_column())
     data: Any = Field(default=None, sa_column=json_column())
     created_at: datetime = Field(sa_column=time_column(nullable=False))
-
-
-class Worker(SQLModel, table=True):
-    """One worker process and its lease: all runs that it holds live and die with ``lease_expires_at``."""
-
-    __tablename__ = "workers"  # pyright: ignore[reportAssignmentType]
-
-    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
-    host: str = Field(sa_column=text_column())
-    pid: int
-    queues: list[str] = Field(sa_column=tags_column())
-    definition_ids: list[str] = Field(sa_column=tags_column())
-    capacity: int
-    running: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    is_draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    started_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
-    last_seen_at: datetime = Field(sa_column=time_column(nullable=False, default=True))
-    lease_expires_at: datetime = Field(sa_column=time_column(nullable=False))

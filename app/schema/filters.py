@@ -102,9 +102,15 @@ class TaskRunFilter:
     duration_ms: FloatRange | None = strawberry.field(
         default=UNSET, description="Finished after so many milliseconds; from 10,000 upwards an index finds them."
     )
+    error_text: str | None = strawberry.field(
+        default=UNSET,
+        description="Failed with an error whose type and message (500 characters of them) hold this text.",
+    )
+    error_group: strawberry.ID | None = strawberry.field(default=UNSET, description="Failures of this error group.")
     search: str | None = strawberry.field(
         default=UNSET,
-        description="Words; each is part of the name of the run, its task or its definition, or is one of its tags.",
+        description="Words; each is part of the name of the run, its task or its definition, or of the error of a "
+        "failure, or is one of its tags.",
     )
     and_: list[TaskRunFilter] | None = strawberry.field(
         name="and", default=UNSET, description="All of these filters hold too."

@@ -17,6 +17,7 @@ from app.schema.children import logs_of
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
 from app.schema.context import Info
 from app.schema.definitions import TaskDefinition
+from app.schema.error_groups import ErrorGroupQueries
 from app.schema.filters import (
     TaskDefinitionFilter,
     TaskLogFilter,
@@ -65,6 +66,7 @@ class Query(
     AuditQueries,
     BatchQueries,
     BulkQueries,
+    ErrorGroupQueries,
     RetentionQueries,
     SavedSearchQueries,
     SavedTaskQueries,

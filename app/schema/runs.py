@@ -24,6 +24,7 @@ from app.schema.vocabulary import TaskRunStatus, TaskRunStatusReason
 
 if TYPE_CHECKING:
     from app.schema.definitions import TaskDefinition
+    from app.schema.error_groups import ErrorGroup
     from app.schema.saved_tasks import Task, TaskRevision
     from app.schema.schedules import Schedule
 
@@ -98,6 +99,7 @@ class TaskRun:
     rerun_of_id: strawberry.Private[UUID | None]
     schedule_id: strawberry.Private[UUID | None]
     task_id: strawberry.Private[UUID | None]
+    error_group_id: strawberry.Private[str | None]
     task_version: strawberry.Private[int | None]
 
     @classmethod
@@ -115,6 +117,16 @@ class TaskRun:
     ) -> Annotated[TaskDefinition, strawberry.lazy("app.schema.definitions")] | None:
         """Loaded together for all runs of an answer."""
         return await load_definition(info, self.definition_id)
+
+    @strawberry.field(
+        description="The group of failures with the same cause; null unless it is FAILED or LOST, and for a second or "
+        "two after its end."
+    )
+    async def error_group(self, info: Info) -> Annotated[ErrorGroup, strawberry.lazy("app.schema.error_groups")] | None:
+        """Loaded together for all runs of an answer."""
+        from app.schema.error_groups import load_error_group
+
+        return await load_error_group(info, self.error_group_id)
 
     @strawberry.field(description="The run that triggered it, or that it was attached to; null when there is none.")
     async def parent(self, info: Info) -> TaskRun | None:
@@ -222,6 +234,8 @@ def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "log_counts", TaskLogCounts(debug=debug, info=info, warning=warning, error=error)
     if "limit_key" in row:
         yield "limit_key", row["limit_key"] or None
+    if "error_group" in row:
+        yield "error_group_id", row["error_group"]
     if "rerun_of" in row:
         yield "rerun_of_id", row["rerun_of"]
 

@@ -110,6 +110,7 @@ describe(
         "INVALID_TASK_INPUT": "The input does not fit the definition's schema.",
         "TASK_DEFINITION_NOT_FOUND": "There is no task definition of that id.",
         "TASK_RUN_NOT_FOUND": "There is no run of that id.",
+        "ERROR_GROUP_NOT_FOUND": "There is no error group of that id.",
         "TASK_NOT_FOUND": "There is no saved task of that id.",
         "SCHEDULE_NOT_FOUND": "There is no schedule of that id.",
         "SCHEDULE_CONFLICT": "Somebody else changed the schedule since it was read.",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.service.auditing import Audit
     from app.service.batches import Batches
     from app.service.bulk import BulkActions
+    from app.service.failing import Errors
     from app.service.known import KnownDefinitions
     from app.service.preparing import Preparing
     from app.service.rerunning import Rerunning
@@ -95,6 +96,13 @@ class Areas:
         from app.service.retaining import Retaining
 
         return Retaining(self._db, self._settings, self._known, self._principal)
+
+    @cached_property
+    def errors(self) -> Errors:
+        """Failures by what they have in common."""
+        from app.service.failing import Errors
+
+        return Errors(self._db, self._settings)
 
     @cached_property
     def audit(self) -> Audit:

@@ -26,7 +26,7 @@ ROWS = 60_000
 SEED = """
     INSERT INTO task_runs (id, definition_id, name, status, status_changed_at, input, queue, priority, tags,
         max_iterations, iteration, max_attempts, attempt, created_at, start_at, started_at, finished_at, created_by,
-        parent_id, lease_owner, error, is_named, task_id, group_name, owner, schedule_id, batch_id)
+        parent_id, lease_owner, error, error_group, is_named, task_id, group_name, owner, schedule_id, batch_id)
     SELECT id, 'def-' || n % 20, 'Run ' || n, status, at, '{}', CASE WHEN n % 100 = 3 THEN 'mail' ELSE 'default' END,
         CASE WHEN n % 4 = 0 THEN n % 21 - 10 ELSE 0 END,
         CASE WHEN n % 5 = 0 THEN ARRAY['t' || n % 1000] ELSE '{}'::text[] END, 1, 1, 1, 1, at, at,
@@ -35,6 +35,7 @@ SEED = """
         'USER:local-admin', CASE WHEN n % 50 = 0 THEN lag(id, 7) OVER () END,
         CASE WHEN status = 'RUNNING' THEN gen_random_uuid() END,
         CASE WHEN status = 'FAILED' THEN jsonb_build_object('type', 'OSError', 'message', 'disk ' || md5(n::text)) END,
+        CASE WHEN status = 'FAILED' THEN 'f' || n % 31 END,
         n % 40 = 0, CASE WHEN n % 3 = 0 THEN lpad(to_hex(n % 600), 32, '0')::uuid END,
         CASE WHEN n % 3 = 0 THEN 'g' || n % 60 END, CASE WHEN n % 3 = 0 THEN 'USER:u' || n % 60 END,
         CASE WHEN n % 9 = 0 THEN lpad(to_hex(n % 90), 32, '0')::uuid END,
@@ -82,11 +83,12 @@ async def planner(migrated_database_url: str) -> AsyncIterator[Callable[..., Any
 
 SOMEONE = UUID("0199c0de-0000-7000-8000-000000000000")
 LOOKUPS = {
-    "59960": Lookup({"59960": Bearers()}),
-    "something": Lookup({"something": Bearers(["def-7"])}),
-    "anything": Lookup({"anything": Bearers((), [UUID(int=3)])}),
-    "59960 un": Lookup({"59960": Bearers(), "un": Bearers()}),
-    "few": Lookup({}, [SOMEONE] * 1000),
+    ("search", "59960"): Lookup({"59960": Bearers()}),
+    ("search", "something"): Lookup({"something": Bearers(["def-7"])}),
+    ("search", "anything"): Lookup({"anything": Bearers((), [UUID(int=3)])}),
+    ("search", "59960 un"): Lookup({"59960": Bearers(), "un": Bearers()}),
+    ("search", "few"): Lookup({}, [SOMEONE] * 2000),
+    ("errorText", "few"): Lookup({}, [SOMEONE] * 2000),
 }
 FIRST = Window(size=50, backward=False, after=None, before=None)
 HOUR_AGO = DateTimeRange(gte=clock.now() - timedelta(hours=2), lt=clock.now() - timedelta(hours=1))
@@ -116,6 +118,9 @@ FILTERS = {
     "a word of a task": RunFilter(search="anything"),
     "words that few runs hold": RunFilter(search="few"),
     "two words, one of them short": RunFilter(search="59960 un"),
+    "text of an error": RunFilter(error_text="a1b2c3"),
+    "text that few errors hold": RunFilter(error_text="few"),
+    "error group": RunFilter(error_group="f7"),
     "created": RunFilter(created_at=HOUR_AGO),
     "started": RunFilter(started_at=HOUR_AGO),
     "finished": RunFilter(finished_at=HOUR_AGO),

@@ -1,0 +1,140 @@
+"""``taskloom errors``: failures by what they have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli import arguments
+from app.cli.environment import settings
+from app.cli.made_from import Group, Owner, Task
+from app.cli.outcomes import Refusal
+from app.cli.terminal import note, out, print_json
+from app.cli.triggering import Json
+
+if TYPE_CHECKING:
+    from app.cli.documents import Document
+    from app.error_groups import CountedGroup
+    from app.paging import Page
+
+commands = typer.Typer(help="List failures by what they have in common.", no_args_is_help=True)
+
+SHOWN_RUNS = 10
+BY = ("last-seen", "first-seen", "count")
+
+
+@commands.command("list")
+def list_groups(
+    definition: Annotated[
+        list[str] | None, typer.Option("--definition", "-d", help="Only failures of this definition, once for each.")
+    ] = None,
+    task: Task = None,
+    group: Group = None,
+    owner: Owner = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only failures from the hour of this time on, as in 2026-03-01T09:00.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only failures up to the hour of this time.")] = None,
+    by: Annotated[str, typer.Option(help=f"What comes first: the highest of {', '.join(BY)}.")] = "last-seen",
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List groups of errors: how often runs failed so, when last, and with what."""
+    from app.error_groups import ErrorGroupFilter, ErrorGroupOrder, ErrorGroupOrderField
+    from app.paging import PageArgs
+
+    if by not in BY:
+        raise Refusal(f"--by is '{by[:100]}', but must be one of {', '.join(BY)}.")
+    order = ErrorGroupOrder(ErrorGroupOrderField[by.upper().replace("-", "_")])
+    filter = ErrorGroupFilter(
+        definition_ids=definition or None,
+        task_ids=arguments.ids(task, "--task"),
+        groups=group or None,
+        owners=owner or None,
+        since=arguments.moment(since, "--since"),
+        until=arguments.moment(until, "--until"),
+    )
+    asyncio.run(_list(filter, order, PageArgs(first=limit, after=after), json=json))
+
+
+async def _list(filter: Any, order: Any, page_args: Any, *, json: bool) -> None:
+    from app.cli.documents import page_document
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        page: Page[CountedGroup] = await tasks.errors.groups(filter, order, page_args)
+    if json:
+        print_json(page_document(page, group_document))
+        return
+    if page.items:
+        _print_table(page.items)
+    else:
+        note("No failures fit. Runs that are FAILED or LOST are listed a second or two after their end.")
+    if page.has_next:
+        note(f"There are more: --after {page.cursors[-1]}")
+
+
+def _print_table(groups: list[CountedGroup]) -> None:
+    from app.cli.listings import plain_table
+    from app.cli.words import ago, visible
+
+    table = plain_table("ID", "COUNT", "LAST SEEN", "DEFINITION", "ERROR")
+    table.columns[0].no_wrap = True
+    table.columns[1].justify = table.columns[2].justify = "right"
+    table.columns[4].overflow = "fold"
+    for group in groups:
+        error = visible(f"{group.error_type}: {group.message}")
+        table.add_row(group.id, str(group.count), ago(group.last_seen), group.definition_id, error)
+    out.print(table)
+
+
+@commands.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The group's id.")],
+    json: Json = False,
+) -> None:
+    """Show one group of errors, and its runs that failed last."""
+    asyncio.run(_show(id, json=json))
+
+
+async def _show(id: str, *, json: bool) -> None:
+    from app.cli.documents import run_document
+    from app.cli.listings import runs_table
+    from app.paging import PageArgs
+    from app.run_filters import RunFilter
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        group = await tasks.errors.group(id)
+        runs = await tasks.list(RunFilter(error_group=id), page=PageArgs(first=SHOWN_RUNS))
+    if json:
+        print_json({**group_document(group), "runs": {"nodes": [run_document(run) for run in runs.items]}})
+        return
+    _print_table([group])
+    if group.place:
+        out.print(f"\nRaised in {group.place}.", soft_wrap=True)
+    if runs.items:
+        out.print()
+        out.print(runs_table(runs.items, out.width))
+
+
+def group_document(group: CountedGroup) -> Document:
+    """A group of errors."""
+    from app.cli.documents import time_text
+
+    return {
+        "id": group.id,
+        "definitionId": group.definition_id,
+        "errorType": group.error_type,
+        "message": group.message,
+        "place": group.place,
+        "count": group.count,
+        "firstSeen": time_text(group.first_seen),
+        "lastSeen": time_text(group.last_seen),
+        "sampleRunId": str(group.sample_run_id),
+    }
