@@ -13,7 +13,7 @@ from app.conditions import StringFilter, TagFilter, storable, string_condition, 
 from app.db import Database, ReadSession
 from app.models import TaskDefinition, Worker
 from app.paging import Keyset, Window
-from app.registry import Definition
+from app.registry import Definition, Triggers
 from app.rows import detached
 
 TABLE = TaskDefinition.metadata.tables["task_definitions"]
@@ -27,6 +27,8 @@ class DefinitionFilter:
 
     ids: Sequence[str] | None = None
     queues: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    triggers: Sequence[Triggers] | None = None
     tags: TagFilter | None = None
     title: StringFilter | None = None
 
@@ -126,6 +128,10 @@ def _conditions(filter: DefinitionFilter) -> list[ColumnElement[bool]]:
         conditions.append(TABLE.c.id.in_([storable(text) for text in filter.ids]))
     if filter.queues is not None:
         conditions.append(TABLE.c.queue.in_([storable(text) for text in filter.queues]))
+    if filter.categories is not None:
+        conditions.append(TABLE.c.category.in_([storable(text) for text in filter.categories]))
+    if filter.triggers is not None:
+        conditions.append(TABLE.c.triggers.in_([trigger.value for trigger in filter.triggers]))
     if filter.tags is not None:
         conditions += tag_condition(TABLE.c.tags, filter.tags)
     if filter.title is not None:

@@ -16,6 +16,7 @@ from app.logs import LogFilter
 from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
 from app.schema.arguments import run_uuid
 from app.schema.connections import given, present
+from app.schema.task_words import Triggers
 from app.schema.vocabulary import TaskLogLevel, TaskRunStatus, describe
 
 
@@ -59,6 +60,10 @@ class TaskDefinitionFilter:
 
     ids: list[strawberry.ID] | None = strawberry.field(default=UNSET, description="Any of these ids.")
     queues: list[str] | None = strawberry.field(default=UNSET, description="Any of these queues.")
+    categories: list[str] | None = strawberry.field(default=UNSET, description="Any of these categories.")
+    triggers: list[Triggers] | None = strawberry.field(
+        default=UNSET, description="Meant to be triggered in any of these ways."
+    )
     tags: TagFilter | None = strawberry.field(default=UNSET, description="Tags that fit.")
     title: StringFilter | None = strawberry.field(default=UNSET, description="A title that fits.")
 
@@ -203,7 +208,7 @@ def definition_filter(source: TaskDefinitionFilter | None) -> DefinitionFilter |
     if not given(source):
         return None
     values = _values(source)
-    for name in ("ids", "queues"):
+    for name in ("ids", "queues", "categories"):
         if name in values:
             values[name] = [conditions.storable(text) for text in values[name]]
     return DefinitionFilter(**values)

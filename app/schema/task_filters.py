@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import strawberry
 from strawberry import UNSET
 
 from app import conditions, task_filters
+from app.errors import InvalidArgument
 from app.run_filters import OrderDirection
 from app.schema.arguments import run_uuid
 from app.schema.connections import given, present
 from app.schema.filters import DateTimeRange, StringFilter, TagFilter
-from app.schema.task_words import TaskHealth, TaskOrderField, Triggers
+from app.schema.task_words import TaskHealth, TaskOrderField, TaskQuickFilter, Triggers
 from app.schema.vocabulary import TaskRunStatus
+from app.service.saved_reading import TaskQuestion
+
+WHOLE = ("search", "quick")
+"""What a filter asks as a whole, and none of the filters that it is put together from."""
 
 
 @strawberry.input(description="Which tasks fit; everything given must hold, and a list means any of its values.")
@@ -43,6 +49,13 @@ class TaskFilter:
     entity_id: str | None = strawberry.field(default=UNSET, description="About the thing of this id.")
     created_at: DateTimeRange | None = strawberry.field(default=UNSET, description="Created within this range.")
     updated_at: DateTimeRange | None = strawberry.field(default=UNSET, description="Last changed within this range.")
+    search: str | None = strawberry.field(
+        default=UNSET,
+        description="Found by these words, as by the argument `search` of `tasks`; not below and, or, not.",
+    )
+    quick: TaskQuickFilter | None = strawberry.field(
+        default=UNSET, description="One of the everyday questions, as the argument `quick`; not below and, or, not."
+    )
     and_: list[TaskFilter] | None = strawberry.field(
         name="and", default=UNSET, description="All of these filters hold too."
     )
@@ -60,20 +73,41 @@ class TaskOrder:
     direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which end comes first.")
 
 
-def task_filter(source: TaskFilter | None) -> task_filters.TaskFilter | None:
+def task_question(
+    source: TaskFilter | None,
+    search: str | None = UNSET,
+    quick: TaskQuickFilter | None = UNSET,
+    time_zone: str = "UTC",
+) -> TaskQuestion:
+    """The application's question for tasks. Raises ``InvalidArgument`` for what is said in the filter and beside it."""
+    asked = {"search": given(search), "quick": given(quick)}
+    for name in asked:
+        if given(source) and given(inside := getattr(source, name)) is not None:
+            if asked[name] is not None:
+                raise InvalidArgument(f"'{name}' stands in the filter and beside it: say it once.", path=(name,))
+            asked[name] = inside
+    return TaskQuestion(filter=_task_filter(source, WHOLE), time_zone=time_zone, **asked)
+
+
+def _task_filter(source: TaskFilter | None, whole: Sequence[str] = ()) -> task_filters.TaskFilter | None:
     """The application's filter of tasks. Raises ``InvalidArgument`` for an id that is no UUID."""
     if not given(source):
         return None
-    values = {name: _condition(value) for name, value in present(source).items()}
+    values = {name: _condition(value) for name, value in present(source).items() if name not in whole}
+    for name in WHOLE:
+        if name in values:
+            raise InvalidArgument(
+                f"'{name}' asks of the whole filter: put it beside and, or and not.", path=("filter",)
+            )
     if "ids" in values:
         values["ids"] = [run_uuid(id, "filter", "ids") for id in values["ids"]]
     if "enabled" in values:
         values["is_enabled"] = values.pop("enabled")
     for name in ("and_", "or_"):
         if name in values:
-            values[name] = [task_filter(part) for part in values[name]]
+            values[name] = [_task_filter(part) for part in values[name]]
     if "not_" in values:
-        values["not_"] = task_filter(values["not_"])
+        values["not_"] = _task_filter(values["not_"])
     return task_filters.TaskFilter(**values)
 
 

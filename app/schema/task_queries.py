@@ -12,9 +12,8 @@ from app.schema.connections import After, Before, Connection, First, Last, Total
 from app.schema.context import Info
 from app.schema.principals import Principal, principal_of
 from app.schema.saved_tasks import Task, load_task
-from app.schema.task_filters import TaskFilter, TaskOrder, task_filter, task_order
+from app.schema.task_filters import TaskFilter, TaskOrder, task_order, task_question
 from app.schema.task_words import TaskQuickFilter
-from app.service.saved_reading import TaskQuestion
 
 Prefix = Annotated[str, strawberry.argument(description="What they begin with, in upper or lower case.")]
 Number = Annotated[int, strawberry.argument(description="How many at most: 1 to 50.")]
@@ -60,9 +59,7 @@ class SavedTaskQueries:
     ) -> Connection[Task]:
         """A page of tasks."""
         saved, principal = info.context.service.saved, info.context.principal
-        question = TaskQuestion(
-            filter=task_filter(filter), search=given(search), quick=given(quick), time_zone=time_zone
-        )
+        question = task_question(filter, search, quick, time_zone)
         page = await saved.list(question, task_order(given(order_by)), page_args(first, after, last, before), principal)
         total = Total(partial(saved.count, question, principal), info.context.loaders.counts.limit)
         return connection(page, Task.of, total)

@@ -48,7 +48,7 @@ def tested_definitions() -> Iterator[None]:
         """Says hello."""
         return GreetOutput(said=[f"Hello {input.whom}"])
 
-    @task(id="guarded", title="A guarded greeting", before_trigger=only_warm)
+    @task(id="guarded", title="A guarded greeting", before_trigger=only_warm, category="Guards")
     async def guarded(ctx: Any, input: GreetInput) -> None:
         """Never runs: nothing in these tests executes task code."""
 

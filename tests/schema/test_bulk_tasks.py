@@ -38,6 +38,14 @@ async def test_tasks_are_tried_executed_changed_and_moved(gql: GraphQLClient) ->
     assert sorted(task["name"] for task in found["tasks"]["nodes"]) == ["One", "Two"]
 
 
+async def test_tasks_are_chosen_by_a_search(gql: GraphQLClient) -> None:
+    for name in ("Nightly report", "Weekly report"):
+        await gql(CREATE, input={"name": name, "definitionId": "greet", "input": {"whom": "Ada"}})
+    tried = await answer(gql, "executeTasks", select={"filter": {"search": "nihgtly"}}, dryRun=True)
+    assert [task["name"] for task in tried["sampleTasks"]] == ["Nightly report"]
+    assert (await answer(gql, "executeTasks", select={"filter": {"search": "!"}}))["code"] == "CONFIRMATION_REQUIRED"
+
+
 async def test_what_says_nothing_is_refused(gql: GraphQLClient) -> None:
     everything = {"filter": {}}
     assert (await answer(gql, "executeTasks", select=everything))["code"] == "CONFIRMATION_REQUIRED"

@@ -54,6 +54,9 @@ async def test_definitions_can_be_filtered(gql: GraphQLClient) -> None:
     assert await ids(gql, {"queues": ["slow"]}) == ["plain"]
     assert await ids(gql, {"tags": {"any": ["polite"]}}) == ["greet"]
     assert await ids(gql, {"title": {"contains": "GREET"}}) == ["greet", "guarded"]
+    assert await ids(gql, {"categories": ["Guards", "Other"]}) == ["guarded"]
+    assert await ids(gql, {"triggers": ["SCHEDULED"]}) == []
+    assert await ids(gql, {"triggers": ["BOTH"], "categories": ["Guards"]}) == ["guarded"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ async def test_a_search_is_kept_changed_and_deleted(gql: GraphQLClient) -> None:
     await create(gql, "Mine", "TASKS", {"health": ["FAILING"], "not": {"enabled": False}})
     assert await names(gql) == ["Failed", "Mine"]
     assert await names(gql, "(kind: TASKS)") == ["Mine"]
+    words = {"search": "nightly", "quick": "FAILED_TODAY", "groups": ["g"]}
+    kept = (await create(gql, "Nights", "TASKS", words))["search"]
+    query = "query ($f: TaskFilter) { tasks(filter: $f) { nodes { id } } }"
+    assert await gql(query, f=kept["filter"]) == {"tasks": {"nodes": []}}
     changed = await update(gql, id=search["id"], name="Lost", filter={"statuses": ["LOST"]}, shared=True)
     assert (changed["search"]["name"], changed["search"]["filter"]) == ("Lost", {"statuses": ["LOST"]})
     delete = "mutation ($i: DeleteSavedSearchInput!) { deleteSavedSearch(input: $i) { __typename } }"

@@ -192,6 +192,8 @@ async def test_tasks_are_searched_filtered_and_asked_for_quickly(gql: GraphQLCli
     assert await names('filter: {tags: {any: ["night"]}}, quick: MINE') == ["Nightly report"]
     assert await names("orderBy: {field: CREATED_AT, direction: DESC}") == ["Weekly", "Nightly report"]
     assert await names("quick: RUNNING") == []
+    assert await names('filter: {search: "nihgtly", quick: MINE}') == ["Nightly report"]
+    assert await names('filter: {search: "weekly"}, quick: RUNNING') == []
     suggested = await gql('{ tagSuggestions(prefix: "NI") ownerSuggestions(prefix: "local") { id name } }')
     assert suggested["tagSuggestions"] == ["night"]
     assert suggested["ownerSuggestions"] == [{"id": "local-admin", "name": "Local administrator"}]
@@ -205,6 +207,9 @@ async def test_tasks_are_searched_filtered_and_asked_for_quickly(gql: GraphQLCli
         '{ tasks(quick: FAILED_TODAY, timeZone: "Mars") { nodes { id } } }',
         "{ tasks(orderBy: {field: RELEVANCE}) { nodes { id } } }",
         '{ tasks(after: "x") { nodes { id } } }',
+        '{ tasks(filter: {search: "a"}, search: "b") { nodes { id } } }',
+        '{ tasks(filter: {or: [{search: "a"}, {quick: MINE}]}) { nodes { id } } }',
+        "{ tasks(filter: {not: {quick: MINE}}) { nodes { id } } }",
         '{ tagSuggestions(prefix: "", first: 0) }',
     ],
 )

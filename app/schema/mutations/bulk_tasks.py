@@ -15,11 +15,10 @@ from app.schema.connections import given
 from app.schema.context import Info
 from app.schema.mutations.bulk_runs import ALL, DRY_RUN
 from app.schema.refusals import ConfirmationRequired, InvalidArgument, InvalidTaskInput, TaskDefinitionNotFound
-from app.schema.task_filters import TaskFilter, task_filter
+from app.schema.task_filters import TaskFilter, task_question
 from app.service.bulk import TaskBulkChanges
 from app.service.bulk import TaskSelection as Selection
 from app.service.requests import UNSET as NOT_GIVEN
-from app.service.saved_reading import TaskQuestion
 
 Arguments = strawberry.argument(description="On which tasks, and how.")
 
@@ -147,7 +146,7 @@ async def move_tasks(info: Info, input: Annotated[MoveTasksInput, Arguments]) ->
 def selection_of(select: TaskSelection, all: bool | None) -> Selection:
     """The application's selection of tasks."""
     ids = select.ids.value if select.ids else None
-    question = TaskQuestion(filter=task_filter(select.filter.value)) if select.filter else None
+    question = task_question(select.filter.value) if select.filter else None
     return Selection(ids=ids, question=question, all=all is True)
 
 
