@@ -27,6 +27,8 @@ from yaml.events import (
 
 from app.interchange import MAX_DEPTH, number, too_deep, unreadable
 
+MAX_VALUES = 2_000_000
+"""How many texts, numbers, lists and objects are read: each takes some microseconds, which JSON does not."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = cast(Any, yaml.SafeLoader).yaml_implicit_resolvers
 _WORDS = {"null": None, "true": True, "false": False, "": None}
@@ -79,7 +81,7 @@ def _problem(error: yaml.YAMLError) -> str:
 def _read(events: Iterator[Event]) -> Any:
     root: list[Any] = []
     stack = [_Container(root, True)]
-    documents = 0
+    documents = values = 0
     for event in events:
         if isinstance(event, DocumentStartEvent):
             documents += 1
@@ -88,6 +90,11 @@ def _read(events: Iterator[Event]) -> Any:
         elif isinstance(event, (SequenceEndEvent, MappingEndEvent)):
             stack.pop()
         elif isinstance(event, NodeEvent):
+            values += 1
+            if values > MAX_VALUES:
+                raise unreadable(
+                    f"The text has more than {MAX_VALUES} values. Write it as JSON, or import it in parts."
+                )
             _take(event, stack)
     if not root:
         raise unreadable("The text is empty.")

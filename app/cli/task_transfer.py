@@ -116,7 +116,7 @@ def _show(imported: Imported, *, json: bool) -> None:
         out.print(table)
     _tell_problems(plan)
     for item in plan.items:
-        for line in item.prepared.notes:
+        for line in item.notes:
             note(visible(line))
     out.print(_sentence(imported), soft_wrap=True)
 
@@ -154,7 +154,7 @@ def _document(item: ImportItem) -> dict[str, Any]:
         "taskId": None if item.task_id is None else str(item.task_id),
         "schedulesAdded": len(item.added),
         "schedulesRemoved": len(item.removed),
-        "notes": item.prepared.notes,
+        "notes": item.notes,
         "problems": [{"path": one.path, "code": one.code, "message": one.message} for one in item.problems],
     }
 

@@ -77,7 +77,7 @@ class ImportItem:
         return cls(
             index=item.prepared.index, name=item.prepared.name, group=item.prepared.group, step=item.step,
             saved_as=item.name, task_id=item.task_id, schedules_added=len(item.added),
-            schedules_removed=len(item.removed), notes=item.prepared.notes, problems=_problems(item.problems),
+            schedules_removed=len(item.removed), notes=item.notes, problems=_problems(item.problems),
         )  # fmt: skip
 
 

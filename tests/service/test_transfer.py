@@ -190,13 +190,13 @@ async def test_an_editor_who_read_before_an_import_is_told_of_it(tasks: TaskServ
 async def test_schedules_can_be_imported_paused_and_one_that_is_over_has_ended(tasks: TaskService) -> None:
     text = one(more='    schedules:\n      - cron: "@daily"\n      - at: "2020-01-01T00:00:00Z"\n')
     found = await tasks.transfer.import_tasks(text, dry_run=True)
-    assert found.plan.items[0].prepared.notes == [
-        "tasks.0.schedules.1 has no tick left, so it is stored as one that has ended."
-    ]
+    assert found.plan.items[0].notes == ["tasks.0.schedules.1 has no tick left, so it is stored as one that has ended."]
     await tasks.transfer.import_tasks(text)
     task = await get(tasks, "Nightly")
     schedules = (await tasks.schedules.of_tasks([task.id]))[task.id]
     assert sorted(schedule.status for schedule in schedules) == ["ACTIVE", "ENDED"]
+    skipped = (await tasks.transfer.import_tasks(text)).plan.items[0]
+    assert (skipped.step, skipped.notes) == (ImportStep.SKIP, [])
     await tasks.transfer.import_tasks(text, on_conflict=OnConflict.RENAME, pause_schedules=True)
     copy = await get(tasks, "Nightly (imported)")
     assert {one.status for one in (await tasks.schedules.of_tasks([copy.id]))[copy.id]} == {"PAUSED"}

@@ -94,6 +94,14 @@ def test_a_text_that_is_not_plain_is_refused_with_its_place(text: str, said: str
         read(text, None, 10**6)
 
 
+def test_yaml_that_would_take_minutes_is_refused_and_json_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.yaml_text.MAX_VALUES", 100)
+    text = "[" + ", ".join(["[]"] * 100) + "]"
+    with pytest.raises(InvalidArgument, match="more than 100 values"):
+        read(text, TextFormat.YAML, 10**6)
+    assert len(read(text, TextFormat.JSON, 10**6)) == 100
+
+
 def test_a_text_that_is_too_long_is_not_even_read() -> None:
     with pytest.raises(InvalidArgument, match="at most 100 are allowed"):
         read("é" * 51, None, 100)

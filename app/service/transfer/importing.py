@@ -28,7 +28,7 @@ from app.service.transfer.exporting import Exported, export
 from app.service.transfer.planning import ImportItem, ImportPlan, ImportStep, OnConflict, Prepared, Present, decide
 from app.settings import Settings
 from app.task_errors import ImportImpossible
-from app.transfers import Transfers
+from app.transfers import TaskKey, Transfers
 
 logger = logging.getLogger("taskloom.service")
 
@@ -137,7 +137,7 @@ class Transfer:
         prepared = await checking.check(raw)
         if dry_run:
             async with self._reading() as transfers:
-                present = await _present(transfers, prepared, lock=False)
+                present = await _present(transfers, prepared, on_conflict)
             return Imported(await asyncio.to_thread(decide, prepared, present, on_conflict), False)
         return Imported(await self._surely(prepared, on_conflict, by), True)
 
@@ -161,7 +161,7 @@ class Transfer:
                     await transfers.queue_up()
                     if plan is not None and await transfers.is_done(import_id):
                         return plan
-                    present = await _present(transfers, prepared, lock=True)
+                    present = await _present(transfers, prepared, policy, lock=True)
                     # Comparing thousands takes a second, in which others on the event loop go on.
                     plan = await asyncio.to_thread(decide, prepared, present, policy)
                     _require_possible(plan)
@@ -180,12 +180,17 @@ class Transfer:
         raise AssertionError("the last round returns or raises")
 
 
-async def _present(transfers: Transfers, prepared: Sequence[Prepared], *, lock: bool) -> Present:
-    """What is there of the names of a document; locked, it stays so until the transaction ends."""
+async def _present(
+    transfers: Transfers, prepared: Sequence[Prepared], policy: OnConflict, *, lock: bool = False
+) -> Present:
+    """What is there of the names of a document; locked, what is replaced stays so until the transaction ends."""
+    replaces = policy is OnConflict.REPLACE
     keys = {one.key for one in prepared if one.name is not None}
-    tasks = await transfers.named(sorted(keys), lock=lock)
-    schedules = await transfers.schedules([task["id"] for task in tasks.values()], lock=lock)
-    names = await transfers.names(sorted({group for group, _ in tasks}))
+    tasks = await transfers.named(sorted(keys), lock=lock and replaces)
+    ids = [task["id"] for task in tasks.values()]
+    schedules = await transfers.schedules(ids, lock=lock) if replaces else {}
+    groups = sorted({group for group, _ in tasks})
+    names = await transfers.names(groups) if policy is OnConflict.RENAME else set[TaskKey]()
     return Present(tasks, schedules, names)
 
 

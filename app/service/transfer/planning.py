@@ -84,6 +84,11 @@ class ImportItem:
         return [] if self.step is ImportStep.SKIP else self.prepared.problems
 
     @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of what the import writes."""
+        return self.prepared.notes if self.is_written else []
+
+    @property
     def is_written(self) -> bool:
         """Whether the import changes anything for it."""
         return self.step in (ImportStep.CREATE, ImportStep.RENAME, ImportStep.REPLACE)
