@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import strawberry
 from strawberry.scalars import JSON
@@ -10,7 +10,7 @@ from strawberry.scalars import JSON
 from app.schema.children import runs_below
 from app.schema.connections import After, Before, Connection, First, Last, page_args
 from app.schema.context import Info
-from app.schema.filters import TaskRunFilter, TaskRunOrder, run_filter, run_order
+from app.schema.filters import RunsInOrder, RunsThatFit, run_filter, run_order
 from app.schema.runs import TaskRun
 from app.schema.task_words import Triggers
 from app.schema.vocabulary import WhenFull
@@ -97,12 +97,8 @@ class TaskDefinition:
     async def runs(
         self,
         info: Info,
-        filter: Annotated[
-            TaskRunFilter | None, strawberry.argument(description="Only runs that fit.")
-        ] = strawberry.UNSET,
-        order_by: Annotated[
-            TaskRunOrder | None, strawberry.argument(description="The order, by creation, newest first, by default.")
-        ] = strawberry.UNSET,
+        filter: RunsThatFit = strawberry.UNSET,
+        order_by: RunsInOrder = strawberry.UNSET,
         first: First = strawberry.UNSET,
         after: After = strawberry.UNSET,
         last: Last = strawberry.UNSET,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import UNSET
@@ -169,6 +169,12 @@ class TaskLogFilter:
     levels: list[TaskLogLevel] | None = strawberry.field(default=UNSET, description="Any of these levels.")
     iteration: int | None = strawberry.field(default=UNSET, description="Written in this iteration.")
     message: StringFilter | None = strawberry.field(default=UNSET, description="A message that fits.")
+
+
+RunsThatFit = Annotated[TaskRunFilter | None, strawberry.argument(description="Only runs that fit.")]
+RunsInOrder = Annotated[
+    TaskRunOrder | None, strawberry.argument(description="The order, by creation, newest first, by default.")
+]
 
 
 def run_filter(source: TaskRunFilter | None) -> RunFilter | None:

@@ -19,9 +19,9 @@ from app.schema.context import Info
 from app.schema.definitions import TaskDefinition
 from app.schema.error_groups import ErrorGroupQueries
 from app.schema.filters import (
+    RunsThatFit,
     TaskDefinitionFilter,
     TaskLogFilter,
-    TaskRunFilter,
     TaskRunOrder,
     definition_filter,
     log_filter,
@@ -113,9 +113,7 @@ class Query(
     async def task_runs(
         self,
         info: Info,
-        filter: Annotated[
-            TaskRunFilter | None, strawberry.argument(description="Only runs that fit.")
-        ] = strawberry.UNSET,
+        filter: RunsThatFit = strawberry.UNSET,
         order_by: Annotated[
             TaskRunOrder | None, strawberry.argument(description="The order; by creation, newest first, by default.")
         ] = strawberry.UNSET,

@@ -16,7 +16,7 @@ from app.run_filters import RunOrder
 from app.schema.children import runs_below
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, page_args
 from app.schema.context import Info
-from app.schema.filters import TaskRunFilter, TaskRunOrder, run_filter, run_order
+from app.schema.filters import RunsInOrder, RunsThatFit, run_filter, run_order
 from app.schema.loaders import Read
 from app.schema.principals import Principal, principal_of
 from app.schema.runs import TaskRun, load_definition
@@ -250,12 +250,8 @@ class Task:
     async def runs(
         self,
         info: Info,
-        filter: Annotated[
-            TaskRunFilter | None, strawberry.argument(description="Only runs that fit.")
-        ] = strawberry.UNSET,
-        order_by: Annotated[
-            TaskRunOrder | None, strawberry.argument(description="The order, by creation, newest first, by default.")
-        ] = strawberry.UNSET,
+        filter: RunsThatFit = strawberry.UNSET,
+        order_by: RunsInOrder = strawberry.UNSET,
         first: First = strawberry.UNSET,
         after: After = strawberry.UNSET,
         last: Last = strawberry.UNSET,

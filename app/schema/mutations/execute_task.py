@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 
 from app.schema.connections import present
 from app.schema.context import Info
-from app.schema.mutations.trigger_task import TriggerTaskSuccess
+from app.schema.mutations.trigger_task import TriggerTaskSuccess, with_durations
 from app.schema.refusals import (
     CodeNotLoaded,
     IdempotencyConflict,
@@ -105,7 +105,4 @@ def overrides_of(input: ExecuteTaskInput) -> Overrides:
     values["replace_input"] = input.replace_input is True
     if "input" in values:
         values["input"] = values["input"].value
-    for name in ("delay", "timeout", "ttl"):
-        if f"{name}_seconds" in values:
-            values[name] = values.pop(f"{name}_seconds")
-    return Overrides(**values)
+    return Overrides(**with_durations(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import UNSET
@@ -28,6 +28,8 @@ from app.schema.refusals import (
 from app.schema.runs import TaskRun
 from app.schema.task_refusals import CooldownActive
 from app.service import TriggerRequest, UniquePolicy
+
+_DURATIONS = {f"{name}_seconds": name for name in ("delay", "timeout", "ttl")}
 
 
 @strawberry.input(description="What to run, with what, and when. What is left out is as the definition says.")
@@ -124,8 +126,9 @@ async def trigger_task(
 
 def request_of(input: TriggerTaskInput) -> TriggerRequest:
     """The service's request from what a client sent; null is the same as left out."""
-    values = present(input)
-    for name in ("delay", "timeout", "ttl"):
-        if f"{name}_seconds" in values:
-            values[name] = values.pop(f"{name}_seconds")
-    return TriggerRequest(**values)
+    return TriggerRequest(**with_durations(present(input)))
+
+
+def with_durations(values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as the service names them: durations without their unit, which is the second."""
+    return {_DURATIONS.get(name, name): value for name, value in values.items()}
