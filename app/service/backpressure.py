@@ -90,17 +90,14 @@ class Backpressure:
         Raises ``ServiceUnavailable`` when it has to know more than it does and the database is away.
         """
         answer = LetIn()
-        for queue, wanted in Counter([run.values["queue"] for run in new if not run.is_owed]).items():
-            level = self._level(queue)
-            if level is None:
-                continue
-            await self._look(level, wanted)
-            if wanted <= level.room:
-                level.asking += wanted
-                answer.places[queue] = wanted
-            else:
-                those = [run for run in new if run.values["queue"] == queue and not run.is_owed]
-                await self._let_some_in(level, those, answer)
+        try:
+            for queue, wanted in Counter([run.values["queue"] for run in new if not run.is_owed]).items():
+                if level := self._level(queue):
+                    await self._ask(level, wanted, new, answer)
+        except BaseException:
+            # Of several queues one may have kept places by now.
+            self.settle(answer, ())
+            raise
         return answer
 
     def settle(self, answer: LetIn, stored: Iterable[NewRun]) -> None:
@@ -112,6 +109,14 @@ class Backpressure:
             if level := self._levels.get(queue):
                 level.stored += number
 
+    async def _ask(self, level: Level, wanted: int, new: Sequence[NewRun], answer: LetIn) -> None:
+        await self._look(level, wanted)
+        if wanted <= level.room:
+            self._keep(level, wanted, answer)
+        else:
+            those = [run for run in new if run.values["queue"] == level.queue and not run.is_owed]
+            await self._let_some_in(level, those, answer)
+
     async def _let_some_in(self, level: Level, those: Sequence[NewRun], answer: LetIn) -> None:
         """The first ones as far as there is room; repetitions of earlier triggers need none."""
         try:
@@ -122,11 +127,15 @@ class Backpressure:
                 raise ServiceUnavailable from error
             raise
         late = asking[level.room :]
+        self._keep(level, len(asking) - len(late), answer)
         refusals = {run.id: QueueFull(level.queue, level.depth, level.limit) for run in late}
         answer.refused |= refused_with(refusals, those)
         metrics.REFUSED.labels(level.queue).inc(len(refusals))
-        answer.places[level.queue] = len(asking) - len(late)
-        level.asking += len(asking) - len(late)
+
+    @staticmethod
+    def _keep(level: Level, places: int, answer: LetIn) -> None:
+        level.asking += places
+        answer.places[level.queue] = places
 
     def _level(self, queue: str) -> Level | None:
         """What is known of a queue; None of one without a limit."""

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from app import Limits, QueueFull, RunSelection, TaskSelection, TaskService, TriggerRequest, WhenFull
+from app import (
+    Limits,
+    QueueFull,
+    RunSelection,
+    ServiceUnavailable,
+    TaskSelection,
+    TaskService,
+    TriggerRequest,
+    WhenFull,
+)
 from app.db import Database
 from app.models import BulkActionStatus, OverlapPolicy, TickOutcome, TickReason
 from app.registry import Registry
@@ -21,6 +31,7 @@ from app.service.batches import BatchOptions, OnComplete
 from app.settings import Settings
 from tests.service.conftest import SUCCEED, Hand, definition, service
 from tests.service.limited import claimed, execute
+from tests.service.lossy import Lossy, lossy
 from tests.service.scheduled import HOURLY, history, make_due, runs_of, saved_task, scheduler
 from tests.workbench import until
 
@@ -60,6 +71,11 @@ async def fill(tasks: TaskService, number: int = LIMIT, definition_id: str = "ec
     """Let so many runs wait."""
     for _ in range(number):
         await tasks.trigger(definition_id, **options)  # type: ignore[arg-type]
+
+
+def behind(proxy: Lossy, settings: Settings, registry: Registry) -> AbstractAsyncContextManager[TaskService]:
+    """A server whose database is behind a proxy."""
+    return service(settings.model_copy(update={"database_url": proxy.url}), registry)
 
 
 async def count(db: Database) -> int:
@@ -137,6 +153,7 @@ async def test_of_many_at_once_the_first_get_the_places_and_the_others_a_refusal
     await fill(tasks, 1)
     answers = await tasks.trigger_many([TriggerRequest(definition_id="echo")] * 1000)
     assert [type(answer) for answer in answers] == [*(Triggered,) * 3, *(QueueFull,) * 997]
+    assert {answer.depth for answer in answers if isinstance(answer, QueueFull)} == {LIMIT}
     assert await count(db) == LIMIT
 
 
@@ -181,6 +198,18 @@ async def test_what_is_refused_for_another_reason_takes_no_place(tasks: TaskServ
     await fill(tasks, LIMIT - 1)
     with pytest.raises(QueueFull):
         await tasks.trigger("echo")
+
+
+async def test_a_database_that_goes_away_over_a_full_queue_takes_no_place_in_another_one(
+    settings: Settings, registry: Registry
+) -> None:
+    async with lossy(settings.database_url) as proxy, behind(proxy, settings, registry) as far:
+        await fill(far)
+        proxy.lose_reply_to("SELECT id FROM task_runs WHERE id = ANY")
+        both = [TriggerRequest(definition_id="echo", queue=queue) for queue in ("mail", "quick")]
+        assert [type(answer) for answer in await far.trigger_many(both)] == [ServiceUnavailable] * 2
+        assert proxy.lost == 1
+        await fill(far, 6, queue="mail")
 
 
 async def test_executions_and_reruns_are_refused_too_and_bulk_actions_item_by_item(
