@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from app.logs import LogFilter
     from app.models import BulkActionKind, CatchUpPolicy, OverlapPolicy, Schedule, ScheduleStatus, TaskLogLevel, TaskRun
     from app.paging import Page, PageArgs
+    from app.periods import StatisticsInterval
     from app.registry import Triggers
+    from app.rollup_reading import StatisticsDimension, StatisticsRank
     from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
     from app.schedules import ScheduleFilter
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest, UniquePolicy
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from app.service.executing import Overrides
     from app.service.saved_reading import TaskQuestion
     from app.service.scheduling import ScheduleChanges
+    from app.service.statistics_reading import StatisticsQuery
     from app.service.task_fields import TaskChanges, TaskFields
     from app.service.transfer import Imported, ImportPlan, OnConflict
     from app.settings import Settings
@@ -126,6 +129,10 @@ __all__ = [
     "ScheduleStatus",
     "ServiceUnavailable",
     "Settings",
+    "StatisticsDimension",
+    "StatisticsInterval",
+    "StatisticsQuery",
+    "StatisticsRank",
     "StringFilter",
     "TagFilter",
     "TaskBulkChanges",
@@ -199,6 +206,9 @@ _HOMES = {
         "TaskRun",
     ),
     "app.paging": ("Page", "PageArgs"),
+    "app.periods": ("StatisticsInterval",),
+    "app.rollup_reading": ("StatisticsDimension", "StatisticsRank"),
+    "app.service.statistics_reading": ("StatisticsQuery",),
     "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
     "app.schedules": ("ScheduleFilter",),
     "app.service.scheduling": ("ScheduleChanges",),

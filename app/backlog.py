@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from app.db import Pipe
 from app.models import CLAIMABLE, HELD_BACK, statuses
+from app.rollups import behind_seconds
 from app.states import ASLEEP, HELD
 
 COUNTED = 10_000
@@ -71,7 +72,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The queues that have due runs, how many runs are held and asleep (both bounded), and the live workers."""
+    """The queues that have due runs, how many runs are held and asleep (both bounded), and the live workers.
+
+    ``uncounted_seconds`` is for how long the statistics have been owing a run that finished.
+    """
 
     queues: tuple[Queue, ...]
     held: int
@@ -79,6 +83,7 @@ class Backlog:
     overdue_seconds: float
     taking_workers: int
     draining_workers: int
+    uncounted_seconds: float = 0.0
 
 
 async def depths(pipe: Pipe, most: Mapping[str, int]) -> dict[str, int]:
@@ -106,6 +111,5 @@ async def backlog(pipe: Pipe) -> Backlog:
     found = await pipe.fetchrow(_MOVING)
     assert found is not None
     overdue: float = await pipe.fetchval(_OVERDUE) or 0.0
-    return Backlog(
-        tuple(await queues(pipe)), found["held"], found["asleep"], overdue, found["taking"], found["draining"]
-    )
+    counts = (found["held"], found["asleep"], overdue, found["taking"], found["draining"])
+    return Backlog(tuple(await queues(pipe)), *counts, await behind_seconds(pipe))

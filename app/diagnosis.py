@@ -15,6 +15,7 @@ NEARLY_FULL = 0.8
 TRANSACTION_WARNING_SECONDS = 300.0
 TRANSACTION_FAILURE_SECONDS = 3600.0
 WASTE_ROWS = 100_000
+STATISTICS_WARNING_SECONDS = 600.0
 WASTE_SHARE = 0.5
 
 
@@ -101,6 +102,18 @@ def judge_waste(tables: Sequence[TableWaste], autovacuum: bool) -> Finding:
     names = named([f"{t.name} ({t.dead:,} dead beside {t.live:,} live rows)" for t in wasted])
     cure = "Run `VACUUM (ANALYZE)` on it, then let autovacuum come earlier: see docs/scale.md."
     return Finding("vacuum", Health.DOUBTFUL, f"dead rows slow down {names}", cure)
+
+
+def judge_statistics(behind_seconds: float) -> Finding:
+    """Whether finished runs are counted for statistics about as fast as they finish."""
+    if behind_seconds < STATISTICS_WARNING_SECONDS:
+        return Finding("statistics", Health.WELL, "count what has finished")
+    finding = f"lack what finished in the last {behind_seconds / 60:,.0f} min"
+    cure = (
+        "Live workers catch up, at thousands of runs a second; after an upgrade let them. If the figure does not fall: "
+        "start a worker, look at its log, and end transactions that have been open for long (docs/history.md)."
+    )
+    return Finding("statistics", Health.DOUBTFUL, finding, cure)
 
 
 def named(names: Sequence[str]) -> str:

@@ -15,11 +15,13 @@ from app.diagnosis import (
     judge_depths,
     judge_queues,
     judge_redis,
+    judge_statistics,
     judge_transactions,
     judge_waste,
     named,
 )
 from app.doorbell import AWAY, Doorbell, Ring, connect
+from app.rollups import behind_seconds
 from app.settings import Settings
 from app.vital_signs import LiveWorker, Published, StuckRun, VitalSigns
 
@@ -95,6 +97,7 @@ async def _inside(pipe: Pipe, signs: VitalSigns, doorbell: Doorbell, settings: S
         judge_definitions(await signs.published(), workers),
         judge_transactions(await signs.old_transactions()),
         judge_waste(await signs.waste(), await signs.vacuums()),
+        judge_statistics(await behind_seconds(pipe)),
     ]
 
 

@@ -97,11 +97,11 @@ class TaskDefinitionNotFound(TaskError):
 
     code = ErrorCode.TASK_DEFINITION_NOT_FOUND
 
-    def __init__(self, definition_id: str) -> None:
+    def __init__(self, definition_id: str, *, path: tuple[str, ...] = ("input", "definitionId")) -> None:
         super().__init__(
             f"There is no task definition '{definition_id[:100]}'. taskDefinitions lists those there are; "
             "your own come from the modules named in TASKLOOM_TASKS.",
-            path=("input", "definitionId"),
+            path=path,
         )
         self.definition_id = definition_id
 

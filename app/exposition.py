@@ -96,6 +96,10 @@ def families(found: Backlog | None, rings: dict[str, int]) -> Generator[Metric]:
     yield _gauge("taskloom_runs_held", f"Runs that workers hold; counted up to {COUNTED}.", found.held)
     yield _gauge("taskloom_runs_asleep", f"Scheduled and waiting runs; counted up to {COUNTED}.", found.asleep)
     yield _gauge("taskloom_dispatch_lag_seconds", "How late the longest sleeping run is.", found.overdue_seconds)
+    yield _gauge(
+        "taskloom_statistics_lag_seconds", "How long ago the first run finished that statistics lack.",
+        found.uncounted_seconds,
+    )  # fmt: skip
     workers = {"taking": found.taking_workers, "draining": found.draining_workers}
     yield _each("taskloom_workers", "Workers whose lease holds.", "state", workers)
 

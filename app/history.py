@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.db import Pipe, Row
 from app.models import statuses
+from app.rollups import count_before_deletion
 from app.states import FINAL, LIVE
 
 MAX_LINES = 50_000
@@ -97,7 +98,11 @@ class History:
         return await self.count("task_logs", run_ids), await self.count("task_iterations", run_ids)
 
     async def delete(self, run_ids: Sequence[UUID]) -> tuple[int, int]:
-        """Delete runs and all that belongs to them; returns how many log lines and iterations went with them."""
+        """Delete runs, which are locked, and all that belongs to them, when they are counted for statistics.
+
+        Returns how many log lines and iterations went with them.
+        """
+        await count_before_deletion(self._pipe, run_ids)
         gone = await self.delete_details(run_ids)
         await self._pipe.execute("DELETE FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
         return gone

@@ -21,12 +21,13 @@ from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.registry import Registry
 from app.settings import Settings
-from workers import partitioner, summariser, watchdog
+from workers import partitioner, roller, summariser, watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
 from workers.partitioner import Partitioner
 from workers.reaper import Reaper
+from workers.roller import Roller
 from workers.scheduler import Scheduler, ticking_beside
 from workers.summariser import Summariser
 from workers.watchdog import Watchdog
@@ -92,12 +93,15 @@ class LeaseKeeper:
         self._stopped = asyncio.Event()
         await self._first_beat(heart, held)
         self._loop = asyncio.get_running_loop()
+        counting = Roller(connections.db)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
             (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
+            (roller.LOOK_SECONDS, counting.run_once),
+            (roller.FORGET_SECONDS, counting.forget),
             (watchdog.LOOK_SECONDS, self._watchdog.look),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )

@@ -23,6 +23,7 @@ from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
 from app.cli.new_file import new_task
 from app.cli.outcomes import Commands
+from app.cli.stats import stats
 from app.cli.terminal import out
 from app.cli.triggering import trigger
 
@@ -67,6 +68,7 @@ app.add_typer(task_commands.commands, name="tasks")
 app.add_typer(bulk_commands.commands, name="bulk")
 app.add_typer(errors.commands, name="errors")
 app.command()(definitions)
+app.command()(stats)
 app.add_typer(retention.commands, name="retention")
 app.add_typer(schedules.commands, name="schedules")
 app.add_typer(schema_file.commands, name="schema")

@@ -38,6 +38,8 @@ OUR_WORDS = {
         "give --succeeded-logs, --failed-logs, --runs or --keep-last"
     ),
     "Pass all: true": "Pass --all",
+    "'since'": "--since",
+    "'until'": "--until",
     "'first'": "--limit",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",

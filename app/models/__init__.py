@@ -102,6 +102,7 @@ _LATE = {
     "bulk": ("Batch", "BulkAction", "BulkActionError", "BulkActionKind", "BulkActionStatus"),
     "failures": ("ErrorGroup", "ErrorGroupHour"),
     "retention": ("RetentionRule",),
+    "rollups": (),
     "schedules": ("Schedule", "ScheduleTick"),
     "tasks": (
         "Cooldown",

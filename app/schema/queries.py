@@ -32,6 +32,7 @@ from app.schema.logs import TaskLog
 from app.schema.principals import Viewer, principal_of
 from app.schema.refusals import InputIssue, InvalidArgument, TaskDefinitionNotFound, issues
 from app.schema.retention import RetentionQueries
+from app.schema.run_statistics import StatisticsQueries
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.saved_searches import SavedSearchQueries
 from app.schema.schedules import ScheduleQueries
@@ -72,6 +73,7 @@ class Query(
     SavedTaskQueries,
     ScheduleQueries,
     TransferQueries,
+    StatisticsQueries,
 ):
     """The root of all queries."""
 

@@ -20,6 +20,8 @@ from graphql import (
     get_named_type,
 )
 
+from app.periods import MAX_BUCKETS
+
 if TYPE_CHECKING:
     from graphql import (
         DocumentNode,
@@ -34,6 +36,8 @@ MAX_NESTING = 150
 """Selection sets and fragments within each other, at most: keeps the walk away from the interpreter's own limit."""
 
 _PAGE_ARGUMENTS = ("first", "last")
+_LONG_LISTS = {("Statistics", "buckets"): MAX_BUCKETS}
+"""The lists that have no pages, as long as they may be."""
 _INTROSPECTION_ROOTS = ("__schema", "__type")
 # How many items the lists of introspection hold, roughly; "types" is counted in the schema.
 _INTROSPECTION_LISTS = {
@@ -202,6 +206,8 @@ class Survey:
         """The size of the list that a field is: literal, from variables, or the default where it has pages."""
         if on is not None and on.name.startswith("__"):
             return Page(self._introspection_items(node.name.value))
+        if on is not None and (long := _LONG_LISTS.get((on.name, node.name.value))):
+            return Page(long)
         if definition is None or not any(name in definition.args for name in _PAGE_ARGUMENTS):
             return Page()
         asked = [argument.value for argument in node.arguments or () if argument.name.value in _PAGE_ARGUMENTS]

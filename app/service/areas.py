@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.service.scheduling import Scheduling
     from app.service.searches import SavedSearches
     from app.service.service import TaskService
+    from app.service.statistics_reading import Statistics
     from app.service.transfer import Transfer
     from app.service.triggering import Triggering
     from app.settings import Settings
@@ -103,6 +104,13 @@ class Areas:
         from app.service.failing import Errors
 
         return Errors(self._db, self._settings)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What became of the runs that have finished."""
+        from app.service.statistics_reading import Statistics
+
+        return Statistics(self._db, self._known, self.saved)
 
     @cached_property
     def audit(self) -> Audit:

@@ -64,7 +64,7 @@ async def test_a_well_installation_is_well_for_people_and_for_programs(
     assert told.code == asked.code == 0
     checks = [
         "database", "migrations", "redis", "clock", "workers", "queues", "backpressure", "rings", "leases",
-        "definitions", "transactions", "vacuum",
+        "definitions", "transactions", "vacuum", "statistics",
     ]  # fmt: skip
     assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in checks]
     assert asked.json["isWell"]
