@@ -19,6 +19,7 @@ from app.cli import (
     task_list,
     task_transfer,
 )
+from app.cli.audit import audit
 from app.cli.checkup import doctor
 from app.cli.definition_list import definitions
 from app.cli.new_file import new_task
@@ -69,6 +70,7 @@ app.add_typer(bulk_commands.commands, name="bulk")
 app.add_typer(errors.commands, name="errors")
 app.command()(definitions)
 app.command()(stats)
+app.command()(audit)
 app.add_typer(retention.commands, name="retention")
 app.add_typer(schedules.commands, name="schedules")
 app.add_typer(schema_file.commands, name="schema")

@@ -55,7 +55,7 @@ def run_document(run: TaskRun) -> Document:
         "startedAt": time_text(run.started_at),
         "finishedAt": time_text(run.finished_at),
         "durationMs": elapsed_ms(run),
-        "createdBy": _principal(run.created_by),
+        "createdBy": principal_document(run.created_by),
         "idempotencyKey": run.idempotency_key,
         "uniqueKey": run.unique_key,
         "limitKey": run.limit_key or None,
@@ -102,13 +102,14 @@ def _abort(run: TaskRun) -> Document | None:
         return None
     return {
         "requestedAt": time_text(run.abort_requested_at),
-        "requestedBy": _principal(run.abort_requested_by or ""),
+        "requestedBy": principal_document(run.abort_requested_by or ""),
         "message": run.abort_message,
         "isForced": run.abort_forced,
     }
 
 
-def _principal(text: str) -> Document:
+def principal_document(text: str) -> Document:
+    """A principal, from what is stored of one."""
     from app.auth import Principal
 
     principal = Principal.parse(text)

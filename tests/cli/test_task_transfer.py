@@ -29,5 +29,3 @@ async def test_tasks_are_exported_to_a_file_and_imported_from_it_or_refused(
     assert (refused.code, refused.out) == (2, "")
     assert 'tasks.0.input: "numbers" is a required property' in refused.err
     assert refused.err.endswith("Nothing was imported.\n")
-    wrong = await taskloom("tasks", "import", str(file), "--on-conflict", "MERGE")
-    assert wrong.sentence == "--on-conflict is 'MERGE', but must be one of SKIP, RENAME, REPLACE."
