@@ -1,4 +1,4 @@
-"""``taskloom runs``: list, show, follow, abort, rerun and pin."""
+"""``taskloom runs``: list, show, tell, follow, abort, rerun and pin."""
 
 from __future__ import annotations
 
@@ -150,6 +150,24 @@ async def _all_iterations(tasks: TaskService, id: str) -> list[IterationRow]:
         if not page.has_next:
             return rows
         after = page.cursors[-1]
+
+
+@commands.command()
+def timeline(id: RunId, json: Json = False) -> None:
+    """Tell what happened to a run: trigger, attempts, abort, end, and its reruns."""
+    asyncio.run(_timeline(id, json=json))
+
+
+async def _timeline(id: str, *, json: bool) -> None:
+    from app.cli.timelines import entry_document, timeline_table
+    from app.service import TaskService
+
+    async with TaskService.connect(settings=settings()) as tasks:
+        entries = await tasks.timelines.of(id)
+    if json:
+        print_json({"timeline": [entry_document(entry) for entry in entries]})
+    else:
+        out.print(timeline_table(entries))
 
 
 @commands.command()

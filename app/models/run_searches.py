@@ -28,6 +28,7 @@ SEARCHED = (
         postgresql_where=text("is_named AND finished_at IS NOT NULL"),
     ),
     Index("task_runs_live_named", "id", postgresql_where=text("is_named AND finished_at IS NULL")),
+    Index("task_runs_by_origin", "rerun_of", "id", postgresql_where=text("rerun_of IS NOT NULL")),
     # Failures: those that have no group yet, and then, written by housekeeping and not by who settles, all others.
     Index("task_runs_ungrouped", "id", postgresql_where=text(UNGROUPED)),
     Index("task_runs_by_error_group", "error_group", "id", postgresql_where=text(GROUPED)),

@@ -20,6 +20,7 @@ from app.schema.logs import TaskIteration, TaskLog
 from app.schema.principals import Principal, principal_of
 from app.schema.run_parts import AbortRequest, TaskLogCounts, TaskRunError, TaskRunProgress
 from app.schema.selection import ABORT, LOG_COUNTS, selected_columns
+from app.schema.timeline import TaskRunTimelineEntry, timeline_of
 from app.schema.vocabulary import TaskRunStatus, TaskRunStatusReason
 
 if TYPE_CHECKING:
@@ -185,6 +186,15 @@ class TaskRun:
     ) -> Connection[TaskIteration]:
         """Loaded together for all runs of an answer."""
         return await iterations_of(info, self.id, page_args(first, after, last, before))
+
+    @strawberry.field(
+        description="What happened to it, in order: its trigger, the last 100 attempts, its abort and its end, between "
+        "the runs that it goes back to by reruns and those that go back to it, 50 of each. Where retention has removed "
+        "its attempts, only trigger, first start and end are left."
+    )
+    async def timeline(self, info: Info) -> list[TaskRunTimelineEntry]:
+        """Told together for all runs of an answer."""
+        return await timeline_of(info, self.id)
 
     @strawberry.field(description="The lines it has logged, in order.")
     async def logs(

@@ -25,6 +25,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "children": (),
     "iterations": (),
     "logs": (),
+    "timeline": (),
     "__typename": (),
 }
 """Where the fields of a run come from that are not the column of the same name."""

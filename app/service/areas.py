@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.service.searches import SavedSearches
     from app.service.service import TaskService
     from app.service.statistics_reading import Statistics
+    from app.service.telling import Timelines
     from app.service.transfer import Transfer
     from app.service.triggering import Triggering
     from app.settings import Settings
@@ -111,6 +112,13 @@ class Areas:
         from app.service.statistics_reading import Statistics
 
         return Statistics(self._db, self._known, self.saved)
+
+    @cached_property
+    def timelines(self) -> Timelines:
+        """What happened to runs."""
+        from app.service.telling import Timelines
+
+        return Timelines(self._db)
 
     @cached_property
     def audit(self) -> Audit:

@@ -82,6 +82,24 @@ async def test_a_run_is_shown_with_its_reason_progress_output_and_iterations(
     ]
 
 
+async def test_the_timeline_of_a_run_is_told_as_a_table_and_as_json(
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    run = await tasks.trigger("cli-twice")
+    await until_status(tasks, run.id, *FINAL)
+    table, document = await asyncio.gather(
+        taskloom("runs", "timeline", str(run.id), COLUMNS="160"), taskloom.json("runs", "timeline", str(run.id))
+    )
+    events = [(entry["event"], entry["status"], entry["iteration"]) for entry in document["timeline"]]
+    assert events == [
+        ("TRIGGERED", "QUEUED", None), ("STARTED", "RUNNING", 1), ("ENDED", "WAITING", 1), ("STARTED", "RUNNING", 2),
+        ("ENDED", "SUCCEEDED", 2),
+    ]  # fmt: skip
+    assert document["timeline"][0]["actor"]["kind"] == "USER"
+    for word in ("TRIGGERED", "CONTINUED", "iteration 2, attempt 1", "SUCCEEDED"):
+        assert word in table.out
+
+
 async def test_a_failed_run_is_shown_with_its_traceback_also_at_80_columns(
     taskloom: Command, tasks: TaskService, worker: TaskloomWorker
 ) -> None:

@@ -14,7 +14,8 @@ FLOORS: dict[str, int] = {
     "app.states": 0, "app.errors": 0, "app.settings": 0, "app.clock": 0, "app.ids": 0, "app.batching": 0,
     "app.garbage": 0, "app.concern": 0, "app.metrics": 0, "app.version": 0, "app.hosts": 0, "app.limits": 0,
     "app.task_errors": 0, "app.task_words": 0, "app.interchange": 0, "app.yaml_text": 0,
-    "app.ticks": 0, "app.schedule_states": 0, "app.fingerprint": 0, "app.histogram": 0, "app.periods": 0,
+    "app.ticks": 0, "app.schedule_states": 0, "app.fingerprint": 0, "app.timeline": 0,
+    "app.histogram": 0, "app.periods": 0,
     # 1 shapes
     "app.models": 1, "app.db": 1, "app.registry": 1, "app.retry": 1, "app.auth": 1,
     "app.paging": 1, "app.rows": 1, "app.tick_decisions": 1, "app.fitting": 1,
@@ -24,7 +25,7 @@ FLOORS: dict[str, int] = {
     "app.tasks": 2, "app.task_filters": 2, "app.task_search": 2, "app.cooldowns": 2, "app.summaries": 2,
     "app.searches": 2, "app.schedules": 2, "app.due_schedules": 2,
     "app.history": 2, "app.vital_signs": 2, "app.conditions": 2, "app.run_filters": 2, "app.nested": 2,
-    "app.run_search": 2, "app.error_groups": 2, "app.error_grouping": 2,
+    "app.run_search": 2, "app.error_groups": 2, "app.error_grouping": 2, "app.kinship": 2,
     "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2, "app.transfers": 2, "app.records": 2,
     "app.rollups": 2, "app.rollup_statements": 2, "app.rollup_reading": 2,
     "app.retention": 2, "app.partitions": 2, "app.parents": 2,

@@ -255,3 +255,37 @@ async def test_runs_are_filtered_by_what_they_were_made_from_and_searched(
     for field, value in {**nobody, "groups": ["g"], "owners": ["USER:ada"]}.items():
         assert await names(gql, filter={field: value}) == []
         assert await names(gql, filter={"not": {field: value}}) == ["Another", "Invoice 4711"]
+
+
+RERUN = """mutation ($id: ID!) { rerunTask(input: { id: $id }) {
+    ... on RerunTaskSuccess { run { id } } } }"""
+TIMELINE = """
+    query ($id: ID!) { taskRun(id: $id) { timeline {
+      at event status reason actor { id } worker iteration attempt error { type } message isDerived run { id name }
+    } } }"""
+TIMELINES = "{ taskRuns { nodes { id timeline { event status } } } }"
+
+
+async def test_a_run_tells_what_happened_to_it_and_to_its_reruns(gql: GraphQLClient, worker: HandWorker) -> None:
+    id = await gql.run(name="First")
+    await (await worker.claim(id)).fail("OSError", "disk is full")
+    again = (await gql(RERUN, id=id))["rerunTask"]["run"]["id"]
+    told = (await gql(TIMELINE, id=id))["taskRun"]["timeline"]
+    assert [(entry["event"], entry["status"], entry["reason"]) for entry in told] == [
+        ("TRIGGERED", "QUEUED", None), ("STARTED", "RUNNING", None), ("ENDED", "FAILED", "ERROR"),
+        ("RERUN", "QUEUED", None),
+    ]  # fmt: skip
+    assert told[0]["actor"] == {"id": "local-admin"}
+    assert (told[2]["worker"], told[2]["iteration"], told[2]["error"]) == ("testhost:4711", 1, {"type": "OSError"})
+    assert told[3]["run"] == {"id": again, "name": "First"}
+    assert (await gql(TIMELINE, id=again))["taskRun"]["timeline"][0]["run"]["id"] == id
+
+
+async def test_the_timelines_of_a_list_are_told_together(gql: GraphQLClient, statements: list[str]) -> None:
+    for _ in range(3):
+        await gql.run()
+    statements.clear()
+    runs = (await gql(TIMELINES))["taskRuns"]["nodes"]
+    assert [run["timeline"] for run in runs] == [[{"event": "TRIGGERED", "status": "QUEUED"}]] * 3
+    assert len([statement for statement in statements if "task_iterations" in statement]) == 1
+    assert len([statement for statement in statements if "WITH RECURSIVE" in statement]) == 2
