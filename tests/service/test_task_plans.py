@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -114,6 +115,15 @@ async def test_a_list_of_tasks_uses_an_index(database: Explaining, question: Tas
     plan = database.plans[-1]
     assert "Seq Scan on tasks" not in plan
     assert "Seq Scan on task_runs" not in plan
+
+
+async def test_suggestions_compare_each_owner_and_each_tag_once_and_not_for_each_task(database: Explaining) -> None:
+    database.plans.clear()
+    reading = SavedTaskReading(cast(Any, database), Settings(), Principal.parse("USER:person-7"))
+    assert len(await reading.owner_suggestions("person-1")) == 10
+    assert len(await reading.tag_suggestions("TAG-1")) == 10
+    for plan in database.plans:
+        assert re.search(r"CTE Scan on each.*\n +Filter: .*lower", plan)
 
 
 @pytest.mark.parametrize("field", [field for field in TaskOrderField if field is not TaskOrderField.RELEVANCE])

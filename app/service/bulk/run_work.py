@@ -95,7 +95,7 @@ class AbortRuns(_OnRuns):
 class DeleteRuns(_OnRuns):
     """Deletes final runs with their logs and iterations; those that are pinned or that a live run needs stay."""
 
-    size = 1000
+    size = 2000
     among = FINAL
     extra = (TABLE.c.is_pinned.is_(False),)
 
