@@ -88,7 +88,8 @@ async def _import(text: str, how: dict[str, Any], *, json: bool) -> ExitCode:
     from app.task_errors import ImportImpossible
 
     chosen = settings()
-    registry.load(chosen.tasks)
+    # The shipped ones as well: a fresh database knows no definitions before a process has published them.
+    registry.load(chosen.task_modules)
     async with TaskService.connect(settings=chosen) as tasks:
         try:
             imported = await tasks.transfer.import_tasks(text, **how)
