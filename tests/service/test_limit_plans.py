@@ -138,6 +138,13 @@ async def test_a_trigger_counts_no_further_than_the_limit(crowd: Any) -> None:
         await LimitedRuns(pipe, "crowded", LIMITS).room_at("one", Rate(20, 60), 3)
 
 
+async def test_ancestors_are_found_one_by_one(crowd: Any) -> None:
+    child = await crowd.fetchval("SELECT id FROM task_runs WHERE parent_id IS NOT NULL LIMIT 1")
+    async with explained(crowd) as pipe:
+        assert await LimitedRuns(pipe, "crowded", LIMITS).live_ancestors([(0, child)]) == []
+    assert pipe.pages() < 200
+
+
 async def test_the_depth_of_a_queue_is_counted_no_further_than_its_limit_and_without_a_look_at_others(
     crowd: Any,
 ) -> None:
