@@ -136,12 +136,13 @@ def _rank(searched: str, words: Sequence[Sequence[str]]) -> ColumnElement[int]:
 
     Among equals the shorter name, of which the words are a larger part.
     """
-    name = func.lower(TABLE.c.name)
+    name, sought = func.lower(TABLE.c.name), func.lower(searched)
+    # What holds of few is looked at only where what it presumes holds, because all that fit are ranked.
+    just_that = case((name == sought, 4), else_=3)
+    whole_words = case((TABLE.c.words.bool_op("@@")(_query(words, ":A")), 2), else_=1)
     fits = case(
-        (name == func.lower(searched), 4),
-        (func.starts_with(name, func.lower(searched)), 3),
-        (TABLE.c.words.bool_op("@@")(_query(words, ":A")), 2),
-        (TABLE.c.words.bool_op("@@")(_query(words, ":*A")), 1),
+        (func.starts_with(name, sought), just_that),
+        (TABLE.c.words.bool_op("@@")(_query(words, ":*A")), whole_words),
         else_=0,
     )
     return fits * 1000 - func.length(TABLE.c.name)
