@@ -128,6 +128,16 @@ async def test_filters_count_only_the_failures_that_fit(
     assert [(task.task_id, task.count) for task in affected] == [(ONE, 2), (TWO, 1)]
 
 
+async def test_the_sample_is_the_last_failure_of_those_that_fit(
+    tasks: TaskService, grouping: ErrorGrouping, fail: Fail
+) -> None:
+    runs = {owner: await fail(group="nightly", owner=owner) for owner in ("USER:ada", "USER:bob", "USER:cid")}
+    await grouping.catch_up()
+    for chosen in (["USER:ada", "USER:bob"], ["USER:cid", "USER:ada"], ["USER:ada"]):
+        [group] = await groups(tasks, groups=["nightly"], owners=chosen)
+        assert (group.count, group.sample_run_id) == (len(chosen), runs[max(chosen)].id)
+
+
 @pytest.mark.parametrize(
     "filter",
     [
