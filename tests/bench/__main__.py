@@ -9,14 +9,15 @@ import uvloop
 from redis.asyncio import Redis
 
 from app.garbage import leave_alone_what_stays
-from tests.bench import backlog, bed, filled, measures, purges, report, task_lists
+from tests.bench import backlog, bed, figures, filled, measures, purges, report, task_lists
 from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
 
 SPEED = "Speed, latencies and memory: `make bench`"
 BACKLOG = "Many queued runs: `make bench`"
 TASKS = "Saved tasks and purges: `make bench`"
-PARTS = ("workers", "triggers", "latencies", "backlog", "tasks", "purges")
+STATISTICS = "Statistics: `make bench`"
+PARTS = ("workers", "triggers", "latencies", "backlog", "tasks", "purges", "statistics")
 
 
 class Bench:
@@ -98,6 +99,19 @@ class Bench:
             rate = await purges.runs_a_second(bed, way, purges.RUNS)
             self.note(f"Old runs removed {name}, with their logs", "runs/s", purges.GOAL, rate)
 
+    async def measure_statistics(
+        self, other: Bed, repetitions: int, tasks: int = filled.TASKS, runs: int = filled.RUNS
+    ) -> None:
+        """Counting once, because there is nothing left to count afterwards, and all repetitions of the answers."""
+        async with beside(other, "statistics") as bed:
+            await filled.fill_tasks(bed.look, tasks)
+            await filled.fill_runs(bed, runs, days=figures.DAYS)
+            self.note(f"{runs:,} runs counted", "runs/s", None, await figures.runs_a_second_counted(bed))
+            for _ in range(repetitions):
+                for question in figures.QUESTIONS:
+                    found = await figures.answers(bed, question, figures.ANSWERS)
+                    self._percentiles(f"Statistics of {runs:,} runs, {question.name}", figures.GOAL, found)
+
     async def _claims(self, many: Bed, few: Bed, large: int) -> None:
         await few.clear()
         await backlog.fill(few, backlog.SMALL)
@@ -134,7 +148,7 @@ class Bench:
 
 async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
     """Measure and report."""
-    speed, many, tasks = Bench(), Bench(), Bench()
+    speed, many, tasks, statistics = Bench(), Bench(), Bench(), Bench()
     async with bed.made() as made:
         machine = [*report.machine(await versions(made)), report.repeated(repetitions)]
         for _ in range(repetitions):
@@ -145,10 +159,13 @@ async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
             # As servers and workers do, which the service is measured in the place of.
             leave_alone_what_stays()
             await tasks.measure_tasks(made, parts, repetitions)
+        if "statistics" in parts:
+            await statistics.measure_statistics(made, repetitions)
     for title, bench, said in (
         (SPEED, speed, report.conditions()),
         (BACKLOG, many, report.backlog_conditions()),
         (TASKS, tasks, report.task_conditions()),
+        (STATISTICS, statistics, report.statistics_conditions()),
     ):
         rows = [figure.row() for figure in bench.figures.values()]
         if rows:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backlog, filled, measures, purges, task_lists
+from tests.bench import backlog, figures, filled, measures, purges, task_lists
 from tests.bench.bed import CONCURRENCY, ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -107,6 +107,17 @@ def task_conditions() -> list[str]:
         "of the next one; over HTTP with 16 fields of a task.",
         f"Purges: {purges.RUNS:,} more runs that are {purges.DAYS_AGO} to {purges.DAYS_AGO + purges.DAYS} days old, "
         f"each with {purges.LINES} log lines and an iteration, in batches of {purges.BATCH:,}, without a worker.",
+    ]
+
+
+def statistics_conditions() -> list[str]:
+    """What the figures of statistics depend on."""
+    return [
+        f"{filled.RUNS:,} final runs of the last {figures.DAYS} days, of {filled.TASKS:,} tasks with "
+        f"{filled.DEFINITIONS} definitions, {filled.GROUPS} groups and {filled.OWNERS} owners: hardly any task runs "
+        "twice in a quarter of an hour, which is the dearest case to count.",
+        f"Answers: {figures.ANSWERS} of each by TaskService, one at a time, days of {figures.ZONE}; each with the time "
+        "before, except rankings and slowest runs.",
     ]
 
 
