@@ -33,6 +33,8 @@ BATCH = 20_000
 """Runs in one transaction: some tenths of a second."""
 BEHIND_SECONDS = 10.0
 """How far behind the present the mark stays at least."""
+MERGE_SECONDS = 600.0
+"""How long a day may take to be put together: enough for some ten million runs of as many tasks."""
 PATIENCE = timedelta(minutes=5)
 """A transaction that has written nothing for so long settles no run: none of Taskloom's lasts that long, and somebody's
 long look at the database should not hold back statistics."""
@@ -158,4 +160,4 @@ async def _merge(pipe: Pipe, begin: datetime, end: datetime) -> None:
     for each in MERGES:
         since, until = floor(begin, each.coarser), floor(end, each.coarser)
         if since < until:
-            await pipe.execute(merge(each), since, until)
+            await pipe.execute(merge(each), since, until, timeout=MERGE_SECONDS)
