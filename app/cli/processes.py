@@ -74,12 +74,18 @@ def worker(
     os.execv(sys.executable, [sys.executable, *options, "-m", "workers"])
 
 
-def migrate() -> None:
+def migrate(
+    create_database: Annotated[
+        bool, typer.Option("--create-database", help="Create the database first when it is not there.")
+    ] = False,
+) -> None:
     """Bring the database's tables to this version. Safe to run at any time, also by several at once."""
     url = settings().database_url
     from app import migrations
 
     async def run() -> tuple[str | None, str | None]:
+        if create_database:
+            await migrations.create_database(url)
         before = await migrations.current(url)
         return before, await migrations.upgrade(url)
 

@@ -1,24 +1,66 @@
-"""``taskloom schedules``: list schedules, pause, resume and run them, and see when a cron expression would tick."""
+"""``taskloom schedules``: create, list, pause, resume and run schedules, and see when a cron expression would tick."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli import arguments
 from app.cli.environment import settings
 from app.cli.terminal import note, out, print_json
-from app.cli.triggering import Json
+from app.cli.triggering import Input, Json
+from app.schedule_states import CatchUpPolicy, OverlapPolicy
 
 if TYPE_CHECKING:
     from app.models import Schedule
     from app.service import TaskService
 
-commands = typer.Typer(help="Show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
+commands = typer.Typer(help="Create, show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The id of the schedule.")]
+
+
+@commands.command()
+def create(
+    task: Annotated[str, typer.Argument(help="The id of the saved task.")],
+    cron: Annotated[str | None, typer.Option(help="Five fields, or an alias as @daily.")] = None,
+    every: Annotated[str | None, typer.Option(help="A fixed interval, as in 90s or 6h.")] = None,
+    at: Annotated[str | None, typer.Option(help="A single time, as in 2026-03-01T09:00.")] = None,
+    time_zone: Annotated[str, typer.Option("--time-zone", "-z", help="The IANA time zone of --cron.")] = "UTC",
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    input: Input = None,
+    overlap: Annotated[
+        OverlapPolicy, typer.Option(case_sensitive=False, help="What a tick does while an earlier run is live.")
+    ] = OverlapPolicy.SKIP,
+    catch_up: Annotated[
+        CatchUpPolicy, typer.Option(case_sensitive=False, help="What becomes of ticks that no worker was there for.")
+    ] = CatchUpPolicy.LAST,
+    jitter: Annotated[str | None, typer.Option(help="Start each run up to this much later, as in 30s.")] = None,
+    max_failures: Annotated[int | None, typer.Option(help="Pause after so many failures in a row.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a saved task by schedule: give one of --cron, --every and --at."""
+    from app.ticks import Timing
+
+    timing = Timing(
+        cron=cron,
+        every=arguments.duration(every, "--every"),
+        at=arguments.moment(at, "--at"),
+        time_zone=time_zone,
+        jitter=arguments.duration(jitter, "--jitter") or timedelta(0),
+    )
+    value = None if input is None else arguments.json_value(input)
+
+    async def save(tasks: TaskService) -> Schedule:
+        return await tasks.schedules.create(
+            task, timing, name=name, overlap=overlap, catch_up=catch_up, max_failures=max_failures, input=value
+        )
+
+    _print([asyncio.run(_ask(save))], json=json)
 
 
 @commands.command("list")

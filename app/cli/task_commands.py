@@ -40,7 +40,7 @@ def create(
     tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to find it by, once for each.")] = None,
     json: Json = False,
 ) -> None:
-    """Save a task."""
+    """Save a task; prints its id."""
     from app.service.task_fields import TaskFields
 
     value = None if input is None else arguments.json_value(input)
@@ -59,7 +59,7 @@ async def _create(fields: Any, *, json: bool) -> None:
     if json:
         print_json(task_document(task))
     else:
-        out.print(f"Task {task.id} is saved.", soft_wrap=True)
+        print(task.id)
 
 
 @commands.command()

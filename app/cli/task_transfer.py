@@ -49,7 +49,7 @@ def export_tasks(
         output.write_text(made.text, encoding="utf-8")
     except OSError as error:
         raise Refusal(f"{output} cannot be written: {error.strerror}.") from None
-    note(f"{made.tasks} tasks with {made.schedules} schedules are in {output}.")
+    note(f"{output} has tasks: {made.tasks}, schedules: {made.schedules}.")
 
 
 async def _export(selection: Any, form: Any) -> Exported:

@@ -17,7 +17,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -27,6 +28,8 @@ _HERE = Path(__file__).parent
 # Any number will do as long as nothing else on the database takes an advisory lock with it.
 _LOCK = 7_215_318_664_010
 LOCK_SECONDS = 300.0
+# A database of that name is there, or is being created by somebody else.
+DUPLICATE_DATABASE = ("42P04", "23505")
 PARTITION = re.compile(r"(task_logs|task_iterations)_(first|default|\d+)")
 
 
@@ -45,6 +48,27 @@ async def upgrade(database_url: str) -> str | None:
     async with _connection(database_url) as connection, _alone(connection):
         await connection.run_sync(_upgrade_to_head)
         return await connection.run_sync(_current)
+
+
+async def create_database(database_url: str) -> bool:
+    """Create the database that a URL names, by way of the server's ``postgres`` database.
+
+    Returns:
+        Whether it was created; False when it is there already.
+    """
+    url = make_url(with_driver(database_url))
+    engine = create_async_engine(url.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            quoted = connection.dialect.identifier_preparer.quote_identifier(str(url.database))
+            await connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in DUPLICATE_DATABASE:
+            raise
+        return False
+    finally:
+        await engine.dispose()
+    return True
 
 
 async def current(database_url: str) -> str | None:

@@ -24,6 +24,22 @@ async def test_schedules_are_listed_paused_resumed_triggered_and_deleted(
     assert (gone.code, "There is no schedule" in gone.sentence) == (2, True)
 
 
+async def test_a_schedule_is_created_as_its_options_say_or_refused_with_what_is_allowed(
+    taskloom: Command, tasks: TaskService, settings: Settings
+) -> None:
+    task = str(await saved_task(settings, "cli-add", '{"numbers": [1]}'))
+    options = ("--cron", "*/5 * * * *", "-z", "Asia/Kathmandu", "--overlap", "buffer_one", "--jitter", "30s")
+    [made] = (await taskloom.json("schedules", "create", task, *options, "-i", '{"numbers": [2]}'))["nodes"]
+    schedule = await tasks.schedules.get(made["id"])
+    assert (schedule.cron, schedule.time_zone, schedule.overlap) == ("*/5 * * * *", "Asia/Kathmandu", "BUFFER_ONE")
+    assert (schedule.jitter_seconds, schedule.input) == (30.0, {"numbers": [2]})
+    [hourly] = (await taskloom.json("schedules", "create", task, "--every", "1h", "--name", "Hourly"))["nodes"]
+    assert (hourly["ticks"], hourly["name"]) == ("every 3600 s", "Hourly")
+    for wrong in ((), ("--cron", "61 * * * *"), ("--cron", "@daily", "--every", "1h"), ("--every", "soon")):
+        assert (await taskloom("schedules", "create", task, *wrong)).code == 2
+    assert len((await tasks.schedules.list()).items) == 2
+
+
 async def test_a_cron_expression_is_previewed_by_the_clock_of_its_zone_or_refused(
     taskloom: Command, tasks: TaskService
 ) -> None:

@@ -16,7 +16,7 @@ async def test_tasks_are_exported_to_a_file_and_imported_from_it_or_refused(
     await tasks.schedules.create(task.id, Timing(cron="@daily"))
     file = tmp_path / "tasks.yaml"
     wrote = await taskloom("tasks", "export", "--group", "g", "-o", str(file))
-    assert wrote.sentence == f"1 tasks with 1 schedules are in {file}."
+    assert wrote.sentence == f"{file} has tasks: 1, schedules: 1."
     text = file.read_text()
     await tasks.saved.delete(task.id)
     planned = await taskloom("tasks", "import", str(file), "--dry-run")
