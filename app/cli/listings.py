@@ -24,7 +24,8 @@ def plain_table(*columns: str) -> Table:
     """A table with one line below its head, and as wide as its content."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        table.add_column(column)
+        # An id is there to be copied: other columns give way.
+        table.add_column(column, no_wrap=column == "ID")
     return table
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from app.service.statistics_reading import Bucket, Measures, Percentiles, Ranked, Report, StatisticsQuery
 
 Values = list[str] | None
+COLUMNS = ("RUNS", "OK", "FAILED", "ABORTED", "SUCCESS", "PER HOUR", "P50", "P95", "P99", "WAIT P95")
+NARROW = ("RUNS", "FAILED", "SUCCESS", "P95", "WAIT P95")
+"""What a terminal shows that is too narrow for all of them."""
+WIDE = 130
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -88,6 +92,7 @@ async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -
         print_json({"nodes": [{"key": row.key, **_document(row.measures)} for row in rows]})
         return
     table = _plain(plain_table(dimension.value))
+    table.columns[0].overflow = "fold"
     for row in rows:
         table.add_row(names.get(row.key, row.key), *_cells(row.measures))
     out.print(table)
@@ -103,7 +108,7 @@ async def _names(tasks: Any, by: StatisticsDimension, rows: list[Ranked]) -> dic
     if by is not StatisticsDimension.TASK:
         return {row.key: visible(row.key) for row in rows}
     found = await tasks.saved.find([UUID(row.key) for row in rows], deleted=True)
-    return {str(id): f"{id}  {visible(task.name)}" for id, task in found.items()}
+    return {str(id): f"{id}{'  ' if _is_wide() else chr(10)}{visible(task.name)}" for id, task in found.items()}
 
 
 def _one_of(text: str, option: str, values: list[Any]) -> str:
@@ -133,9 +138,17 @@ def _report_table(report: Report) -> Table:
 
 
 def _plain(table: Table) -> Table:
-    for name in ("RUNS", "OK", "FAILED", "ABORTED", "SUCCESS", "PER HOUR", "P50", "P95", "P99", "WAIT P95"):
+    for name in _columns():
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _is_wide() -> bool:
+    return out.width >= WIDE
+
+
+def _columns() -> tuple[str, ...]:
+    return COLUMNS if _is_wide() else NARROW
 
 
 def _start(bucket: Bucket) -> str:
@@ -146,13 +159,15 @@ def _cells(measures: Measures) -> list[str]:
     """The columns of a row; what was lost or expired counts as failed here."""
     failed = measures.failed + measures.lost + measures.expired
     rate, pace = measures.success_rate, measures.runs_per_hour
-    return [
+    cells = (
         *(f"{number:,}" for number in (measures.runs, measures.succeeded, failed, measures.aborted)),
         "-" if rate is None else f"{100 * rate:.1f} %",
         "-" if pace is None else f"{pace:,.1f}",
         *(_time(value) for value in (measures.duration.p50, measures.duration.p95, measures.duration.p99)),
         _time(measures.wait.p95),
-    ]
+    )
+    shown = _columns()
+    return [cell for name, cell in zip(COLUMNS, cells, strict=True) if name in shown]
 
 
 def _time(milliseconds: float | None) -> str:

@@ -40,7 +40,8 @@ def script() -> str:
 
 
 async def test_the_tour_of_saved_tasks_does_what_it_says(settings: Settings, checkout: Path) -> None:
-    environment = {**os.environ, "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment = {**kept, "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     async with worker_process(settings, TASKLOOM_TASKS=""), TaskService.connect(settings=settings) as tasks:
         process = await asyncio.create_subprocess_exec(
             *("bash", "-c", script()),
