@@ -70,6 +70,14 @@ class Committed:
     aborted: list[Row] = field(default_factory=list[Row])
 
 
+class _NotAdmitted(Exception):
+    """A limit or a cooldown lets the run of a tick not in, which only the transaction finds out."""
+
+    def __init__(self, refusal: TaskError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 class Ticking:
     """Does what schedules are due for. Any number may run at once, in any processes.
 
@@ -150,7 +158,10 @@ class Ticking:
             decision, new = _refused(decision, let_in.refused[new.id]), None
         stored: list[NewRun] = []
         try:
-            committed = await self._commit(row, decision, onward, new)
+            try:
+                committed = await self._commit(row, decision, onward, new)
+            except _NotAdmitted as late:
+                committed = await self._commit(row, _refused(decision, late.refusal), onward, None)
             if committed is not None and committed.run is not None:
                 stored.append(committed.run)
         finally:
@@ -185,8 +196,8 @@ class Ticking:
                 admitted = await (admit(pipe, [new]) if is_admitted(new) else _insert(pipe, new))
                 committed.aborted += admitted.aborted
                 if new.id in admitted.refused:
-                    decision, new = _refused(decision, admitted.refused[new.id]), None
-            if new is not None:
+                    # With all that was aborted for it.
+                    raise _NotAdmitted(admitted.refused[new.id])
                 committed.run = new
             await due_schedules.record(pipe, _line(row, decision, new.id if new else None))
             if onward.status is ScheduleStatus.PAUSED:

@@ -15,7 +15,7 @@ from app.service.ticking import Ticking
 from app.settings import Settings
 from app.states import TaskRunStatus
 from app.ticks import Timing
-from tests.service.conftest import definitions, service
+from tests.service.conftest import definition, definitions, service
 from tests.service.lossy import lossy
 from tests.service.scheduled import HOURLY, execute, finish, history, make_due, runs_of, saved_task, scheduler
 
@@ -144,6 +144,23 @@ async def test_a_tick_beside_a_live_run_does_as_the_overlap_policy_says(
     aborted = [run.status == TaskRunStatus.ABORTED for run in await runs_of(settings, schedule)]
     assert aborted == [overlap is OverlapPolicy.ABORT_RUNNING] * (len(aborted) - 1) + [False]
     assert (REGISTRY.get_sample_value("taskloom_runs_finished_total", labels) or 0) == counted + sum(aborted)
+
+
+async def test_a_tick_whose_run_is_not_let_in_leaves_the_one_that_it_would_have_superseded(settings: Settings) -> None:
+    registry = definitions()
+    registry.add(definition("rarely", cooldown=3600.0))
+    async with service(settings, registry) as tasks, scheduler(settings, registry) as ticking:
+        task = await saved_task(settings, "rarely")
+        schedule = await tasks.schedules.create(
+            task, MINUTELY, overlap=OverlapPolicy.ABORT_RUNNING, catch_up=CatchUpPolicy.ALL
+        )
+        await make_due(settings, schedule, timedelta(minutes=1))
+        while await ticking.run_once():
+            pass
+        lines = await history(tasks, schedule)
+        assert [(line.outcome, line.reason) for line in lines] == [("RAN", None), ("SKIPPED", "REFUSED")]
+        assert "cool" in (lines[1].message or "")
+        assert [run.status for run in await runs_of(settings, schedule)] == [TaskRunStatus.QUEUED]
 
 
 async def test_ticks_that_wait_run_one_after_the_other_in_order(
