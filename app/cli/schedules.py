@@ -44,8 +44,10 @@ def create(
     json: Json = False,
 ) -> None:
     """Run a saved task by schedule: give one of --cron, --every and --at."""
+    from app.registry import registry
     from app.ticks import Timing
 
+    registry.load(settings().tasks)
     timing = Timing(
         cron=cron,
         every=arguments.duration(every, "--every"),
