@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator  # Strawberry reads annotations at runtime.
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NewType
@@ -103,6 +104,17 @@ class Subscription:
             yield 1
             await asyncio.Event().wait()
         finally:
+            info.context["ended"].set()
+
+    @strawberry.subscription
+    async def lingering(self, info: strawberry.Info[Any]) -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):
+                # Clean-up that takes some turns of the loop, as giving a connection back does.
+                await asyncio.sleep(0)
             info.context["ended"].set()
 
     @strawberry.subscription
@@ -595,3 +607,18 @@ async def test_a_stream_of_events_ends_on_the_server_when_its_client_leaves() ->
         async with http.stream("POST", f"http://{address}/graphql", json=body, headers=headers) as response:
             assert await anext(response.aiter_lines()) == "event: next"
         await asyncio.wait_for(contexts.ended.wait(), 5)
+
+
+async def test_a_client_that_leaves_a_stream_of_events_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    contexts = Contexts()
+    async with serving(application(contexts)) as address, httpx2.AsyncClient() as http:
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)
+        body = {"query": "subscription { lingering }"}
+        headers = {"accept": "text/event-stream"}
+        async with http.stream("POST", f"http://{address}/graphql", json=body, headers=headers) as response:
+            assert await anext(response.aiter_lines()) == "event: next"
+        await asyncio.wait_for(contexts.ended.wait(), 5)
+    logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
