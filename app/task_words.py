@@ -1,8 +1,20 @@
-"""What people ask lists of saved tasks for: health, everyday questions, and orders."""
+"""Saved tasks in the words of clients: health, everyday questions, orders, and what their fields are called."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+CALLED = {
+    "definition_id": "definitionId",
+    "group_name": "group",
+    "is_enabled": "enabled",
+    "timeout_seconds": "timeoutSeconds",
+    "max_attempts": "maxAttempts",
+    "entity_type": "entityType",
+    "entity_id": "entityId",
+    "entity_url": "entityUrl",
+}
+"""What clients call the columns of a task that are not named like their field."""
 
 
 class TaskHealth(StrEnum):

@@ -63,7 +63,7 @@ async def _read(filter: Any, page_args: Any) -> Page[AuditEvent]:
 
 
 def _show(page: Page[AuditEvent]) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import local_time, visible
 
     if not page.items:
@@ -73,7 +73,7 @@ def _show(page: Page[AuditEvent]) -> None:
     for event in page.items:
         subject = visible(event.subject_id or "")
         table.add_row(local_time(event.at), visible(event.principal), event.action, event.subject_kind, subject)
-    out.print(table)
+    out.print(fitted(table, out.width, 110, "KIND"))
     if page.has_next:
         note(f"There are more: --after {page.cursors[-1]}")
 

@@ -204,14 +204,14 @@ def list_actions(
         return print_json({"nodes": [_document(action) for action in page.items]})
     if not page.items:
         return note("There are no bulk actions.")
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import ago
 
     table = plain_table("ID", "KIND", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED")
     for row in page.items:
         counts = ("" if row.total is None else f"{row.total:,}", f"{row.done:,}", f"{row.failed:,}")
         table.add_row(str(row.id), row.kind, row.status, *counts, ago(row.created_at))
-    return out.print(table)
+    return out.print(fitted(table, out.width, 110, "TOTAL", "CREATED"))
 
 
 @commands.command()

@@ -127,7 +127,7 @@ def _print(rules: list[Rule], *, json: bool) -> None:
 
 
 def _days_text(days: float | None) -> str:
-    return FOR_EVER if days is None else f"{days:g} days"
+    return FOR_EVER if days is None else f"{days:g} day{'' if days == 1 else 's'}"
 
 
 def _rule_document(rule: Rule) -> dict[str, Any]:

@@ -132,8 +132,8 @@ async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
 
 
 def _print(schedules: list[Schedule], *, json: bool) -> None:
-    from app.cli.listings import plain_table
-    from app.cli.words import visible
+    from app.cli.listings import fitted, plain_table
+    from app.cli.words import local_time, visible
 
     if json:
         print_json({"nodes": [_document(schedule) for schedule in schedules]})
@@ -143,9 +143,9 @@ def _print(schedules: list[Schedule], *, json: bool) -> None:
         return
     table = plain_table("ID", "NAME", "TICKS", "STATUS", "NEXT")
     for schedule in schedules:
-        due = schedule.next_due_at.isoformat(timespec="seconds") if schedule.next_due_at else ""
+        due = local_time(schedule.next_due_at) if schedule.next_due_at else ""
         table.add_row(str(schedule.id), visible(schedule.name or ""), visible(_ticks(schedule)), schedule.status, due)
-    out.print(table)
+    out.print(fitted(table, out.width, 110, "NAME"))
 
 
 def _ticks(schedule: Schedule) -> str:

@@ -80,7 +80,7 @@ async def _report(query: StatisticsQuery, *, json: bool) -> None:
 
 
 async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.rollup_reading import StatisticsDimension
     from app.service import TaskService
 
@@ -95,7 +95,8 @@ async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -
     table.columns[0].overflow = "fold"
     for row in rows:
         table.add_row(names.get(row.key, row.key), *_cells(row.measures))
-    out.print(table)
+    # Ids of tasks are long, and have to be there in one piece.
+    out.print(fitted(table, out.width, WIDE, *(("WAIT P95",) if dimension is StatisticsDimension.TASK else ())))
 
 
 async def _names(tasks: Any, by: StatisticsDimension, rows: list[Ranked]) -> dict[str, str]:

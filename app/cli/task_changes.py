@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -174,12 +175,13 @@ async def _revisions(id: str, limit: int, after: str | None, *, json: bool) -> N
 
 def _print_revisions(documents: list[dict[str, Any]]) -> None:
     from app.cli.listings import plain_table
-    from app.cli.words import visible
+    from app.cli.words import local_time, visible
 
     table = plain_table("REVISION", "WHEN", "BY", "WHAT", "FIELDS")
     for each in documents:
         fields = ", ".join(change["field"] for change in each["changes"]) if each["version"] > 1 else ""
-        row = (str(each["version"]), each["changedAt"], visible(each["changedBy"]), each["change"], fields)
+        when = local_time(datetime.fromisoformat(each["changedAt"]))
+        row = (str(each["version"]), when, visible(each["changedBy"]), each["change"], fields)
         table.add_row(*row)
     out.print(table)
 

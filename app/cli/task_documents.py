@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.cli.documents import Document, time_text
+from app.task_words import CALLED
 
 if TYPE_CHECKING:
     from app.models import Task, TaskRevision
@@ -53,5 +54,8 @@ def revision_document(revision: TaskRevision, earlier: TaskRevision | None) -> D
         "change": revision.change,
         "changedAt": time_text(revision.changed_at),
         "changedBy": revision.changed_by,
-        "changes": [{"field": each.field, "before": each.before, "after": each.after} for each in changes],
+        "changes": [
+            {"field": CALLED.get(each.field, each.field), "before": each.before, "after": each.after}
+            for each in changes
+        ],
     }

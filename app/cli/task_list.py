@@ -80,7 +80,7 @@ def list_tasks(
 
 async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> None:
     from app.cli.documents import page_document
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import ago, status_text, visible
     from app.service import TaskService
     from app.task_filters import health_of
@@ -97,7 +97,7 @@ async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> Non
         names = (visible(task.name), visible(task.group_name or ""), task.definition_id)
         table.add_row(str(task.id), *names, health_of(task), last, ago(row.last_run_at) if row.last_run_at else "")
     if page.items:
-        out.print(table)
+        out.print(fitted(table, out.width, 120, "GROUP", "TYPE", ""))
     else:
         note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
     if page.has_next:

@@ -6,21 +6,9 @@ from app.models import SavedSearchKind
 from app.registry import Triggers
 from app.schema.vocabulary import describe
 from app.service.saved_writing import TaskChange
-from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
+from app.task_words import CALLED, TaskHealth, TaskOrderField, TaskQuickFilter
 
 __all__ = ["CALLED", "SavedSearchKind", "TaskChange", "TaskHealth", "TaskOrderField", "TaskQuickFilter", "Triggers"]
-
-CALLED = {
-    "definition_id": "definitionId",
-    "group_name": "group",
-    "is_enabled": "enabled",
-    "timeout_seconds": "timeoutSeconds",
-    "max_attempts": "maxAttempts",
-    "entity_type": "entityType",
-    "entity_id": "entityId",
-    "entity_url": "entityUrl",
-}
-"""What clients call the columns of a task that are not named like their field."""
 
 describe(
     TaskHealth,

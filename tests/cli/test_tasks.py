@@ -52,8 +52,9 @@ async def test_a_task_is_changed_copied_and_made_what_it_was(taskloom: Command, 
     restored = await taskloom.json("tasks", "restore", id, "1")
     assert (restored["name"], restored["group"], restored["version"]) == ("Sum up", "g", 4)
     shown = (await taskloom("tasks", "revisions", id)).out.splitlines()
-    assert [line.split()[3] for line in shown[2:]] == ["RESTORED", "DELETED", "UPDATED", "CREATED"]
-    assert "name" in shown[2]
+    assert [line.split()[4] for line in shown[2:]] == ["RESTORED", "DELETED", "UPDATED", "CREATED"]
+    fields = shown[4].split("UPDATED")[1].replace(",", "").split()
+    assert sorted(fields) == ["enabled", "group", "name", "tags", "timeoutSeconds"]
 
 
 @pytest.mark.parametrize(
