@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from app import TaskService, Timing
 from app.settings import Settings
 from tests.cli.command import Command
@@ -26,7 +24,6 @@ async def test_schedules_are_listed_paused_resumed_triggered_and_deleted(
     assert (gone.code, "There is no schedule" in gone.sentence) == (2, True)
 
 
-@pytest.mark.usefixtures("worker")
 async def test_a_schedule_is_created_as_its_options_say_or_refused_with_what_is_allowed(
     taskloom: Command, tasks: TaskService, settings: Settings
 ) -> None:
