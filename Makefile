@@ -26,6 +26,8 @@ run: $(READY) ## start PostgreSQL, Valkey, the server and a worker (PORT=8000, D
 	@exec $(BIN)/taskloom dev
 
 test: $(READY) ## run the tests, all or some of them: make test T=tests/unit
+	@# Hundreds of processes are started, also where Python is told to keep no bytecode.
+	@$(BIN)/python -m compileall -q app workers tests
 	@$(BIN)/python -m pytest $(or $(T),$(AT_ONCE))
 
 lint: $(READY) ## check style and formatting
