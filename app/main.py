@@ -184,7 +184,7 @@ def serve(settings: Settings | None = None) -> None:
     check_host(settings)
     with contextlib.suppress(KeyboardInterrupt):
         server = HttpServer(uvicorn_config(create_app(settings), settings))
-        garbage.leave_alone_what_stays()
+        garbage.leave_alone_what_stays(garbage.SERVER_THRESHOLD)
         server.run()
 
 

@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
     registry.load(settings.task_modules)
     with metrics_port.serving(settings):
         worker = TaskloomWorker(Engine(settings))
-        garbage.leave_alone_what_stays()
+        garbage.leave_alone_what_stays(garbage.WORKER_THRESHOLD)
         _stop_on_signals(worker)
         try:
             await worker.async_run()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import uvloop
 from redis.asyncio import Redis
 
-from app.garbage import leave_alone_what_stays
+from app.garbage import SERVER_THRESHOLD, leave_alone_what_stays
 from tests.bench import backlog, bed, figures, filled, measures, purges, report, task_lists
 from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
@@ -157,7 +157,7 @@ async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
             await many.measure_backlog(made, repetitions)
         if "tasks" in parts or "purges" in parts:
             # As servers and workers do, which the service is measured in the place of.
-            leave_alone_what_stays()
+            leave_alone_what_stays(SERVER_THRESHOLD)
             await tasks.measure_tasks(made, parts, repetitions)
         if "statistics" in parts:
             await statistics.measure_statistics(made, repetitions)
