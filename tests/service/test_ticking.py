@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import REGISTRY
@@ -326,3 +327,26 @@ async def test_old_lines_about_ticks_are_deleted_and_waiting_ones_are_kept(
     async with tasks._db.autocommit() as pipe:
         assert not await due_schedules.purge_ticks(pipe)
     assert [line.outcome for line in await history(tasks, schedule)] == [TickOutcome.WAITING]
+
+
+async def test_two_schedulers_catch_up_a_year_with_both_nights_of_the_change_of_time_one_run_a_night(
+    settings: Settings, tasks: TaskService
+) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    nightly = Timing(cron="30 2 * * *", time_zone="Europe/Berlin")
+    schedule = await tasks.schedules.create(
+        await saved_task(settings),
+        nightly,
+        overlap=OverlapPolicy.ALLOW_ALL,
+        catch_up=CatchUpPolicy.ALL,
+        catch_up_window=timedelta(days=366),
+    )
+    first = await make_due(settings, schedule, timedelta(days=362))
+    async with scheduler(settings, definitions()) as one, scheduler(settings, definitions()) as two:
+        while any(await asyncio.gather(one.run_once(), two.run_once())):
+            pass
+    runs = await runs_of(settings, schedule)
+    nights = [run.tick_at.astimezone(zone).date() for run in runs if run.tick_at]
+    assert sorted(nights) == [first.astimezone(zone).date() + timedelta(days=n) for n in range(len(runs))]
+    assert len(runs) >= 362
+    assert {line.outcome for line in await history(tasks, schedule)} == {TickOutcome.RAN}
