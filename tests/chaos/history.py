@@ -24,6 +24,12 @@ INSTALL = f"""
     CREATE FUNCTION chaos_change() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE r task_runs;
         BEGIN
+            IF TG_OP = 'UPDATE' AND NEW.error_group IS DISTINCT FROM OLD.error_group THEN
+                r := NEW;
+                r.error_group := OLD.error_group;
+                -- That failures are put into groups later is no change of the run; anything else beside it is.
+                IF r IS NOT DISTINCT FROM OLD THEN RETURN NULL; END IF;
+            END IF;
             r := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
             INSERT INTO chaos_changes SELECT nextval('chaos_numbers'), TG_OP, r.id, {
     ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(","))
