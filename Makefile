@@ -52,7 +52,7 @@ check: lint types schema-check test ## everything that CI checks
 bench: $(READY) ## measure speed, latencies, memory, and a million queued runs (some ten minutes)
 	@$(BIN)/python -m tests.bench
 
-bench-peers: $(READY) ## compare with other task queues, installed into .bench-peers at first (some ten minutes)
+bench-peers: $(READY) ## compare with other queues and a stock server, installed into .bench-peers (some ten minutes)
 	@$(BIN)/python -m tests.bench.peers
 
 chaos: $(READY) ## load and random faults, then a check of all that the database saw (SEED=1, SECONDS=60)

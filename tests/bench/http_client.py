@@ -1,7 +1,7 @@
 """HTTP as plainly as possible, so that it is the server that is measured: keep-alive connections that write bytes.
 
-As a process (``python -m tests.bench.http_client PORT CLIENTS SECONDS DEFINITION``) it triggers as fast as the server
-answers, and prints how many triggers a second that were.
+As a process (``python -m tests.bench.http_client PORT CLIENTS SECONDS DEFINITION BULK``) it triggers as fast as the
+server answers, one run with each request or ``BULK`` of them, and prints how many runs a second that were.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import uvloop
 
 TRIGGER = """mutation ($input: TriggerTaskInput!) { triggerTask(input: $input) {
     __typename ... on TriggerTaskSuccess { run { id status createdAt } } } }"""
+TRIGGERS = """mutation ($input: TriggerTasksInput!) { triggerTasks(input: $input) {
+    ... on TriggerTasksSuccess { results { __typename ... on TriggerTaskSuccess { run { id } } } } } }"""
 ABORT = "mutation ($input: AbortTaskInput!) { abortTask(input: $input) { __typename } }"
 
 
@@ -83,9 +85,14 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def load(port: int, clients: int, seconds: float, definition: str) -> float:
-    """Triggers a second, by clients that send the next one as soon as the last one was answered."""
-    data = encoded("POST", "/graphql", operation(TRIGGER, input={"definitionId": definition}))
+async def load(port: int, clients: int, seconds: float, definition: str, bulk: int = 1) -> float:
+    """Runs triggered a second, by clients that send the next request as soon as the last one was answered.
+
+    With ``bulk`` above 1, each request is a ``triggerTasks`` of so many.
+    """
+    one: dict[str, Any] = {"definitionId": definition}
+    body = operation(TRIGGER, input=one) if bulk == 1 else operation(TRIGGERS, input={"tasks": [one] * bulk})
+    data = encoded("POST", "/graphql", body)
     answered = 0
 
     async def client(deadline: float) -> None:
@@ -94,8 +101,8 @@ async def load(port: int, clients: int, seconds: float, definition: str) -> floa
         with closing(connection):
             while time.perf_counter() < deadline:
                 answer = await connection.ask(data)
-                assert b"TriggerTaskSuccess" in answer, answer
-                answered += 1
+                assert answer.count(b"TriggerTaskSuccess") == bulk, answer[:2000]
+                answered += bulk
 
     await asyncio.gather(*(client(time.perf_counter() + 0.5) for _ in range(clients)))
     answered, start = 0, time.perf_counter()
@@ -104,4 +111,5 @@ async def load(port: int, clients: int, seconds: float, definition: str) -> floa
 
 
 if __name__ == "__main__":
-    print(uvloop.run(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])))
+    arguments = (int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
+    print(uvloop.run(load(*arguments)))

@@ -87,7 +87,13 @@ async def bulk_triggers(bed: Bed) -> float:
 async def http_triggers(bed: Bed, port: int) -> float:
     """``triggerTask`` mutations a second by 64 keep-alive clients in a process of their own, without a worker."""
     await bed.clear()
-    command = ("-m", "tests.bench.http_client", str(port), str(CLIENTS), str(HTTP_SECONDS), "bench-nothing")
+    return await http_load(port)
+
+
+async def http_load(port: int, clients: int = CLIENTS, bulk: int = 1, seconds: float = HTTP_SECONDS) -> float:
+    """Runs a second that keep-alive clients trigger, ``bulk`` with each request."""
+    arguments = (port, clients, seconds, "bench-nothing", bulk)
+    command = ("-m", "tests.bench.http_client", *map(str, arguments))
     process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return float(output)

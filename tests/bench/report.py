@@ -129,7 +129,7 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[
     console = Console(width=160)
     console.print(table)
     for sentence in said:
-        console.print(f"- {sentence}", highlight=False)
+        console.print(f"- {sentence}", highlight=False, markup=False)
 
 
 def write(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]) -> None:

@@ -41,10 +41,9 @@ async def test_a_client_that_fails_is_told_with_its_last_words(bed: Bed) -> None
 
 
 async def test_a_peer_that_cannot_be_installed_says_why_and_is_tried_again_next_time(tmp_path: Path) -> None:
-    nobody = dataclasses.replace(ARQ, name="nobody at all", requirements=("no requirement ==",))
     for _ in range(2):
         with pytest.raises(Unavailable, match=r"could not be installed|no uv in \.tools"):
-            await installed(nobody, tmp_path)
+            await installed("nobody at all", ["no requirement =="], tmp_path)
     assert not (tmp_path / "nobody-at-all" / "requirements").exists()
 
 

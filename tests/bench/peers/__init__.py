@@ -1,1 +1,1 @@
-"""Other task queues on the same servers and the same work: ``make bench-peers``, or ``python -m tests.bench.peers``."""
+"""Other task queues, and a stock server, on the same databases with the same work: ``make bench-peers``."""

@@ -67,8 +67,8 @@ OURS = (
 
 async def play(peer: Peer, bed: Bed, commands: Path, starts: int) -> Result:
     """One repetition of a peer. Raises ``Unavailable`` with its last words when it does not do its work."""
-    async with _emptied(peer, bed) as variables:
-        playing = _Playing(peer, bed, commands, variables)
+    async with emptied(bed) as variables:
+        playing = _Playing(peer, bed, commands, {**variables, **peer.variables})
         if peer.prepares:
             await playing.answers(await playing.client("prepare"))
         return await playing.result(starts)
@@ -81,7 +81,7 @@ class _Playing:
         self._peer = peer
         self._bed = bed
         self._commands = commands
-        self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        self._environment = {**os.environ, **variables}
         self._log = bed.home / f"{peer.name}.log"
 
     async def result(self, starts: int) -> Result:
@@ -97,7 +97,7 @@ class _Playing:
             for task in (measuring, ended):
                 task.cancel()
             await asyncio.gather(measuring, ended, return_exceptions=True)
-            await _stopped(worker)
+            await stopped(worker)
 
     async def _measured(self, worker: asyncio.subprocess.Process, starts: int) -> Result:
         pids = {**self._bed.pids, "worker": worker.pid}
@@ -114,7 +114,7 @@ class _Playing:
         except (TimeoutError, json.JSONDecodeError):
             raise self._unavailable() from None
         finally:
-            await _stopped(client)
+            await stopped(client)
         microseconds[processor_time.OURSELVES] = 1e6 * told["client"] / jobs
         return Result(jobs / told["seconds"], microseconds, each_start)
 
@@ -138,11 +138,16 @@ class _Playing:
             )  # fmt: skip
 
     def _unavailable(self) -> Unavailable:
-        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return Unavailable(f"it did not do its work; the end of its log says: {' / '.join(lines[-3:])[-400:]}")
+        return unavailable(self._log)
 
 
-async def _stopped(process: asyncio.subprocess.Process) -> None:
+def unavailable(log: Path) -> Unavailable:
+    """Why a peer cannot be measured, by its last words."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return Unavailable(f"it did not do its work; the end of its log says: {' / '.join(lines[-3:])[-400:]}")
+
+
+async def stopped(process: asyncio.subprocess.Process) -> None:
     """End a process with all that it has started; what does not end by itself soon is killed."""
     with contextlib.suppress(ProcessLookupError):
         if process.returncode is None:
@@ -154,7 +159,7 @@ async def _stopped(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def _emptied(peer: Peer, bed: Bed) -> AsyncGenerator[dict[str, str]]:
+async def emptied(bed: Bed) -> AsyncGenerator[dict[str, str]]:
     """A database of the peer's own, an empty Valkey and an empty record; as variables for the peer's processes."""
     async with Redis.from_url(bed.settings.redis_url) as redis:
         await redis.flushall()
@@ -167,7 +172,7 @@ async def _emptied(peer: Peer, bed: Bed) -> AsyncGenerator[dict[str, str]]:
     try:
         yield {
             "DATABASE_URL": url, "REDIS_URL": bed.settings.redis_url, "BENCH_RECORD": str(record),
-            "PYTHONPATH": str(PROGRAMS), **peer.variables,
+            "PYTHONPATH": str(PROGRAMS), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
     finally:
         with contextlib.suppress(asyncpg.PostgresError):

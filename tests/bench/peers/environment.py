@@ -6,10 +6,10 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.bed import ROOT
-from tests.bench.peers.catalogue import Peer
 
 HOME = ROOT / ".bench-peers"
 
@@ -18,16 +18,16 @@ class Unavailable(Exception):
     """A peer that cannot be measured; the message says why."""
 
 
-async def installed(peer: Peer, home: Path = HOME) -> Path:
-    """The directory of the peer's commands, installed at first. Raises ``Unavailable`` with the installer's words."""
-    place = home / "-".join(peer.name.split())
-    wanted = "\n".join((sys.executable, *peer.requirements))
+async def installed(name: str, requirements: Sequence[str], home: Path = HOME) -> Path:
+    """The directory of a peer's commands, installed at first. Raises ``Unavailable`` with the installer's words."""
+    place = home / "-".join(name.split())
+    wanted = "\n".join((sys.executable, *requirements))
     ready = place / "requirements"
     if not ready.exists() or ready.read_text() != wanted:
         # An environment cannot be mended from any state, so it is made anew.
         shutil.rmtree(place, ignore_errors=True)
         await _uv("venv", "--quiet", "--python", sys.executable, str(place))
-        await _uv("pip", "install", "--quiet", "--python", str(place), *peer.requirements)
+        await _uv("pip", "install", "--quiet", "--python", str(place), *requirements)
         ready.write_text(wanted)
     return place / "bin"
 
