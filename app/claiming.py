@@ -78,7 +78,7 @@ class Claiming:
     async def _claim(self, pairs: Sequence[tuple[UUID, int]]) -> list[Row]:
         run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         try:
-            async with self._db.autocommit() as pipe:
+            async with self._db.autocommit(by_key=True) as pipe:
                 rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
         except Exception as error:
             if not is_disconnect(error):
@@ -133,7 +133,7 @@ class Claiming:
         for row in rows:
             # A claim whose reply was lost does not tell how long its runs had waited.
             if (waited := row.get("waited")) is not None:
-                metrics.run_wait(row["queue"]).observe(waited)
+                metrics.RUN_WAIT.observe(row["queue"], waited)
         self._tell(rows)
 
     async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:

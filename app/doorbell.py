@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 from arq.constants import default_queue_name, job_key_prefix
+from asyncpg.pgproto import pgproto
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -30,18 +31,23 @@ JOB_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # One priority step outweighs any time: 2**42 ms after 1970 is the year 2109. arq's stock worker takes jobs whose score
 # is at most now, hence the shift to negative scores; 2,000 steps of 2**42 stay below 2**53, exact in a double.
 PRIORITY_STEP = 2**42
+AT_ONCE = 1000
+"""Jobs in one command of a script: Lua takes no more than 8,000 arguments."""
 AWAY = (RedisError, OSError)
 # One command, because three for each run cost the client more than everything else. The job, as arq writes it
 # (``arq/jobs.py``: try, function, arguments, keyword arguments, time of enqueueing), comes before its id, so that no
 # worker finds an id without its job.
 _PUT_IN = f"""
-    local prefix, lifetime, now = ARGV[1], ARGV[2], ARGV[3]
-    for _, ring in ipairs(cjson.decode(ARGV[4])) do
+    local prefix, lifetime, now, added = ARGV[1], ARGV[2], ARGV[3], {{}}
+    for n, ring in ipairs(cjson.decode(ARGV[4])) do
         local run_id, claim_no = ring[1], string.format('%d', ring[2])
         local job_id = run_id .. ':' .. claim_no
         redis.call('SET', prefix .. job_id, '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' .. claim_no ..
             '],"k":{{}},"et":' .. now .. '}}', 'PX', lifetime)
-        redis.call('ZADD', KEYS[1], string.format('%.0f', ring[3]), job_id)
+        added[2 * n - 1], added[2 * n] = string.format('%.0f', ring[3]), job_id
+    end
+    for n = 1, #added, {2 * AT_ONCE} do
+        redis.call('ZADD', KEYS[1], unpack(added, n, math.min(n + {2 * AT_ONCE - 1}, #added)))
     end"""
 
 
@@ -65,7 +71,7 @@ def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
     """The run and the claim number in a doorbell job's id, or None when somebody else put the job there."""
     run_id, _, claim_no = job_id.partition(":")
     try:
-        return UUID(run_id), int(claim_no)
+        return pgproto.UUID(run_id), int(claim_no)
     except ValueError:
         return None
 

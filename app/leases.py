@@ -289,4 +289,4 @@ def _packed(column: Sequence[Any]) -> Sequence[Any]:
 
 def is_final(status: str) -> bool:
     """Whether a status read from a row is final."""
-    return TaskRunStatus(status) in FINAL
+    return status in FINAL

@@ -98,13 +98,12 @@ class Lifecycle:
 
     async def _record_once(self, writes: list[Write]) -> dict[Claim, Recorded | Exception]:
         owner = self._claimant.owner
-        async with self._db.pipe() as pipe:
+        async with self._db.pipe(by_key=True) as pipe:
             leases = Leases(pipe)
             saved = await leases.save(owner, [write for write in writes if write.move is None])
             moves = [write for write in writes if write.move]
             settled = await leases.settle(owner, moves, self._settings.max_interruptions)
-            accepted = {_claim_of(row) for row in (*saved, *settled)}
-            await leases.append_logs([line for write in writes if write.claim in accepted for line in write.logs])
+            await leases.append_logs([line for write in _accepted(writes, saved, settled) for line in write.logs])
         self._tell((*saved, *settled))
         await self._after_settling(settled)
         return self._answers(writes, (*saved, *settled))
@@ -288,6 +287,13 @@ class Lifecycle:
 
 def _kinds(**moved: Sequence[Row]) -> list[tuple[str]]:
     return [(kind,) for kind, rows in moved.items() for _ in rows]
+
+
+def _accepted(writes: list[Write], *answers: Sequence[Row]) -> list[Write]:
+    if sum(map(len, answers)) == len(writes):
+        return writes
+    accepted = {_claim_of(row) for row in chain.from_iterable(answers)}
+    return [write for write in writes if write.claim in accepted]
 
 
 def _claim_of(row: Row) -> Claim:

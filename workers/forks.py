@@ -25,7 +25,7 @@ _COMPLAINT = b"A process that task code forked came back into its worker's code,
 _EPOLL = "anon_inode:[eventpoll]"
 
 _is_guarded = False
-_worker = os.getpid()
+_is_stranger = False
 _servers: set[object] = set()
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_thread = 0
@@ -34,8 +34,8 @@ _thread = threading.local()
 
 def guard(settings: Settings) -> None:
     """From now on, cut every forked process off from this worker; call it on the event loop."""
-    global _is_guarded, _worker, _loop, _loop_thread
-    _worker, _loop, _loop_thread = os.getpid(), asyncio.get_running_loop(), threading.get_ident()
+    global _is_guarded, _loop, _loop_thread
+    _loop, _loop_thread = asyncio.get_running_loop(), threading.get_ident()
     _servers.update((_server(settings.database_url, 5432), _server(settings.redis_url, 6379)))
     if not _is_guarded:
         os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals_go, after_in_child=_become_a_stranger)
@@ -44,7 +44,7 @@ def guard(settings: Settings) -> None:
 
 def end_if_forked() -> None:
     """End a forked process that comes back from task code: it must not settle its worker's run."""
-    if _is_guarded and os.getpid() != _worker:
+    if _is_stranger:
         with contextlib.suppress(OSError):
             os.write(2, _COMPLAINT)
         os._exit(EXIT_CODE)
@@ -61,6 +61,8 @@ def _let_signals_go() -> None:
 
 def _become_a_stranger() -> None:
     """In the forked process, before any of its code."""
+    global _is_stranger
+    _is_stranger = True
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

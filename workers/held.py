@@ -144,7 +144,7 @@ class HeldRun:
     def _number(self, lines: list[LogLine]) -> list[LogRow]:
         first = self._log_count + 1
         return [
-            (self.run_id, first + n, self.iteration, self.attempt, level.value, message, data, at)
+            (self.run_id, first + n, self.iteration, self.attempt, level, message, data, at)
             for n, (level, message, data, at) in enumerate(lines)
         ]
 

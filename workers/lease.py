@@ -149,7 +149,7 @@ class LeaseKeeper:
         asked = time.monotonic()
         try:
             now = await lifecycle.beat(
-                socket.gethostname(), os.getpid(), self._settings.concurrency, len(self._runner.running),
+                socket.gethostname(), os.getpid(), self._settings.concurrency, self._runner.executing,
                 draining=self.is_draining,
             )  # fmt: skip
         except Exception:

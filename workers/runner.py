@@ -60,11 +60,24 @@ class Runner:
         self._bridge = Bridge()
         self.leashes = Leashes()
         self.running: dict[UUID, HeldRun] = {}
+        self.executing = 0
+        self.room = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        """How many more runs may be taken on.
+
+        A run has its slot until its code has ended: while its settlement is on its way, the next one has it already.
+        That as many may be on their way as there are slots bounds what is held while PostgreSQL is slow.
+        """
+        slots = self._settings.concurrency
+        return min(slots - self.executing, 2 * slots - len(self.running))
 
     def start(self, row: Row) -> asyncio.Task[None]:
         """Execute a claimed run in a task of its own."""
         held = HeldRun(row)
         self.running[held.run_id] = held
+        self.executing += 1
         held.task = asyncio.create_task(self.run(held))
         return held.task
 
@@ -72,6 +85,24 @@ class Runner:
         """One attempt at one iteration, from the claim to the settlement."""
         began = self._clockwork.monotonic()
         concern.set(attempt_of(held.run_id, held.row["definition_id"], held.iteration, held.attempt))
+        try:
+            attempt, move = await self._in_its_slot(held)
+            if move is not None:
+                await self._settle(attempt, move)
+        except (Exception, asyncio.CancelledError):
+            # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
+            logger.exception("Run %s could not be settled.", held.run_id)
+        finally:
+            metrics.ATTEMPT.observe(held.row["definition_id"], self._clockwork.monotonic() - began)
+            held.is_closed = True
+            # The task knows the run, so that the run must not keep the task for the garbage collector to find.
+            held.task = None
+            if self.running.get(held.run_id) is held:
+                del self.running[held.run_id]
+            self.room.set()
+
+    async def _in_its_slot(self, held: HeldRun) -> tuple[Attempt, Move | None]:
+        """Execute the code, and give the slot back."""
         try:
             attempt = self._prepare(held)
             try:
@@ -82,18 +113,10 @@ class Runner:
                     raise
                 move = await self._failed(attempt, error, Reason.ERROR)
             await held.end_children()
-            if move is not None:
-                await self._settle(attempt, move)
-        except (Exception, asyncio.CancelledError):
-            # Only a fault of Taskloom itself gets here; the lease gives the run to another worker.
-            logger.exception("Run %s could not be settled.", held.run_id)
+            return attempt, move
         finally:
-            metrics.attempt(held.row["definition_id"]).observe(self._clockwork.monotonic() - began)
-            held.is_closed = True
-            # The task knows the run, so that the run must not keep the task for the garbage collector to find.
-            held.task = None
-            if self.running.get(held.run_id) is held:
-                del self.running[held.run_id]
+            self.executing -= 1
+            self.room.set()
 
     def _prepare(self, held: HeldRun) -> Attempt:
         definition = self._registry.get(held.row["definition_id"])

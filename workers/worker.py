@@ -19,7 +19,7 @@ from arq.worker import Worker, func
 
 from app import metrics
 from app.db import Row, is_disconnect
-from app.doorbell import AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
+from app.doorbell import AT_ONCE, AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
 from workers.engine import Engine
 
 logger = logging.getLogger("taskloom.worker")
@@ -28,17 +28,18 @@ logger = logging.getLogger("taskloom.worker")
 logging.getLogger("arq.worker").setLevel(logging.WARNING)
 
 # One call that takes ids off the queues, and their jobs, which say nothing more than the ids, out of the way.
-_TAKE = """
-    local prefix, left, share, taken = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+_TAKE = f"""
+    local prefix, left, share, taken, over = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {{}}, {{}}
     for _, queue in ipairs(KEYS) do
         local jobs = redis.call('ZPOPMIN', queue, math.min(share, left))
         for n = 1, #jobs, 2 do
             taken[#taken + 1] = jobs[n]
-            redis.call('UNLINK', prefix .. jobs[n])
+            over[#over + 1] = prefix .. jobs[n]
         end
         left = left - #jobs / 2
     end
-    for n = 4, #ARGV do redis.call('UNLINK', prefix .. ARGV[n]) end
+    for n = 4, #ARGV do over[#over + 1] = prefix .. ARGV[n] end
+    for n = 1, #over, {AT_ONCE} do redis.call('UNLINK', unpack(over, n, math.min(n + {AT_ONCE - 1}, #over))) end
     return taken"""
 CLAIM_LIMIT = 500
 CLAIM_SECONDS = 2.0
@@ -67,16 +68,15 @@ class TaskloomWorker(Worker):
         self._uncleared: list[bytes] = []
         self._queue_keys = [queue_key(queue) for queue in settings.queues]
         self._draining = asyncio.Event()
-        self._room = asyncio.Event()
         self._redis_away = False
         self._is_claiming = False
         metrics.SLOTS.set(settings.concurrency)
-        metrics.SLOTS_IN_USE.set_function(lambda: len(engine.runner.running))
+        metrics.SLOTS_IN_USE.set_function(lambda: engine.runner.executing)
 
     def drain(self) -> None:
         """Take no more runs; ``main`` returns once those under way have ended or been given back."""
         self._draining.set()
-        self._room.set()
+        self.engine.runner.room.set()
 
     async def main(self) -> None:
         """Start the engine, execute runs until asked to drain, then drain."""
@@ -138,9 +138,10 @@ class TaskloomWorker(Worker):
 
     async def _until_room(self) -> int:
         """The number of free slots, as soon as there is one."""
-        while (free := self.max_jobs - len(self.engine.runner.running)) <= 0:
-            self._room.clear()
-            await self._room.wait()
+        runner = self.engine.runner
+        while (free := runner.free) <= 0:
+            runner.room.clear()
+            await runner.room.wait()
         return free
 
     def _start(self, row: Row) -> None:
@@ -148,7 +149,6 @@ class TaskloomWorker(Worker):
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self.jobs_complete += 1
-        self._room.set()
 
     async def _claim(self, limit: int) -> list[Row]:
         """Runs that are due: rung ones, or while Redis is away those found in PostgreSQL."""

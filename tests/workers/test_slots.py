@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
 
 from app import TaskService
+from app.db import plain_url
 from app.settings import Settings
-from tests.workbench import until, working
-from tests.workers.definitions import reached
+from app.states import TaskRunStatus
+from tests.workbench import until, until_status, working
+from tests.workers.definitions import allowed, reached
 
 QUEUES = ("slots-a", "slots-b", "slots-c")
+
+
+@asynccontextmanager
+async def connection(settings: Settings) -> AsyncIterator[Any]:
+    """A connection beside those of Taskloom."""
+    opened: Any = await asyncpg.connect(plain_url(settings.database_url))
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 async def test_a_worker_with_one_slot_takes_one_run_though_each_of_its_queues_has_one(
@@ -29,3 +46,28 @@ async def test_a_worker_with_one_slot_takes_one_run_though_each_of_its_queues_ha
             await tasks.abort(held[0])
             await until(lambda run_id=held[0]: run_id not in worker.engine.runner.running)
             ended += 1
+
+
+async def test_a_run_gives_its_slot_back_when_its_code_has_ended_though_it_is_not_settled_yet(
+    tasks: TaskService, settings: Settings
+) -> None:
+    names = [str(uuid4()) for _ in range(3)]
+    async with working(settings, concurrency=1) as worker, connection(settings) as other:
+        runner = worker.engine.runner
+        run_ids: list[UUID] = []
+        async with other.transaction():
+            for name in names:
+                run_ids.append((await tasks.trigger("test-deaf", input={"name": name})).id)
+                if len(run_ids) < len(names):
+                    await until(reached[name].is_set)
+                    # Its settlement has to wait for this lock, and that of the next one for the same flush.
+                    await other.execute("SELECT id FROM task_runs WHERE id = $1 FOR UPDATE", run_ids[-1])
+                    allowed[name].set()
+            await until(lambda: runner.executing == 0)
+            # Two are held, as many as there may be, and so the third one is left to other workers.
+            assert tuple(runner.running) == tuple(run_ids[:2])
+            assert runner.free == 0
+            assert not reached[names[2]].is_set()
+        allowed[names[2]].set()
+        for run_id in run_ids:
+            await until_status(tasks, run_id, TaskRunStatus.SUCCEEDED)
