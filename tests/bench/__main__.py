@@ -150,14 +150,14 @@ async def main(parts: list[str], repetitions: int, *, write: bool) -> None:
     """Measure and report."""
     speed, many, tasks, statistics = Bench(), Bench(), Bench(), Bench()
     async with bed.made() as made:
+        # As servers do, which the service is measured in the place of.
+        leave_alone_what_stays(SERVER_THRESHOLD)
         machine = [*report.machine(await versions(made)), report.repeated(repetitions)]
         for _ in range(repetitions):
             await speed.measure(made, parts)
         if "backlog" in parts:
             await many.measure_backlog(made, repetitions)
         if "tasks" in parts or "purges" in parts:
-            # As servers and workers do, which the service is measured in the place of.
-            leave_alone_what_stays(SERVER_THRESHOLD)
             await tasks.measure_tasks(made, parts, repetitions)
         if "statistics" in parts:
             await statistics.measure_statistics(made, repetitions)
