@@ -168,6 +168,17 @@ class Leases:
         query = "SELECT id, abort_forced FROM task_runs WHERE lease_owner = $1 AND status = 'ABORTING'"
         return await self._pipe.fetch(query, owner)
 
+    async def put_off(self, owner: UUID, run_ids: Sequence[UUID], seconds: float) -> None:
+        """Move the deadlines of those of the runs that this owner holds."""
+        query = f"""
+            WITH held AS (
+                SELECT r.id FROM (SELECT unnest($2::uuid[]) AS id ORDER BY 1) AS g
+                CROSS JOIN LATERAL ({sql.locked("g.id", "id, lease_owner", "SKIP LOCKED")}) AS r
+                WHERE lease_owner = $1)
+            UPDATE task_runs r SET deadline_at = deadline_at + make_interval(secs => $3)
+            FROM held WHERE r.id = held.id"""
+        await self._pipe.execute(query, owner, run_ids, seconds)
+
     # Dispatching: nobody holds these runs.
 
     async def make_due(self, move: Move, limit: int) -> list[Row]:

@@ -149,6 +149,12 @@ class Lifecycle:
         self._ring_queued(parents)
         self._tell(parents)
 
+    async def put_off(self, run_ids: Sequence[UUID], seconds: float) -> None:
+        """Give these runs more time until their deadlines, as far as this worker holds them."""
+        if run_ids:
+            async with self._db.autocommit() as pipe:
+                await Leases(pipe).put_off(self._claimant.owner, run_ids, seconds)
+
     async def aborting(self) -> dict[UUID, bool]:
         """The runs held by this worker that were asked to abort, and whether by force."""
         async with self._db.autocommit() as pipe:

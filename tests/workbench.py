@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
+
 from app import TaskService
+from app.db import plain_url
 from app.models import TaskRun
 from app.registry import Registry, registry
 from app.settings import Settings
@@ -32,6 +35,16 @@ async def working(settings: Settings, registry: Registry = registry, **changes: 
         worker.drain()
         await running
         await worker.close()
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Any]:
+    """A connection to the database beside those of Taskloom."""
+    connection: Any = await asyncpg.connect(plain_url(settings.database_url))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def until(condition: Callable[[], Value | Awaitable[Value]], patience: float = PATIENCE_SECONDS) -> Value:

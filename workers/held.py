@@ -58,7 +58,10 @@ class HeldRun:
         self.attempt: int = row["attempt"]
         self.stop: StopReason | None = None
         self.is_closed = False
+        self.timeout: float | None = row["timeout_seconds"]
+        self.timer: asyncio.TimerHandle | None = None
         self.grace: asyncio.TimerHandle | None = None
+        self.has_blocked = False
         self.task: asyncio.Task[None] | None = None
         self.flush: asyncio.Future[Recorded] | None = None
         self.logged_bytes = 0

@@ -102,7 +102,7 @@ class LeaseKeeper:
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
             (roller.LOOK_SECONDS, counting.run_once),
             (roller.FORGET_SECONDS, counting.forget),
-            (watchdog.LOOK_SECONDS, self._watchdog.look),
+            (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]

@@ -61,6 +61,8 @@ class Runner:
         self.leashes = Leashes()
         self.running: dict[UUID, HeldRun] = {}
         self.executing = 0
+        self.lost_seconds = 0.0
+        """For how long, in all, the event loop has stood still: runs that waited for it get this time back."""
         self.room = asyncio.Event()
 
     @property
@@ -154,7 +156,7 @@ class Runner:
         """Call the task function, bounded by its timeout; the only part of the pipeline that may be cancelled."""
         held, definition, context = attempt
         arguments = (context,) if definition.input_type is None else (context, input)
-        timer = self._start_timer(held)
+        self._start_timer(held)
         capture.current.set(context)
         held.enter_code()
         try:
@@ -166,14 +168,23 @@ class Runner:
             forks.end_if_forked()
             await held.leave_code()
             await held.end_children()
-            if timer is not None:
-                timer.cancel()
+            if held.timer is not None:
+                held.timer.cancel()
 
-    def _start_timer(self, held: HeldRun) -> asyncio.TimerHandle | None:
-        timeout: float | None = held.row["timeout_seconds"]
-        if timeout is None:
-            return None
-        return asyncio.get_running_loop().call_later(timeout, held.cancel, StopReason.TIMEOUT)
+    def _start_timer(self, held: HeldRun) -> None:
+        if held.timeout is not None:
+            self._limit(held, held.timeout)
+
+    def _limit(self, held: HeldRun, seconds: float) -> None:
+        held.timer = asyncio.get_running_loop().call_later(seconds, self._time_out, held, self.lost_seconds)
+
+    def _time_out(self, held: HeldRun, lost_before: float) -> None:
+        """Stop a run whose time is over, unless it lost some of it to another one that blocked the event loop."""
+        lost = self.lost_seconds - lost_before
+        if lost > 0 and not held.has_blocked:
+            self._limit(held, lost)
+        else:
+            held.cancel(StopReason.TIMEOUT)
 
     # What follows from how the code ended.
 
@@ -210,8 +221,7 @@ class Runner:
         if reason is StopReason.SHUTDOWN:
             return states.interrupt()
         if reason is StopReason.TIMEOUT:
-            seconds = attempt.held.row["timeout_seconds"]
-            error = TimeoutError(f"The attempt ran longer than its timeout of {seconds:g} seconds.")
+            error = TimeoutError(f"The attempt ran longer than its timeout of {attempt.held.timeout:g} seconds.")
             return await self._failed(attempt, error, Reason.TIMEOUT)
         await self._call_hook(attempt, "on_abort", attempt.definition.on_abort)
         return states.force_abort() if reason is StopReason.FORCED else states.acknowledge_abort()

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -21,6 +21,10 @@ logger = logging.getLogger("taskloom.watchdog")
 
 LOOK_SECONDS = 1.0
 TOLERATED_LOOKS = 5
+PUT_OFF_LOOKS = 2
+"""After every so many looks in vain deadlines are put off: before a reaper may act, which is 5 s after a deadline."""
+PutOff = Callable[[Sequence[UUID], float], Awaitable[None]]
+"""Puts off the deadlines of runs by seconds."""
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -47,17 +51,28 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
-    async def look(self) -> None:
-        """Ask for a sign of life, or note that there was none, and say so once it is missing for too long."""
+    async def look(self, put_off: PutOff) -> None:
+        """Ask for a sign of life, or note that there was none, and say so once it is missing for too long.
+
+        Runs that have to wait get their time back: ``put_off`` changes their deadlines.
+        """
         if self._loop is None:
             return
         if self._asked:
             self._looks += 1
+            self._runner.lost_seconds += LOOK_SECONDS
             if self._looks == TOLERATED_LOOKS:
                 self._tell()
+            if self._looks % PUT_OFF_LOOKS == 0:
+                await put_off(self._waiting(), PUT_OFF_LOOKS * LOOK_SECONDS)
             return
         self._asked = True
         self._call(self._live)
+
+    def _waiting(self) -> list[UUID]:
+        """The runs with a timeout that have to wait for the one that blocks."""
+        blocking, held = self._run_id(), tuple(self._runner.running.values())
+        return [run.run_id for run in held if run.timeout is not None and run.run_id != blocking]
 
     def _live(self) -> None:
         if self._looks >= TOLERATED_LOOKS:
@@ -75,7 +90,11 @@ class Watchdog:
 
     def _run_id(self) -> UUID | None:
         task = asyncio.current_task(self._loop)
-        return next((held.run_id for held in tuple(self._runner.running.values()) if held.task is task), None)
+        for held in tuple(self._runner.running.values()):
+            if held.task is task:
+                held.has_blocked = True
+                return held.run_id
+        return None
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
         assert self._loop is not None

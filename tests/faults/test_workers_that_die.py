@@ -14,7 +14,7 @@ from app.paging import PageArgs
 from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.processes import STOCK, WorkerProcess, holder, two_workers, worker_process
-from tests.workbench import lines, until
+from tests.workbench import connected, lines, until, until_status
 
 SOON = timedelta(seconds=30)
 
@@ -109,11 +109,23 @@ async def blocking(tasks: TaskService, run_id: UUID) -> bool:
     return (await tasks.get(run_id)).state is not None
 
 
-async def test_a_run_that_blocks_the_event_loop_keeps_its_lease(settings: Settings, tasks: TaskService) -> None:
-    async with two_workers(settings):
+async def test_a_run_that_blocks_the_event_loop_keeps_its_lease_and_takes_no_time_from_the_others(
+    settings: Settings, tasks: TaskService
+) -> None:
+    async with worker_process(settings), connected(settings) as database:
+        beside = await tasks.trigger("fault-deaf", input={"steps": 1, "pause": 1}, timeout=1.5)
+        await until_status(tasks, beside.id, TaskRunStatus.RUNNING)
         run = await tasks.trigger("fault-block", input={"steps": 1, "pause": 4})
-        run = await tasks.wait(run.id, timeout=SOON)
+
+        async def is_put_off() -> bool:
+            # Where a reaper looks, which is in other workers too.
+            query = "SELECT deadline_at - claimed_at > interval '3 seconds' FROM task_runs WHERE id = $1"
+            return await database.fetchval(query, beside.id) and (await tasks.get(run.id)).status == "RUNNING"
+
+        await until(is_put_off)
+        run, beside = await tasks.wait(run.id, timeout=SOON), await tasks.wait(beside.id, timeout=SOON)
     assert (run.status, run.interruptions) == (TaskRunStatus.SUCCEEDED, 0)
+    assert (beside.status, beside.attempt, beside.output) == (TaskRunStatus.SUCCEEDED, 1, "slept")
 
 
 async def test_iterations_go_on_when_their_worker_is_killed_between_and_within_them(

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from app import TaskService
-from app.db import plain_url
 from app.settings import Settings
 from app.states import TaskRunStatus
-from tests.workbench import until, until_status, working
+from tests.workbench import connected, until, until_status, working
 from tests.workers.definitions import allowed, reached
 
 QUEUES = ("slots-a", "slots-b", "slots-c")
-
-
-@asynccontextmanager
-async def connection(settings: Settings) -> AsyncIterator[Any]:
-    """A connection beside those of Taskloom."""
-    opened: Any = await asyncpg.connect(plain_url(settings.database_url))
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 async def test_a_worker_with_one_slot_takes_one_run_though_each_of_its_queues_has_one(
@@ -52,7 +36,7 @@ async def test_a_run_gives_its_slot_back_when_its_code_has_ended_though_it_is_no
     tasks: TaskService, settings: Settings
 ) -> None:
     names = [str(uuid4()) for _ in range(3)]
-    async with working(settings, concurrency=1) as worker, connection(settings) as other:
+    async with working(settings, concurrency=1) as worker, connected(settings) as other:
         runner = worker.engine.runner
         run_ids: list[UUID] = []
         async with other.transaction():
