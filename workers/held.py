@@ -62,6 +62,7 @@ class HeldRun:
         self.timer: asyncio.TimerHandle | None = None
         self.grace: asyncio.TimerHandle | None = None
         self.has_blocked = False
+        self.has_slot = True
         self.task: asyncio.Task[None] | None = None
         self.flush: asyncio.Future[Recorded] | None = None
         self.logged_bytes = 0

@@ -88,7 +88,16 @@ class Runner:
         began = self._clockwork.monotonic()
         concern.set(attempt_of(held.run_id, held.row["definition_id"], held.iteration, held.attempt))
         try:
-            attempt, move = await self._in_its_slot(held)
+            attempt = self._prepare(held)
+            try:
+                move = await self._execute(attempt)
+            except GeneratorExit as error:
+                # Where the code raised it, Python has closed all coroutines below this one.
+                if _is_torn_down(held):
+                    raise
+                move = await self._failed(attempt, error, Reason.ERROR)
+            await held.end_children()
+            self._vacate(held)
             if move is not None:
                 await self._settle(attempt, move)
         except (Exception, asyncio.CancelledError):
@@ -101,22 +110,12 @@ class Runner:
             held.task = None
             if self.running.get(held.run_id) is held:
                 del self.running[held.run_id]
+            self._vacate(held)
             self.room.set()
 
-    async def _in_its_slot(self, held: HeldRun) -> tuple[Attempt, Move | None]:
-        """Execute the code, and give the slot back."""
-        try:
-            attempt = self._prepare(held)
-            try:
-                move = await self._execute(attempt)
-            except GeneratorExit as error:
-                # Where the code raised it, Python has closed all coroutines below this one.
-                if _is_torn_down(held):
-                    raise
-                move = await self._failed(attempt, error, Reason.ERROR)
-            await held.end_children()
-            return attempt, move
-        finally:
+    def _vacate(self, held: HeldRun) -> None:
+        if held.has_slot:
+            held.has_slot = False
             self.executing -= 1
             self.room.set()
 
