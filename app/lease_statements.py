@@ -42,7 +42,10 @@ def locked(run_id: str, columns: str, if_locked: str = "") -> str:
 
 
 def claim(chosen: str, *, owner: str, worker: str, now: str = "now()", limit_key: str = "r.limit_key") -> str:
-    """The claim of the runs that ``chosen`` selects and locks, as ``id, due_at``."""
+    """The claim of the runs that ``chosen`` selects and locks, as ``id, due_at``; of none while the lease is over.
+
+    What a worker without a lease claimed, every reaper would take from it at once, while it begins to execute it.
+    """
     return f"""
         WITH chosen AS ({chosen}), claimed AS (
             UPDATE task_runs r SET status = 'RUNNING', status_reason = NULL, status_changed_at = {now},
@@ -50,6 +53,7 @@ def claim(chosen: str, *, owner: str, worker: str, now: str = "now()", limit_key
                 started_at = COALESCE(r.started_at, {now}), due_at = NULL, parked = NULL, limit_key = {limit_key},
                 deadline_at = {now} + make_interval(secs => r.timeout_seconds)
             FROM chosen WHERE r.id = chosen.id
+                AND EXISTS (SELECT FROM workers WHERE workers.id = {owner} AND lease_expires_at > {now})
             RETURNING {CLAIMED}, start_at, extract(epoch FROM {now} - chosen.due_at)::float8 AS waited)
         SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -223,6 +223,18 @@ class Lifecycle:
         self._tell(rows)
         await self._after_settling(rows)
         return len(rows)
+
+    async def not_held(self, executed: Mapping[UUID, int]) -> list[Claim]:
+        """Those of the claims (``run_id: claim_no``) that are over: somebody else has decided about their runs.
+
+        A claim that is over never comes back, so that what is executed under it may be stopped at any time later.
+        """
+        if not executed:
+            return []
+        async with self._db.autocommit() as pipe:
+            rows = await Leases(pipe).standing(list(executed))
+        held = {_claim_of(row) for row in rows if row["lease_owner"] == self._claimant.owner}
+        return [claim for claim in executed.items() if claim not in held]
 
     async def _reap_leases(self) -> list[Row]:
         async with self._db.autocommit() as pipe:

@@ -74,3 +74,11 @@ async def until_status(tasks: TaskService, run_id: UUID, *statuses: TaskRunStatu
 async def lines(tasks: TaskService, run_id: UUID) -> list[str]:
     """The messages of a run's log, in order."""
     return [line.message async for line in tasks.logs(run_id)]
+
+
+@asynccontextmanager
+async def no_heartbeat(settings: Settings, pid: int) -> AsyncIterator[None]:
+    """The heartbeats of a worker have to wait."""
+    async with connected(settings) as connection, connection.transaction():
+        assert await connection.fetch("SELECT FROM workers WHERE pid = $1 FOR UPDATE", pid)
+        yield

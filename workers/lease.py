@@ -54,7 +54,7 @@ class LeaseKeeper:
         self._clockwork = clockwork
         self.is_draining = False
         self._watchdog = Watchdog(runner)
-        self._renewed = time.monotonic()
+        self._ending: asyncio.TimerHandle | None = None
         self._main_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Event | None = None
@@ -135,17 +135,22 @@ class LeaseKeeper:
         while True:
             await lifecycle.until_database_answers()
             try:
-                return await self._beat(lifecycle)
+                if not await self._beat(lifecycle):
+                    return
             except Exception as error:
                 if not is_disconnect(error):
                     raise
 
-    async def _beat(self, lifecycle: Lifecycle) -> None:
-        """Renew the lease, unless the event loop has been stuck for so long that others should take its runs."""
+    async def _beat(self, lifecycle: Lifecycle) -> bool:
+        """Renew the lease, unless the event loop has been stuck for so long that others should take its runs.
+
+        Returns whether that is to be tried again at once: the loop may turn again.
+        """
         if (stuck := self._watchdog.stuck_seconds) > self._settings.stall_seconds:
             logger.error("The event loop has been stuck for %.0f s; the lease is not renewed.", stuck)
             metrics.LEASE_RENEWALS.labels("withheld").inc()
-            return
+            await self._watchdog.until_it_turns(self._settings.heartbeat_seconds)
+            return True
         asked = time.monotonic()
         try:
             now = await lifecycle.beat(
@@ -154,21 +159,39 @@ class LeaseKeeper:
             )  # fmt: skip
         except Exception:
             metrics.LEASE_RENEWALS.labels("failed").inc()
-            self._give_back_when_over()
             raise
         metrics.LEASE_RENEWALS.labels("renewed").inc()
         metrics.LEASE_RENEWED.set(now.timestamp())
-        self._renewed = time.monotonic()
-        self._runner.leashes.renew(asked + self._settings.lease_seconds)
+        self._renew(asked + self._settings.lease_seconds)
         self._clockwork.set_by(now)
+        return False
 
-    def _give_back_when_over(self) -> None:
-        """Once the lease must be over, others may execute our runs: stop them here."""
-        if time.monotonic() - self._renewed < self._settings.lease_seconds or self._main_loop is None:
-            return
+    def _renew(self, until: float) -> None:
+        """The lease is valid until then; when that is over the runs are stopped, whatever becomes of the next beat."""
+        term = self._runner.term
+        if self._ending is not None:
+            self._ending.cancel()
+            if term.is_over:
+                self._lapse()
+        was_over = term.is_over
+        term.renew(until)
+        self._runner.leashes.renew(until)
+        self._ending = asyncio.get_running_loop().call_later(until - time.monotonic(), self._lapse)
+        if was_over:
+            self._call(self._runner.room.set)
+
+    def _lapse(self) -> None:
+        """The lease is over, and others may execute our runs: stop them here, once, as soon as the event loop turns."""
+        self._ending = None
+        self._runner.term.end()
         if self._runner.running:
             logger.error("The lease could not be renewed in time; its runs are given back.")
-            self._main_loop.call_soon_threadsafe(self._runner.release)
+        self._call(self._runner.release)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        assert self._main_loop is not None
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the worker ends.
+            self._main_loop.call_soon_threadsafe(function)
 
 
 async def _repeat(interval: float, chore: Callable[[], Awaitable[object]]) -> None:

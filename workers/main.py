@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
@@ -82,8 +83,9 @@ def _stop_on_signals(worker: TaskloomWorker) -> None:
 async def execute_run(ctx: dict[Any, Any], run_id: str, claim_no: int) -> None:
     """Execute one run for arq's stock worker. A run that is not due any more is left alone."""
     engine: Engine = ctx["engine"]
-    for row in await engine.lifecycle.claim_rung([f"{UUID(run_id)}:{claim_no}"]):
-        task = engine.runner.start(row)
+    asked = time.monotonic()
+    rows = await engine.lifecycle.claim_rung([f"{UUID(run_id)}:{claim_no}"])
+    for task in engine.runner.start_claimed(rows, asked):
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

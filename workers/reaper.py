@@ -18,7 +18,12 @@ class Reaper:
         self._runner = runner
 
     async def run_once(self) -> bool:
-        """Reap one batch. Returns whether there may be more to do at once."""
+        """Reap one batch; give back what is held here and not executed, and stop what is executed and not held.
+
+        Returns whether there may be more to do at once.
+        """
         moved = await self._lifecycle.reap()
-        moved += await self._lifecycle.disown(tuple(self._runner.running))
+        executed = self._runner.claims
+        moved += await self._lifecycle.disown(tuple(executed))
+        self._runner.lose(await self._lifecycle.not_held(executed))
         return moved >= BATCH

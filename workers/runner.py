@@ -9,16 +9,18 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 
-from app import metrics, states
+from app import lifecycle, metrics, states
 from app.concern import attempt_of, concern
 from app.db import Row
 from app.errors import InvalidTaskInput
+from app.leases import Claim
 from app.lifecycle import Recorded
 from app.models import TaskLogLevel
 from app.registry import Continue, Definition, Registry
@@ -33,6 +35,7 @@ from workers.held import HeldRun, Stop, StopReason
 from workers.log_lines import LogLimitExceeded
 from workers.processes import Leashes
 from workers.recorder import Recorder
+from workers.term import Term
 from workers.threads import Bridge, call_in_thread
 
 logger = logging.getLogger("taskloom.runner")
@@ -59,6 +62,7 @@ class Runner:
         self._clockwork = clockwork
         self._bridge = Bridge()
         self.leashes = Leashes()
+        self.term = Term()
         self.running: dict[UUID, HeldRun] = {}
         self.executing = 0
         self.lost_seconds = 0.0
@@ -67,17 +71,43 @@ class Runner:
 
     @property
     def free(self) -> int:
-        """How many more runs may be taken on.
+        """How many more runs may be taken on: none while the lease is over, because no claim would bring any.
 
         A run has its slot until its code has ended: while its settlement is on its way, the next one has it already.
         That as many may be on their way as there are slots bounds what is held while PostgreSQL is slow.
         """
+        if self.term.is_over:
+            return 0
         slots = self._settings.concurrency
         return min(slots - self.executing, 2 * slots - len(self.running))
 
-    def start(self, row: Row) -> asyncio.Task[None]:
-        """Execute a claimed run in a task of its own."""
+    @property
+    def claims(self) -> dict[UUID, int]:
+        """The claims under which runs are executed (``run_id: claim_no``). May be asked by any thread."""
+        return {held.run_id: held.claim_no for held in tuple(self.running.values())}
+
+    def start_claimed(self, rows: Sequence[Row], asked: float) -> list[asyncio.Task[None]]:
+        """Execute what a claim has brought that was asked at ``asked``, a time of the monotonic clock.
+
+        Where its answer is read too late, others may have the runs by now, because the lease was over or they counted
+        as disowned: their code is not called, and those that are still ours are given back.
+        """
+        waited = time.monotonic() - asked
+        is_late = waited > lifecycle.DISOWNED_SECONDS / 2 or not self.term.covers(asked)
+        if is_late and rows:
+            logger.warning(
+                "A claim was answered too late, after %.1f s: its %d runs are given back.", waited, len(rows)
+            )
+        return [self.start(row, give_back=is_late) for row in rows]
+
+    def start(self, row: Row, *, give_back: bool = False) -> asyncio.Task[None]:
+        """Execute a claimed run in a task of its own, or give it back without calling its code."""
         held = HeldRun(row)
+        if give_back:
+            held.ask_release()
+        # Whatever is executed under an older claim is not ours any more, unless it has ended and is being settled.
+        if older := self.running.get(held.run_id):
+            older.cancel(StopReason.LOST)
         self.running[held.run_id] = held
         self.executing += 1
         held.task = asyncio.create_task(self.run(held))
@@ -307,6 +337,18 @@ class Runner:
         """Stop all runs now and give them back."""
         for held in tuple(self.running.values()):
             held.cancel(StopReason.SHUTDOWN)
+
+    def lose(self, claims: Sequence[Claim]) -> None:
+        """Stop what is executed under claims that are over. May be called by any thread."""
+        if claims:
+            self._bridge.call(self._lose, claims)
+
+    def _lose(self, claims: Sequence[Claim]) -> None:
+        for run_id, claim_no in claims:
+            held = self.running.get(run_id)
+            # Once only, so that it does not disturb the code that cleans up.
+            if held and held.claim_no == claim_no and held.task and not held.task.cancelling():
+                held.cancel(StopReason.LOST)
 
     async def until_idle(self) -> None:
         """Return when no run is executed any more."""

@@ -40,6 +40,7 @@ class Watchdog:
         self._thread = 0
         self._asked = False
         self._looks = 0
+        self._tell_of_turn: Callable[[], object] | None = None
 
     @property
     def stuck_seconds(self) -> float:
@@ -74,10 +75,23 @@ class Watchdog:
         blocking, held = self._run_id(), tuple(self._runner.running.values())
         return [run.run_id for run in held if run.timeout is not None and run.run_id != blocking]
 
+    async def until_it_turns(self, seconds: float) -> None:
+        """Return as soon as the event loop gives a sign of life again, or after so many seconds; beside ``look``."""
+        turned, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._tell_of_turn = lambda: loop.call_soon_threadsafe(turned.set)
+        # It may have turned before it could know whom to tell.
+        if self._looks:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(turned.wait(), seconds)
+        self._tell_of_turn = None
+
     def _live(self) -> None:
         if self._looks >= TOLERATED_LOOKS:
             logger.warning("The event loop turns again, after %.0f s.", self.stuck_seconds)
         self._asked, self._looks = False, 0
+        if tell := self._tell_of_turn:
+            with contextlib.suppress(RuntimeError):  # The loop of the one who waits is closed: the worker ends.
+                tell()
 
     def _tell(self) -> None:
         run_id, where = self._run_id(), where_is(sys._current_frames().get(self._thread))  # pyright: ignore[reportPrivateUsage]

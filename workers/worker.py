@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -70,6 +71,7 @@ class TaskloomWorker(Worker):
         self._draining = asyncio.Event()
         self._redis_away = False
         self._is_claiming = False
+        self._asked = 0.0
         metrics.SLOTS.set(settings.concurrency)
         metrics.SLOTS_IN_USE.set_function(lambda: engine.runner.executing)
 
@@ -131,8 +133,9 @@ class TaskloomWorker(Worker):
 
     async def _take_some(self, free: int) -> None:
         try:
-            for row in await self._claim(min(free, CLAIM_LIMIT)):
-                self._start(row)
+            rows = await self._claim(min(free, CLAIM_LIMIT))
+            for task in self.engine.runner.start_claimed(rows, self._asked):
+                task.add_done_callback(self._ended)
         finally:
             self._is_claiming = False
 
@@ -143,9 +146,6 @@ class TaskloomWorker(Worker):
             runner.room.clear()
             await runner.room.wait()
         return free
-
-    def _start(self, row: Row) -> None:
-        self.engine.runner.start(row).add_done_callback(self._ended)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self.jobs_complete += 1
@@ -160,20 +160,27 @@ class TaskloomWorker(Worker):
             logger.info("Redis is back.")
             self._redis_away = False
         metrics.doorbell(answered=True)
-        self._is_claiming = True
-        return await self.engine.lifecycle.claim_rung(job_ids) if job_ids else []
+        if not job_ids:
+            return []
+        # The lease may have ended while it listened: until it is back, a claim would be in vain, and the rings lost.
+        await self._until_room()
+        self._begin_claim()
+        return await self.engine.lifecycle.claim_rung(job_ids)
 
     async def _claim_without_redis(self, limit: int, error: Exception) -> list[Row]:
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
         metrics.doorbell(answered=False)
-        self._is_claiming = True
+        self._begin_claim()
         rows = await self.engine.lifecycle.claim_next(limit)
         self._is_claiming = bool(rows)
         if not rows:
             await asyncio.sleep(self.engine.settings.poll_seconds)
         return rows
+
+    def _begin_claim(self) -> None:
+        self._is_claiming, self._asked = True, time.monotonic()
 
     async def _rung(self, limit: int) -> list[str]:
         """Up to ``limit`` job ids, taken off the queues; waits for the first one up to ``LISTEN_SECONDS``."""

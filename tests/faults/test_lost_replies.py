@@ -1,27 +1,30 @@
-"""PostgreSQL has done what it was asked, or not, and the reply is lost: nothing is lost, and nothing is done twice."""
+"""PostgreSQL has done what it was asked, or not, and the reply is lost, or late: nothing is lost or done twice."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 
-from app import TaskService, TriggerRequest
+from app import TaskService, TriggerRequest, lifecycle
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.test_workers_that_die import outcomes
 from tests.service.lossy import Lossy, lossy
-from tests.workbench import lines, working
+from tests.workbench import lines, until, until_status, working
 from workers import Continue, TaskContext, task
 
 SOON = timedelta(seconds=60)
 reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 allowed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+executed: Counter[UUID] = Counter()
 
 
 class Named(BaseModel):
@@ -41,6 +44,13 @@ async def gates(ctx: TaskContext, input: Named) -> str | Continue:
     await ctx.checkpoint(state={"at": "the end"})
     await passed(f"{input.name} settle")
     return "the output"
+
+
+@task(id="fault-counted")
+async def counted(ctx: TaskContext, input: Named) -> None:
+    """Counts how often it is executed, and waits for its test without a checkpoint."""
+    executed[ctx.run_id] += 1
+    await passed(input.name)
 
 
 async def passed(gate: str) -> None:
@@ -98,6 +108,43 @@ async def test_a_claim_whose_reply_was_lost_is_kept_and_executed_once(
         run = await tasks.wait(run.id, timeout=SOON)
     assert proxy.lost == 1
     await assert_done_once(tasks, run)
+
+
+async def test_a_run_is_not_started_by_a_claim_whose_reply_is_read_after_another_worker_has_it(
+    settings: Settings, far: Settings, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "DISOWNED_SECONDS", 0.5)
+    run = await tasks.trigger("fault-counted", input={"name": "disowned"})
+    read = proxy.keep_reply_to(run.id.bytes)
+    async with working(far, queues=("default", "far"), reap_seconds=0.1):
+        await until(lambda: proxy.kept)
+        async with working(settings):
+            await until(reached["disowned"].is_set)
+            read.set()
+            # Taken after what the late claim brought.
+            after = await tasks.trigger("fault-nothing", queue="far")
+            await until_status(tasks, after.id, TaskRunStatus.SUCCEEDED)
+            allowed["disowned"].set()
+            run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, executed[run.id]) == (TaskRunStatus.SUCCEEDED, 1)
+    assert (await outcomes(tasks, run))[0] == "LOST"
+
+
+async def test_what_a_late_claim_brought_is_given_back_at_once_when_nobody_else_has_it(
+    far: Settings, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await tasks.trigger("fault-counted", input={"name": "late"})
+    read = proxy.keep_reply_to(run.id.bytes)
+    allowed["late"].set()
+    async with working(far, reap_seconds=3600.0) as worker:
+        await until(lambda: proxy.kept)
+        # As when the lease ends and is taken again meanwhile.
+        worker.engine.runner.term.end()
+        worker.engine.runner.term.renew(time.monotonic() + SOON.total_seconds())
+        read.set()
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, executed[run.id]) == (TaskRunStatus.SUCCEEDED, 1)
+    assert await outcomes(tasks, run) == ["INTERRUPTED", "SUCCEEDED"]
 
 
 async def assert_done_once(tasks: TaskService, run: TaskRun) -> None:

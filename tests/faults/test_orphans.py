@@ -27,7 +27,7 @@ FEW_SECONDS = timedelta(seconds=5)
 
 @asynccontextmanager
 async def lifecycle(settings: Settings, queue: str, definition_id: str) -> AsyncIterator[Lifecycle]:
-    """The engine of a worker that claims, and then is never heard of: it has not even a row of its own."""
+    """The engine of a worker that claims, and then is never heard of: not even its row is left."""
     connections = Connections.open(settings, pool_size=2)
     yield connections.lifecycle(settings, Claimant(uuid4(), "nowhere:1", (queue,), (definition_id,)))
     await connections.close()
@@ -35,13 +35,13 @@ async def lifecycle(settings: Settings, queue: str, definition_id: str) -> Async
 
 async def claimed_and_forgotten(settings: Settings, run: TaskRun) -> None:
     async with lifecycle(settings, run.queue, run.definition_id) as nobody:
+        await nobody.beat("nowhere", 1, 1, 0, draining=False)
         [row] = await nobody.claim_rung([f"{run.id}:0"])
+        await nobody.leave()
         assert row["id"] == run.id
 
 
-async def test_a_run_whose_worker_never_sent_a_heartbeat_is_found_in_seconds(
-    settings: Settings, tasks: TaskService
-) -> None:
+async def test_a_run_whose_worker_has_no_row_is_found_in_seconds(settings: Settings, tasks: TaskService) -> None:
     run = await tasks.trigger("fault-steps", input={"steps": 3})
     await claimed_and_forgotten(settings, run)
     async with worker_process(settings):

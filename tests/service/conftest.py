@@ -134,15 +134,19 @@ class Hand:
     def __init__(self, lifecycle: Lifecycle, claimant: Claimant) -> None:
         self.lifecycle = lifecycle
         self.owner = claimant.owner
+        self._has_lived = False
 
     async def claim(self, limit: int = 1) -> list[Held]:
-        """Claim the next due runs."""
+        """Claim the next due runs; the first time with a new lease, because nobody claims without one."""
+        if not self._has_lived:
+            await self.live()
         rows = await self.lifecycle.claim_next(limit)
         return [Held(self.lifecycle, row, row["write_no"], row["log_count"]) for row in rows]
 
     async def live(self, *, draining: bool = False) -> None:
         """Register, or renew the lease."""
         await self.lifecycle.beat("host", 4711, 10, 0, draining=draining)
+        self._has_lived = True
 
 
 @pytest.fixture

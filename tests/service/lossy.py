@@ -1,4 +1,6 @@
-"""A proxy before PostgreSQL that loses a reply on purpose: the server has done its work, the client never hears."""
+"""A proxy before PostgreSQL that loses a reply on purpose, or keeps it: the server has done its work, the client never
+hears, or late.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,25 @@ CHUNK = 65536
 
 
 class Lossy:
-    """Forwards to a server; breaks the connection in place of the reply to what holds a chosen text."""
+    """Forwards to a server; breaks the connection in place of the reply to what holds a chosen text, or keeps it."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._marks: set[bytes] = set()
+        self._late: dict[bytes, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.lost = 0
+        self.kept = 0
         self.url = ""
 
     def lose_reply_to(self, mark: str | bytes) -> None:
         """Lose the reply to the next message that holds this text, or these bytes."""
         self._marks.add(mark.encode() if isinstance(mark, str) else mark)
+
+    def keep_reply_to(self, mark: bytes) -> asyncio.Event:
+        """Keep the reply to the next message that holds these bytes, until the event that is returned is set."""
+        self._late[mark] = asyncio.Event()
+        return self._late[mark]
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""
@@ -31,13 +40,16 @@ class Lossy:
         assert task is not None
         self._tasks.add(task)
         server_reader, server_writer = await self._connect()
-        doomed = asyncio.Event()
-        to_server = asyncio.create_task(self._forward_requests(reader, server_writer, doomed))
+        doomed, late = asyncio.Event(), list[asyncio.Event]()
+        to_server = asyncio.create_task(self._forward_requests(reader, server_writer, doomed, late))
         try:
             while data := await server_reader.read(CHUNK):
                 if doomed.is_set():
                     self.lost += 1
                     break
+                if late:
+                    self.kept += 1
+                    await late.pop().wait()
                 writer.write(data)
                 await writer.drain()
         except (OSError, asyncio.CancelledError):
@@ -49,13 +61,18 @@ class Lossy:
             self._tasks.discard(task)
 
     async def _forward_requests(
-        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, doomed: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+        doomed: asyncio.Event,
+        late: list[asyncio.Event],
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 for mark in [mark for mark in self._marks if mark in data]:
                     self._marks.discard(mark)
                     doomed.set()
+                late += [self._late.pop(mark) for mark in tuple(self._late) if mark in data]
                 server.write(data)
                 await server.drain()
             server.close()

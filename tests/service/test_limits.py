@@ -171,6 +171,7 @@ async def test_a_claim_whose_reply_was_lost_is_found_again(
     async with lossy(settings.database_url) as proxy:
         far = Database(proxy.url)
         distant = hire(limits=LIMITS, database=far)
+        await distant.live()
         runs = await trigger(tasks, "one", "a", "b")
         proxy.lose_reply_to("COMMIT;")
         assert list(await by_ring(distant, *runs)) == runs[:1]
@@ -226,8 +227,8 @@ async def test_slots_of_a_dead_worker_come_back_with_its_lease(
 ) -> None:
     dying = hire(limits=LIMITS)
     runs = await trigger(tasks, "one", "a", "b")
-    # It never had a lease, and so nobody has to wait until that is over.
     assert list(await claimed(dying)) == runs[:1]
+    await dying.lifecycle.leave()
     assert not await claimed(worker)
     assert await worker.lifecycle.reap() == 1
     assert len(await claimed(worker)) == 1

@@ -1,8 +1,15 @@
-"""The heartbeat waits for nobody: not for a connection that a chore holds, not for a table that somebody has locked."""
+"""The heartbeat waits for nobody: not for a connection that a chore holds, not for a table that somebody has locked.
+
+And what becomes of the runs when there is none in time, or their event loop is stuck.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -12,10 +19,13 @@ from app.db import plain_url
 from app.registry import Definition, Registry
 from app.settings import Settings
 from app.states import TaskRunStatus
+from tests.faults.test_workers_that_die import outcomes
 from tests.service.scheduled import HOURLY, execute, saved_task
-from tests.workbench import until, until_status, working
+from tests.workbench import no_heartbeat, until, until_status, working
 from workers import TaskContext
 from workers.lease import HOUSEKEEPING_CONNECTIONS
+from workers.term import Term
+from workers.watchdog import LOOK_SECONDS, Watchdog
 
 LEASE_SECONDS = 1.0
 # Whoever only reads passes; dispatcher, reaper, summariser and the runs of two ticks do not.
@@ -60,3 +70,68 @@ async def test_a_lease_outlives_its_length_while_every_chore_is_stuck_and_the_ru
         ended = await until_status(tasks, run.id, TaskRunStatus.SUCCEEDED)
     await connection.close()
     assert (ended.attempt, ended.interruptions, ended.claim_no) == (1, 0, 1)
+
+
+async def test_runs_are_given_back_when_the_lease_is_over_though_the_answer_to_the_heartbeat_is_still_to_come(
+    settings: Settings, tasks: TaskService
+) -> None:
+    began: list[int] = []
+    allowed = asyncio.Event()
+
+    async def patient(ctx: TaskContext) -> None:
+        began.append(ctx.attempt)
+        await allowed.wait()
+
+    registry = Registry()
+    registry.add(Definition(id="patient", function=patient, title="Patient", input_type=None))
+    # Nobody reaps, so that nothing but the worker's own knowledge of its lease stops the run.
+    quick = {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": 0.1, "reap_seconds": 3600.0}
+    async with working(settings, registry, **quick) as worker:
+        run = await tasks.trigger("patient")
+        await until(lambda: began)
+        async with no_heartbeat(settings, os.getpid()):
+            await until(lambda: not worker.engine.runner.running)
+            assert (await tasks.get(run.id)).status is TaskRunStatus.QUEUED
+            assert worker.engine.runner.free == 0
+        allowed.set()
+        run = await until_status(tasks, run.id, TaskRunStatus.SUCCEEDED)
+    assert (began, run.interruptions) == ([1, 1], 1)
+    assert await outcomes(tasks, run) == ["INTERRUPTED", "SUCCEEDED"]
+
+
+async def test_who_waits_for_a_stuck_event_loop_goes_on_as_soon_as_it_turns() -> None:
+    runner: Any = SimpleNamespace(running={}, lost_seconds=0.0)
+    watchdog, stuck = Watchdog(runner), threading.Event()
+    watchdog.begin()
+
+    async def leave_deadlines(_run_ids: object, _seconds: float) -> None: ...
+
+    async def watch() -> float:
+        for _ in range(3):
+            await watchdog.look(leave_deadlines)
+        seconds = watchdog.stuck_seconds
+        asyncio.get_running_loop().call_soon(stuck.set)
+        await watchdog.until_it_turns(20.0)
+        return seconds
+
+    watching = asyncio.create_task(asyncio.to_thread(asyncio.run, watch()))
+    await asyncio.sleep(0)
+    # This is the event loop that is stuck.
+    assert stuck.wait(60)
+    assert await asyncio.wait_for(watching, 10) == 2 * LOOK_SECONDS
+    assert watchdog.stuck_seconds == 0.0
+
+
+def test_a_term_covers_the_time_since_it_began_and_not_what_was_before_a_gap() -> None:
+    term = Term()
+    assert term.is_over
+    before = time.monotonic()
+    term.renew(before + 3600)
+    during = time.monotonic()
+    assert (term.covers(before), term.covers(during)) == (False, True)
+    term.renew(before + 7200)
+    assert term.covers(during)
+    term.end()
+    assert (term.is_over, term.covers(during)) == (True, False)
+    term.renew(before + 7200)
+    assert (term.is_over, term.covers(during), term.covers(time.monotonic())) == (False, False, True)
