@@ -1,6 +1,4 @@
-"""A proxy before PostgreSQL that loses a reply on purpose, or keeps it: the server has done its work, the client never
-hears, or late.
-"""
+"""A proxy before PostgreSQL that loses a reply on purpose, or keeps it: the server has done its work all the same."""
 
 from __future__ import annotations
 
@@ -20,6 +18,7 @@ class Lossy:
         self._parts = urlsplit(url)
         self._marks: set[bytes] = set()
         self._late: dict[bytes, asyncio.Event] = {}
+        self._waiting: dict[asyncio.Event, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.lost = 0
         self.kept = 0
@@ -40,16 +39,16 @@ class Lossy:
         assert task is not None
         self._tasks.add(task)
         server_reader, server_writer = await self._connect()
-        doomed, late = asyncio.Event(), list[asyncio.Event]()
-        to_server = asyncio.create_task(self._forward_requests(reader, server_writer, doomed, late))
+        doomed = asyncio.Event()
+        to_server = asyncio.create_task(self._forward_requests(reader, server_writer, doomed))
         try:
             while data := await server_reader.read(CHUNK):
                 if doomed.is_set():
                     self.lost += 1
                     break
-                if late:
+                if read := self._waiting.pop(doomed, None):
                     self.kept += 1
-                    await late.pop().wait()
+                    await read.wait()
                 writer.write(data)
                 await writer.drain()
         except (OSError, asyncio.CancelledError):
@@ -61,18 +60,15 @@ class Lossy:
             self._tasks.discard(task)
 
     async def _forward_requests(
-        self,
-        reader: asyncio.StreamReader,
-        server: asyncio.StreamWriter,
-        doomed: asyncio.Event,
-        late: list[asyncio.Event],
+        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, doomed: asyncio.Event
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 for mark in [mark for mark in self._marks if mark in data]:
                     self._marks.discard(mark)
                     doomed.set()
-                late += [self._late.pop(mark) for mark in tuple(self._late) if mark in data]
+                for mark in [mark for mark in self._late if mark in data]:
+                    self._waiting[doomed] = self._late.pop(mark)
                 server.write(data)
                 await server.drain()
             server.close()
