@@ -43,14 +43,6 @@ IDLE_SECONDS = 15.0
 because the reaper passes over locked rows."""
 # A plan kept from when a table was nearly empty takes quadratic time once it has grown; planning costs less than 1 ms.
 _BATCHES = {"plan_cache_mode": "force_custom_plan"}
-# Statements that look each of their runs up by its primary key need one plan only, if it is one that does so from the
-# beginning: everything that is quicker on a nearly empty table is forbidden.
-_BY_KEY = {
-    "plan_cache_mode": "force_generic_plan",
-    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
-}
-BY_KEY_CONNECTIONS = 4
-"""Connections for such statements, at most: a worker makes two at a time, a server one for each bulk trigger."""
 DISCONNECTED = (
     OSError,
     asyncpg.exceptions.InterfaceError,
@@ -109,9 +101,9 @@ class Database:
         self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0, idle_seconds: float = IDLE_SECONDS
     ) -> None:
         self._dsn = plain_url(url)
-        self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._pool_size = pool_size
-        self._pools: dict[bool, Any] = {}
+        self._pool: Any = None
+        self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._engine: AsyncEngine = create_async_engine(
             with_driver(url),
             pool_size=pool_size,
@@ -141,39 +133,36 @@ class Database:
                 await session.commit()
 
     @asynccontextmanager
-    async def pipe(self, *, by_key: bool = False) -> AsyncGenerator[Pipe, None]:
-        """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are.
-
-        ``by_key`` is for statements that look up every row by its primary key: they are planned once.
-        """
-        async with self.autocommit(by_key=by_key) as connection, cast(Any, connection).transaction():
-            yield connection
-
-    @asynccontextmanager
-    async def autocommit(self, *, by_key: bool = False) -> AsyncGenerator[Pipe, None]:
-        """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
-        async with (await self._open_pool(by_key)).acquire() as connection:
+    async def pipe(self) -> AsyncGenerator[Pipe, None]:
+        """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are."""
+        async with (await self._open_pool()).acquire() as connection, connection.transaction():
             yield cast(Pipe, connection)
 
-    async def _open_pool(self, by_key: bool) -> Any:
-        if by_key not in self._pools:
-            size = min(self._pool_size, BY_KEY_CONNECTIONS) if by_key else self._pool_size
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncGenerator[Pipe, None]:
+        """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
+        async with (await self._open_pool()).acquire() as connection:
+            yield cast(Pipe, connection)
+
+    async def _open_pool(self) -> Any:
+        if self._pool is None:
             # min_size=0 so that opening the pool cannot fail; it is the first use that may.
             create_pool = cast(Any, asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
-            self._pools[by_key] = create_pool(
+            self._pool = create_pool(
                 self._dsn,
                 min_size=0,
-                max_size=size,
+                max_size=self._pool_size,
                 command_timeout=60,
-                server_settings={**(_BY_KEY if by_key else _BATCHES), **self._idle_limit},
+                server_settings={**_BATCHES, **self._idle_limit},
                 reset=_leave_as_it_is,
             )
-        return await self._pools[by_key]
+        await self._pool
+        return self._pool
 
     async def close(self) -> None:
         """Close all connections."""
-        for pool in self._pools.values():
-            pool.terminate()
+        if self._pool is not None:
+            self._pool.terminate()
         await self._engine.dispose()
 
 

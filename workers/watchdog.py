@@ -65,7 +65,10 @@ class Watchdog:
             if self._looks == TOLERATED_LOOKS:
                 self._tell()
             if self._looks % PUT_OFF_LOOKS == 0:
-                await put_off(self._waiting(), PUT_OFF_LOOKS * LOOK_SECONDS)
+                # A slow database must not keep the next look from being taken.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS / 2):
+                        await put_off(self._waiting(), PUT_OFF_LOOKS * LOOK_SECONDS)
             return
         self._asked = True
         self._call(self._live)
