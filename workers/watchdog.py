@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from workers.held import HeldRun
     from workers.runner import Runner
 
 logger = logging.getLogger("taskloom.watchdog")
@@ -74,9 +75,11 @@ class Watchdog:
         self._call(self._live)
 
     def _waiting(self) -> list[UUID]:
-        """The runs with a timeout that have to wait for the one that blocks."""
-        blocking, held = self._run_id(), tuple(self._runner.running.values())
-        return [run.run_id for run in held if run.timeout is not None and run.run_id != blocking]
+        """The runs with a timeout that have to wait for the one that blocks, which is told apart from now on."""
+        if blocking := self._blocking():
+            blocking.has_blocked = True
+        running = tuple(self._runner.running.values())
+        return [held.run_id for held in running if held.timeout is not None and held is not blocking]
 
     async def until_it_turns(self, seconds: float) -> None:
         """Return as soon as the event loop gives a sign of life again, or after so many seconds; beside ``look``."""
@@ -97,21 +100,18 @@ class Watchdog:
                 tell()
 
     def _tell(self) -> None:
-        run_id, where = self._run_id(), where_is(sys._current_frames().get(self._thread))  # pyright: ignore[reportPrivateUsage]
+        blocking, where = self._blocking(), where_is(sys._current_frames().get(self._thread))  # pyright: ignore[reportPrivateUsage]
         logger.warning(
             "The event loop has been blocked for %.0f s by %s, at %s. The other runs of this worker have to wait.",
-            self.stuck_seconds, f"run {run_id}" if run_id else "something that is no run's own task", where,
+            self.stuck_seconds, f"run {blocking.run_id}" if blocking else "something that is no run's own task", where,
         )  # fmt: skip
-        if run_id:
-            self._call(self._runner.warn, run_id, _advice(self.stuck_seconds, where))
+        if blocking:
+            self._call(self._runner.warn, blocking.run_id, _advice(self.stuck_seconds, where))
 
-    def _run_id(self) -> UUID | None:
+    def _blocking(self) -> HeldRun | None:
+        """The run whose own task is executed at this moment."""
         task = asyncio.current_task(self._loop)
-        for held in tuple(self._runner.running.values()):
-            if held.task is task:
-                held.has_blocked = True
-                return held.run_id
-        return None
+        return next((held for held in tuple(self._runner.running.values()) if held.task is task), None)
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
         assert self._loop is not None
