@@ -7,7 +7,7 @@ import logging
 import asyncpg
 
 from app.db import Database
-from app.partitions import BUSY, Partitions
+from app.partitions import BUSY, Partitions, Span
 
 logger = logging.getLogger("taskloom.partitions")
 
@@ -25,12 +25,21 @@ class Partitioner:
         async with self._db.autocommit() as pipe:
             spans = await Partitions(pipe).missing(await pipe.fetchval("SELECT now()"))
         for span in spans:
-            try:
-                async with self._db.pipe() as pipe:
-                    await Partitions(pipe).make(span)
-            except asyncpg.CheckViolationError:
-                logger.info("Runs of week %s are in the default partition already, and stay there.", span.suffix)
-            except (*BUSY, asyncpg.DuplicateTableError):
-                # Somebody else makes it, or the tables are in use: there is time until the week begins.
-                return False
+            # No later week is made before this one, since nobody goes back to a week that lies before the last.
+            if not await self._settled(span):
+                break
         return False
+
+    async def _settled(self, span: Span) -> bool:
+        """Make the partitions of a week; False when somebody else is at it, or the tables are in use.
+
+        There is time until the week begins.
+        """
+        try:
+            async with self._db.pipe() as pipe:
+                return await Partitions(pipe).make(span)
+        except asyncpg.CheckViolationError:
+            logger.info("Runs of week %s are in the default partition already, and stay there.", span.suffix)
+            return True
+        except (*BUSY, asyncpg.DuplicateTableError):
+            return False
