@@ -10,6 +10,11 @@ SERVER_THRESHOLD = 5_000
 """The same for who answers people: lists leave a thousand objects in cycles, and to look through 50,000 takes 25 ms."""
 
 
+def look_seldom(threshold: int) -> None:
+    """Look through new objects for garbage only after so many that were not freed by themselves."""
+    gc.set_threshold(threshold)
+
+
 def leave_alone_what_stays(threshold: int) -> None:
     """Never look again through what was loaded so far, and seldom through the rest; call it once a process is set up.
 
@@ -21,4 +26,4 @@ def leave_alone_what_stays(threshold: int) -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(threshold)
+    look_seldom(threshold)

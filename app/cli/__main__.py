@@ -1,5 +1,18 @@
 """``python -m app.cli``: the same as ``taskloom``."""
 
-from app.cli import app
+from __future__ import annotations
 
-app(prog_name="taskloom")
+from app import garbage
+
+
+def main() -> None:
+    """Run the command that the process's arguments name."""
+    # Before anything is loaded: to look through it for garbage time and again is a sixth of a start.
+    garbage.look_seldom(garbage.WORKER_THRESHOLD)
+    from app.cli.application import app
+
+    app(prog_name="taskloom")
+
+
+if __name__ == "__main__":
+    main()

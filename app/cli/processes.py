@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 def dev(port: Port = None) -> None:
     """Run everything here: PostgreSQL, Valkey, the server and a worker. Ctrl-C stops it."""
-    from app.dev import run_dev
+    from app.dev.supervisor import run_dev
 
     raise typer.Exit(run_dev(_changed(given_settings(), port=port)))
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 PIPE_WIDTH = 200
@@ -19,25 +21,32 @@ PIPE_WIDTH = 200
 class _Later:
     """A console that is made when something is first shown on it: servers and workers never do, and it takes 2 MB."""
 
-    def __init__(self, **options: Any) -> None:
-        self._options = options
+    def __init__(self, make: Callable[[], Console]) -> None:
+        self._make = make
 
     @cached_property
     def _console(self) -> Console:
-        from rich.console import Console
-
-        # Names and messages are anybody's text: nothing in them is markup.
-        return Console(highlight=False, markup=False, emoji=False, **self._options)
+        return self._make()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._console, name)
 
 
-_width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
-out = cast("Console", _Later(width=_width))
+def _console(**options: Any) -> Console:
+    from rich.console import Console
+
+    # Names and messages are anybody's text: nothing in them is markup.
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+def _for_answers() -> Console:
+    return _console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH)
+
+
+out = cast("Console", _Later(_for_answers))
 """Standard output: what was asked for."""
 
-err = cast("Console", _Later(stderr=True))
+err = cast("Console", _Later(lambda: _console(stderr=True)))
 """Standard error: refusals, notes, and progress where standard output is not a terminal."""
 
 

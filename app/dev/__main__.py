@@ -2,7 +2,7 @@
 
 import sys
 
-from app.dev import run_dev
+from app.dev.supervisor import run_dev
 from app.settings import get_settings
 
 sys.exit(run_dev(get_settings()))

@@ -53,7 +53,7 @@ class Command:
     def __init__(self, settings: Settings | None = None, **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         servers = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url} if settings else {}
-        self._environment = {**kept, **servers, "PYTHONPATH": str(ROOT), **environment}
+        self.environment = {**kept, **servers, "PYTHONPATH": str(ROOT), **environment}
 
     async def __call__(self, *args: str, stdin: str = "", cwd: Path = ROOT, **environment: str) -> Answer:
         """Run the command to its end."""
@@ -77,7 +77,7 @@ class Command:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.cli", *args),
             cwd=cwd,
-            env={**self._environment, **environment},
+            env={**self.environment, **environment},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

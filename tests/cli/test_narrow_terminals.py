@@ -8,6 +8,7 @@ from app import TaskService
 from app.service.task_fields import TaskFields
 from app.ticks import Timing
 from tests.cli.command import Command
+from tests.workbench import until
 from workers.worker import TaskloomWorker
 
 
@@ -17,6 +18,12 @@ async def task_id(tasks: TaskService, worker: TaskloomWorker) -> str:
     fields = TaskFields(name="Sums of the quarter", definition_id="cli-add", input={"numbers": [1]}, group="reports")
     task = await tasks.saved.create(fields)
     await tasks.wait((await tasks.saved.execute(task.id)).run.id)
+
+    async def counted() -> bool:
+        """What lists tell of the last run follows the run."""
+        return (await tasks.saved.get(task.id)).last_status == "SUCCEEDED"
+
+    await until(counted)
     await tasks.schedules.create(task.id, Timing(cron="30 2 * * MON-FRI", time_zone="Europe/Berlin"))
     return str(task.id)
 

@@ -16,7 +16,7 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 import app
 import workers
 from app import states
-from app.cli import app as command
+from app.cli.application import app as command
 from app.registry import registry
 from app.settings import Settings
 from app.states import Move, Reason, RunError, TaskRunStatus
