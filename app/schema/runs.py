@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
+from sqlmodel import SQLModel
 from strawberry.scalars import JSON
 
 from app.clock import now
@@ -214,8 +215,7 @@ class TaskRun:
 
 def columns_in(row: Any) -> dict[str, Any]:
     """The columns of a table object or of a Core row, by name."""
-    mapping = getattr(row, "_mapping", None)
-    return dict(mapping) if mapping is not None else cast("dict[str, Any]", vars(row))
+    return vars(row) if isinstance(row, SQLModel) else dict(row._mapping)
 
 
 def elapsed_ms(started_at: datetime | None, finished_at: datetime | None) -> float | None:

@@ -19,8 +19,9 @@ from app.schema.mutations.rerun_task import rerun_task
 from app.schema.mutations.retention import MUTATIONS as RETENTION
 from app.schema.mutations.saved_tasks import MUTATIONS as SAVED_TASKS
 from app.schema.mutations.schedules import SCHEDULING
-from app.schema.mutations.trigger_task import trigger_task
+from app.schema.mutations.trigger_task import TriggerTaskInput, trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
+from app.schema.plain_inputs import build_at_once
 from app.schema.queries import Query
 from app.schema.refusals import HANDLERS
 from app.schema.saved_searches import MUTATIONS as SAVED_SEARCHES
@@ -67,3 +68,5 @@ schema = strawberry.Schema(
     exception_handlers=HANDLERS,
 )
 """The schema that the server serves and ``schema.graphql`` shows."""
+
+build_at_once(schema, TriggerTaskInput)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from app.dev.valkey import EmbeddedValkey
 from app.reporting import formatter
 from app.schema.export import export
 from app.settings import Settings
-from tests.cli.command import Command
+from tests.cli.command import ROOT, Command
 from tests.workbench import until
 
 AWAY = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -60,6 +63,19 @@ async def test_the_version_and_the_help_need_no_server() -> None:
     assert version.out.startswith("taskloom ")
     commands = "dev serve worker migrate trigger runs definitions schema doctor new-task"
     assert all(f" {command} " in help.out for command in commands.split())
+
+
+def test_what_an_installed_package_calls_taskloom_is_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripts: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    command = EntryPoint("taskloom", scripts["taskloom"], "console_scripts").load()
+    monkeypatch.setattr(sys, "argv", ["taskloom", "--version"])
+    threshold = gc.get_threshold()
+    with pytest.raises(SystemExit, match="0"):
+        command()
+    gc.set_threshold(*threshold)
+    assert capsys.readouterr().out.startswith("taskloom ")
 
 
 @pytest.mark.parametrize("args", [("runs", "list"), ("trigger", "x", "--json"), ("migrate",), ("definitions",)])
