@@ -16,6 +16,8 @@ from app.cli.triggering import Input, Json
 from app.schedule_states import CatchUpPolicy, OverlapPolicy
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from app.models import Schedule
     from app.service import TaskService
 
@@ -57,27 +59,24 @@ def create(
     )
     value = None if input is None else arguments.json_value(input)
 
-    async def save(tasks: TaskService) -> Schedule:
-        return await tasks.schedules.create(
+    async def save(tasks: TaskService) -> list[Schedule]:
+        schedule = await tasks.schedules.create(
             task, timing, name=name, overlap=overlap, catch_up=catch_up, max_failures=max_failures, input=value
         )
+        return [schedule]
 
-    _print([asyncio.run(_ask(save))], json=json)
+    _show(save, json=json)
 
 
 @commands.command("list")
 def list_schedules(limit: Annotated[int, typer.Option(help="How many at most.")] = 50, json: Json = False) -> None:
     """List schedules, the newest first."""
-    asyncio.run(_list(limit, json=json))
-
-
-async def _list(limit: int, *, json: bool) -> None:
     from app.paging import PageArgs
 
     async def read(tasks: TaskService) -> list[Schedule]:
         return (await tasks.schedules.list(page=PageArgs(first=limit))).items
 
-    _print(await _ask(read), json=json)
+    _show(read, json=json)
 
 
 @commands.command()
@@ -85,13 +84,21 @@ def pause(
     id: Id, message: Annotated[str | None, typer.Option("--message", "-m", help="Why.")] = None, json: Json = False
 ) -> None:
     """Pause a schedule; ticks of that time are not caught up."""
-    _print([asyncio.run(_ask(lambda tasks: tasks.schedules.pause(id, message=message)))], json=json)
+
+    async def stop(tasks: TaskService) -> list[Schedule]:
+        return [await tasks.schedules.pause(id, message=message)]
+
+    _show(stop, json=json)
 
 
 @commands.command()
 def resume(id: Id, json: Json = False) -> None:
     """Let a paused schedule go on with its first tick after now."""
-    _print([asyncio.run(_ask(lambda tasks: tasks.schedules.resume(id)))], json=json)
+
+    async def go_on(tasks: TaskService) -> list[Schedule]:
+        return [await tasks.schedules.resume(id)]
+
+    _show(go_on, json=json)
 
 
 @commands.command()
@@ -131,21 +138,33 @@ async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
         return await question(tasks)
 
 
-def _print(schedules: list[Schedule], *, json: bool) -> None:
+def _show(question: Callable[[TaskService], Awaitable[list[Schedule]]], *, json: bool) -> None:
+    async def read(tasks: TaskService) -> tuple[list[Schedule], dict[UUID, str]]:
+        schedules = await question(tasks)
+        wanted = () if json else {schedule.task_id for schedule in schedules}
+        found = await tasks.saved.find(wanted, deleted=True)
+        return schedules, {id: task.name for id, task in found.items()}
+
+    schedules, names = asyncio.run(_ask(read))
+    if json:
+        print_json({"nodes": [_document(schedule) for schedule in schedules]})
+    elif schedules:
+        _print(schedules, names)
+    else:
+        note("There are no schedules.")
+
+
+def _print(schedules: list[Schedule], names: dict[UUID, str]) -> None:
     from app.cli.listings import fitted, plain_table
     from app.cli.words import local_time, visible
 
-    if json:
-        print_json({"nodes": [_document(schedule) for schedule in schedules]})
-        return
-    if not schedules:
-        note("There are no schedules.")
-        return
-    table = plain_table("ID", "NAME", "TICKS", "STATUS", "NEXT")
+    table = plain_table("ID", "TASK", "NAME", "TICKS", "STATUS", "NEXT")
     for schedule in schedules:
+        texts = (names.get(schedule.task_id, ""), schedule.name or "", _ticks(schedule))
         due = local_time(schedule.next_due_at) if schedule.next_due_at else ""
-        table.add_row(str(schedule.id), visible(schedule.name or ""), visible(_ticks(schedule)), schedule.status, due)
-    out.print(fitted(table, out.width, 110, "NAME"))
+        table.add_row(str(schedule.id), *map(visible, texts), schedule.status, due)
+    spare = ("NAME",) if out.width >= 110 else ("TASK", "NAME")
+    out.print(fitted(table, out.width, 130, *spare))
 
 
 def _ticks(schedule: Schedule) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from app import TaskService, Timing
 from app.settings import Settings
 from tests.cli.command import Command
@@ -13,7 +15,12 @@ async def test_schedules_are_listed_paused_resumed_triggered_and_deleted(
 ) -> None:
     task_id = await saved_task(settings, "cli-add", '{"numbers": [1]}')
     id = str((await tasks.schedules.create(task_id, Timing(cron="@daily"), name="Nightly")).id)
-    assert (await taskloom("schedules", "list")).out.splitlines()[-1].split()[:2] == [id, "Nightly"]
+    task = (await tasks.saved.get(task_id)).name
+    row = (await taskloom("schedules", "list")).out.splitlines()[-1]
+    assert row.startswith(f"{id}   {task}   Nightly ")
+    at_110, at_80 = await asyncio.gather(*(taskloom("schedules", "list", COLUMNS=width) for width in ("110", "80")))
+    assert at_110.out.splitlines()[0].split() == ["ID", "TASK", "TICKS", "STATUS", "NEXT"]
+    assert at_80.out.splitlines()[0].split() == ["ID", "TICKS", "STATUS", "NEXT"]
     [paused] = (await taskloom.json("schedules", "pause", id, "-m", "A freeze"))["nodes"]
     assert (paused["status"], paused["pauseMessage"], paused["nextRunAt"]) == ("PAUSED", "A freeze", None)
     assert (await taskloom.json("schedules", "resume", id))["nodes"][0]["status"] == "ACTIVE"
