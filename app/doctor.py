@@ -183,7 +183,8 @@ def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWork
     """Whether each definition has a live worker that has its code and serves its queue."""
     alone = [row for row in published if not any(_serves(worker, row) for worker in workers)]
     if not alone:
-        return Finding("definitions", Health.WELL, f"{len(published)} published, each with a live worker")
+        listed = sum(not row.is_private for row in published)
+        return Finding("definitions", Health.WELL, f"{listed} published, each with a live worker")
     finding = f"{len(alone)} of {len(published)} have no live worker: {named(list(_lonely(alone)))}"
     cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue."
     waiting = any(row.queued for row in alone)

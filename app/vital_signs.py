@@ -41,6 +41,7 @@ class Published:
     definition_id: str
     queue: str
     queued: int
+    is_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +129,14 @@ class VitalSigns:
         """The definitions, with how many of the due runs are of each; no more than 100,000 runs are looked at."""
         rows = await self._pipe.fetch(
             """
-            SELECT d.id, d.queue, coalesce(due.runs, 0) AS queued FROM task_definitions d LEFT JOIN (
+            SELECT d.id, d.queue, d.is_private, coalesce(due.runs, 0) AS queued FROM task_definitions d LEFT JOIN (
                 SELECT definition_id, count(*) AS runs
                 FROM (SELECT definition_id FROM task_runs WHERE status = 'QUEUED' LIMIT 100000) AS looked_at
                 GROUP BY definition_id) due ON due.definition_id = d.id
             ORDER BY d.id
             """
         )
-        return [Published(row["id"], row["queue"], row["queued"]) for row in rows]
+        return [Published(row["id"], row["queue"], row["queued"], row["is_private"]) for row in rows]
 
     async def old_transactions(self, seconds: float = 60.0) -> list[OldTransaction]:
         """What has held back vacuum for so many seconds and more, the oldest first."""

@@ -252,6 +252,9 @@ def _act(
         if dry_run:
             return _tell_preview(kind, verb, number, items, json=json)
         if not yes:
+            if not items:
+                out.print(f"{number} are selected: nothing is done.")
+                return ExitCode.OK
             _confirm(f"{verb} {number}?")
         action = await start(tasks)
         if not detach:

@@ -28,6 +28,8 @@ async def test_runs_are_aborted_deleted_and_listed_once_somebody_says_that_it_is
     assert (planned["items"], len(planned["sample"])) == ("2 runs", 2)
     assert (unsure.code, unsure.sentence) == (2, "Abort 2 runs? Pass --yes to say that this is meant.")
     assert (empty.code, "Pass --all" in empty.sentence) == (2, True)
+    nobody = await taskloom("bulk", "abort", "--tag", "nobody's")
+    assert (nobody.code, nobody.out, nobody.err) == (0, "0 runs are selected: nothing is done.\n", "")
     assert await tasks.count(RunFilter(statuses=[TaskRunStatus.ABORTED])) == 0
     done = await taskloom.json("bulk", "abort", "--tag", "mine", "-m", "superseded", "--yes")
     assert (done["status"], done["total"], done["done"], done["failed"]) == ("COMPLETED", 2, 2, 0)

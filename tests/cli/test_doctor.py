@@ -161,6 +161,13 @@ def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> No
     assert doctor.judge_definitions(rows, []).health is Health.ILL
 
 
+def test_definitions_are_counted_as_lists_show_them_without_the_private_ones() -> None:
+    rows = [Published("a", "default", 0), Published("hidden", "default", 0, is_private=True)]
+    worker = worker_sign(definition_ids=frozenset({"a", "hidden"}))
+    assert doctor.judge_definitions(rows, [worker]).finding == "1 published, each with a live worker"
+    assert "1 of 2 have no live worker: hidden" in doctor.judge_definitions(rows, [worker_sign()]).finding
+
+
 async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_that_cures_it_is_named(
     settings: Settings, tasks: TaskService, worker: TaskloomWorker, taskloom: Command
 ) -> None:
