@@ -18,7 +18,7 @@ from app.rows import detached
 from app.service import arguments
 from app.service.bulk import BulkActions, TaskSelection
 from app.service.reading import Reading
-from app.service.requests import UNSET, Triggered, TriggerRequest, Unset
+from app.service.requests import NOWHERE, UNSET, Provenance, Triggered, TriggerRequest, Unset
 from app.service.triggering import Triggering
 
 LOOK_LIMIT = 100
@@ -85,8 +85,7 @@ class Batches:
         by = principal or self._principal
         self._triggering.check_number(len(requests))
         batch_id = await self.open(options, by, allow_private=allow_private)
-        those = [_in_batch(request, batch_id) for request in requests]
-        answers = await self._triggering.submit_many(those, by, allow_private=allow_private)
+        answers = await self._triggering.submit_many(_in_batch(requests, batch_id), by, allow_private=allow_private)
         new = [answer for answer in answers if isinstance(answer, Triggered) and not answer.deduplicated]
         async with self._db.pipe() as pipe:
             await batches.seal(pipe, batch_id, len(new))
@@ -260,5 +259,11 @@ class Batches:
         return triggered.run.id, None
 
 
-def _in_batch(request: TriggerRequest, batch_id: UUID) -> TriggerRequest:
-    return replace(request, provenance=replace(request.provenance, batch_id=batch_id))
+def _in_batch(requests: Sequence[TriggerRequest], batch_id: UUID) -> list[TriggerRequest]:
+    # One for all that come from nowhere else, as most do: to make one for each takes longer than to check its request.
+    alone = Provenance(batch_id=batch_id)
+
+    def origin(request: TriggerRequest) -> Provenance:
+        return alone if request.provenance is NOWHERE else replace(request.provenance, batch_id=batch_id)
+
+    return [replace(request, provenance=origin(request)) for request in requests]
