@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.clock import now
+from app.clock import elapsed_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def run_document(run: TaskRun) -> Document:
         "expiresAt": time_text(run.expires_at),
         "startedAt": time_text(run.started_at),
         "finishedAt": time_text(run.finished_at),
-        "durationMs": elapsed_ms(run),
+        "durationMs": duration_ms(run),
         "createdBy": principal_document(run.created_by),
         "idempotencyKey": run.idempotency_key,
         "uniqueKey": run.unique_key,
@@ -73,11 +73,9 @@ def run_document(run: TaskRun) -> Document:
     }
 
 
-def elapsed_ms(run: TaskRun) -> float | None:
+def duration_ms(run: TaskRun) -> float | None:
     """The time from a run's first start to its end, or to now, in milliseconds; None before the start."""
-    if run.started_at is None:
-        return None
-    return max(0.0, ((run.finished_at or now()) - run.started_at).total_seconds() * 1000)
+    return elapsed_ms(run.started_at, run.finished_at)
 
 
 def error_document(stored: Document | None) -> Document | None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.cli.documents import Document, elapsed_ms, log_document, run_document, time_text
+from app.cli.documents import Document, duration_ms, log_document, run_document, time_text
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import err, note, out, print_json
 from app.cli.words import LEVEL_STYLES, exact, progress_words, status_text, visible
@@ -98,7 +98,7 @@ async def follow_to_the_end(tasks: TaskService, run: TaskRun, *, logs: bool, jso
 def say_outcome(run: TaskRun) -> None:
     """Say in one line how a run ended, with its error or output."""
     text = status_text(run.status, run.status_reason)
-    took = elapsed_ms(run)
+    took = duration_ms(run)
     if took is not None:
         text.append(f" after {exact(took / 1000)}", style="not bold default")
     if run.error is not None and run.status != SUCCEEDED:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.documents import elapsed_ms
+from app.cli.documents import duration_ms
 from app.cli.words import ago, exact, progress_words, status_text, visible
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def runs_table(runs: Sequence[TaskRun], width: int) -> Table:
     table.columns[0].style = "dim"
     table.columns[2].max_width = max(10, width - (OTHER_COLUMNS_WIDE if wide else OTHER_COLUMNS))
     for run in runs:
-        took = elapsed_ms(run)
+        took = duration_ms(run)
         more = (progress_words(run), exact(took / 1000) if took is not None else "") if wide else ()
         table.add_row(str(run.id), status_text(run.status), visible(run.name), ago(run.created_at), *more)
     return table

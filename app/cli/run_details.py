@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.documents import elapsed_ms
+from app.cli.documents import duration_ms
 from app.cli.listings import plain_table
 from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, progress_words, status_text, visible
 
@@ -78,7 +78,7 @@ def _times(run: TaskRun) -> Iterator[tuple[str, str]]:
             yield "expires", f"{local_time(run.expires_at)} ({ago(run.expires_at)})"
         return
     yield "started", local_time(run.started_at)
-    took = exact((elapsed_ms(run) or 0) / 1000)
+    took = exact((duration_ms(run) or 0) / 1000)
     if run.finished_at is not None:
         yield "finished", f"{local_time(run.finished_at)}, after {took}"
     else:

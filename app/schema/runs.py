@@ -11,7 +11,7 @@ import strawberry
 from sqlmodel import SQLModel
 from strawberry.scalars import JSON
 
-from app.clock import now
+from app.clock import elapsed_ms
 from app.schema.children import OLDEST_FIRST, iterations_of, logs_of, runs_below
 from app.schema.connections import After, Before, Connection, First, Last, page_args
 from app.schema.context import Info
@@ -216,13 +216,6 @@ class TaskRun:
 def columns_in(row: Any) -> dict[str, Any]:
     """The columns of a table object or of a Core row, by name."""
     return vars(row) if isinstance(row, SQLModel) else dict(row._mapping)
-
-
-def elapsed_ms(started_at: datetime | None, finished_at: datetime | None) -> float | None:
-    """The time from the first start to the end, or to now, in milliseconds; None before the start."""
-    if started_at is None:
-        return None
-    return max(0.0, ((finished_at or now()) - started_at).total_seconds() * 1000)
 
 
 def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
