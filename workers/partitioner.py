@@ -26,14 +26,14 @@ class Partitioner:
             spans = await Partitions(pipe).missing(await pipe.fetchval("SELECT now()"))
         for span in spans:
             # No later week is made before this one, since nobody goes back to a week that lies before the last.
-            if not await self._settled(span):
+            if not await self._make(span):
                 break
         return False
 
-    async def _settled(self, span: Span) -> bool:
-        """Make the partitions of a week; False when somebody else is at it, or the tables are in use.
+    async def _make(self, span: Span) -> bool:
+        """Make the partitions of a week; returns whether that is decided, so that the next week may follow.
 
-        There is time until the week begins.
+        Undecided is what somebody else is at, or whose tables are in use: there is time until the week begins.
         """
         try:
             async with self._db.pipe() as pipe:

@@ -263,7 +263,7 @@ def _in_batch(requests: Sequence[TriggerRequest], batch_id: UUID) -> list[Trigge
     # One for all that come from nowhere else, as most do: to make one for each takes longer than to check its request.
     alone = Provenance(batch_id=batch_id)
 
-    def origin(request: TriggerRequest) -> Provenance:
+    def provenance(request: TriggerRequest) -> Provenance:
         return alone if request.provenance is NOWHERE else replace(request.provenance, batch_id=batch_id)
 
-    return [replace(request, provenance=origin(request)) for request in requests]
+    return [replace(request, provenance=provenance(request)) for request in requests]
