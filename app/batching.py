@@ -41,6 +41,11 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._loop_task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for the next flush; those of the one under way do not count."""
+        return len(self._waiting)
+
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Put an item into the next batch; await the returned future for its answer."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

@@ -21,7 +21,10 @@ logger = logging.getLogger("taskloom.lifecycle")
 
 
 class Claiming:
-    """One worker's claims. It makes one after another, never two at once."""
+    """One worker's claims. Those of rung runs may be under way side by side; ``claim_next`` has to be alone.
+
+    Who claims without knowing beforehand what, and loses the reply, takes for its own whatever came to be held since.
+    """
 
     def __init__(
         self,

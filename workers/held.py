@@ -16,6 +16,7 @@ from app.models import TaskLogLevel
 from app.states import Move, TaskRunStatus
 
 if TYPE_CHECKING:
+    from app.batching import Batcher
     from workers.processes import Child
 
 LEVELS = {TaskLogLevel.DEBUG: 0, TaskLogLevel.INFO: 1, TaskLogLevel.WARNING: 2, TaskLogLevel.ERROR: 3}
@@ -65,6 +66,7 @@ class HeldRun:
         self.has_slot = True
         self.task: asyncio.Task[None] | None = None
         self.flush: asyncio.Future[Recorded] | None = None
+        self.lane: Batcher[HeldRun, Recorded] | None = None
         self.logged_bytes = 0
         self.log_refusal: str | None = None
         self.waiting_bytes = 0

@@ -16,16 +16,24 @@ FLUSH_LIMIT = 500
 
 
 class Recorder:
-    """Coalesces what concurrent runs write into single transactions; one flush is under way at a time."""
+    """Coalesces what concurrent runs write into single transactions.
+
+    One flush follows the other, and takes what has come meanwhile. Only when that is more than one flush may have, a
+    second lane takes what is too much: two smaller flushes side by side would be dearer than one.
+    """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
-        self._batcher: Batcher[HeldRun, Recorded] = Batcher(self._flush, FLUSH_LIMIT)
+        self._lane: Batcher[HeldRun, Recorded] = Batcher(self._flush, FLUSH_LIMIT)
+        self._second_lane: Batcher[HeldRun, Recorded] = Batcher(self._flush, FLUSH_LIMIT)
 
     def submit(self, held: HeldRun) -> asyncio.Future[Recorded]:
         """Have what waits in a run written with the next flush; the future gives what became of it."""
         if held.flush is None or held.flush.done():
-            held.flush = self._batcher.submit(held)
+            # Each write names the number of those before it, so that those of one run stay behind one another.
+            if held.lane is None:
+                held.lane = self._lane if self._lane.waiting < FLUSH_LIMIT else self._second_lane
+            held.flush = held.lane.submit(held)
         return held.flush
 
     async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception | Again]:
@@ -36,6 +44,8 @@ class Recorder:
             answers = await self._lifecycle.record(writes)
         for held, write, answer in zip(batch, writes, answers, strict=True):
             held.written(write, answer)
+            if held.flush is None:
+                held.lane = None
         return [
             AGAIN if more and isinstance(answer, Recorded) and answer.accepted else answer
             for more, answer in zip(partly, answers, strict=True)

@@ -43,6 +43,8 @@ _TAKE = f"""
     for n = 1, #over, {AT_ONCE} do redis.call('UNLINK', unpack(over, n, math.min(n + {AT_ONCE - 1}, #over))) end
     return taken"""
 CLAIM_LIMIT = 500
+CLAIMS_AT_ONCE = 2
+"""Claims under way at once, as long as there are rings enough to fill each."""
 CLAIM_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
 
@@ -70,8 +72,9 @@ class TaskloomWorker(Worker):
         self._queue_keys = [queue_key(queue) for queue in settings.queues]
         self._draining = asyncio.Event()
         self._redis_away = False
-        self._is_claiming = False
-        self._asked = 0.0
+        self._claims: set[asyncio.Task[int]] = set()
+        self._claims_at_once = 1
+        self._expected = 0
         metrics.SLOTS.set(settings.concurrency)
         metrics.SLOTS_IN_USE.set_function(lambda: engine.runner.executing)
 
@@ -89,28 +92,34 @@ class TaskloomWorker(Worker):
             len(self.engine.claimant.definition_ids), ", ".join(self.engine.claimant.queues), self.max_jobs,
         )  # fmt: skip
         await self._before_draining(self._take_runs())
+        await self._end_claims()
         logger.info(
             "Worker %s drains: %d runs are under way.", self.engine.claimant.name, len(self.engine.runner.running)
         )
         await self.engine.drain()
 
     async def _before_draining(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Do something until it is done or the worker is asked to drain; returns whether it was done.
-
-        A claim that is cut off by this may leave runs claimed that nobody executes. They are given back with the lease.
-        """
+        """Do something until it is done or the worker is asked to drain; returns whether it was done."""
         working, draining = asyncio.create_task(work), asyncio.create_task(self._draining.wait())
         await asyncio.wait([working, draining], return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         if working.done():
             await working
             return True
-        if self._is_claiming:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(working), CLAIM_SECONDS)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
         return False
+
+    async def _end_claims(self) -> None:
+        """Wait for the claims under way. One that is cut off may leave runs claimed that nobody executes: they are
+        given back with the lease.
+        """
+        claims = tuple(self._claims)
+        if claims:
+            await asyncio.wait(claims, timeout=CLAIM_SECONDS)
+        for claim in claims:
+            claim.cancel()
+        await asyncio.gather(*claims, return_exceptions=True)
 
     async def close(self) -> None:
         """Give up the lease and close all connections."""
@@ -122,65 +131,81 @@ class TaskloomWorker(Worker):
     # Taking runs.
 
     async def _take_runs(self) -> None:
-        while not self._draining.is_set():
+        while True:
             try:
-                await self._take_some(await self._until_room())
+                await self._take_some(min(await self._until_room(), CLAIM_LIMIT))
             except Exception as error:
-                if not is_disconnect(error):
-                    logger.exception("Runs could not be claimed.")
-                await asyncio.sleep(0.2)
-                await self.engine.lifecycle.until_database_answers()
-
-    async def _take_some(self, free: int) -> None:
-        try:
-            rows = await self._claim(min(free, CLAIM_LIMIT))
-            for task in self.engine.runner.start_claimed(rows, self._asked):
-                task.add_done_callback(self._ended)
-        finally:
-            self._is_claiming = False
+                await self._recover(error)
 
     async def _until_room(self) -> int:
-        """The number of free slots, as soon as there is one."""
+        """The number of slots that are free and not expected by a claim under way, as soon as one more may begin."""
         runner = self.engine.runner
-        while (free := runner.free) <= 0:
+        while (free := runner.free - self._expected) <= 0 or len(self._claims) >= self._claims_at_once:
             runner.room.clear()
             await runner.room.wait()
         return free
 
-    def _ended(self, _task: asyncio.Task[None]) -> None:
-        self.jobs_complete += 1
-
-    async def _claim(self, limit: int) -> list[Row]:
-        """Runs that are due: rung ones, or while Redis is away those found in PostgreSQL."""
+    async def _take_some(self, limit: int) -> None:
+        """Begin to claim runs that are due: rung ones, or while Redis is away those found in PostgreSQL."""
         try:
             job_ids = await self._rung(limit)
         except AWAY as error:
-            return await self._claim_without_redis(limit, error)
+            await self._take_without_redis(error)
+            return
         if self._redis_away:
             logger.info("Redis is back.")
             self._redis_away = False
         metrics.doorbell(answered=True)
-        if not job_ids:
-            return []
-        # The lease may have ended while it listened: until it is back, a claim would be in vain, and the rings lost.
-        await self._until_room()
-        self._begin_claim()
-        return await self.engine.lifecycle.claim_rung(job_ids)
+        # Two smaller claims would be dearer than one.
+        self._claims_at_once = CLAIMS_AT_ONCE if len(job_ids) == CLAIM_LIMIT else 1
+        if job_ids:
+            # The lease may have ended while it listened. Until it is back, a claim is in vain, and its rings are lost.
+            while self.engine.runner.term.is_over:
+                await self._until_room()
+            self._claim(self.engine.lifecycle.claim_rung(job_ids), len(job_ids))
 
-    async def _claim_without_redis(self, limit: int, error: Exception) -> list[Row]:
+    async def _take_without_redis(self, error: Exception) -> None:
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
         metrics.doorbell(answered=False)
-        self._begin_claim()
-        rows = await self.engine.lifecycle.claim_next(limit)
-        self._is_claiming = bool(rows)
-        if not rows:
+        # Alone: its reply lost, it takes for its own whatever came to be held meanwhile.
+        self._claims_at_once = 1
+        limit = min(await self._until_room(), CLAIM_LIMIT)
+        if not await asyncio.shield(self._claim(self.engine.lifecycle.claim_next(limit), limit)):
             await asyncio.sleep(self.engine.settings.poll_seconds)
-        return rows
 
-    def _begin_claim(self) -> None:
-        self._is_claiming, self._asked = True, time.monotonic()
+    def _claim(self, claim: Coroutine[Any, Any, list[Row]], most: int) -> asyncio.Task[int]:
+        """Claim, and execute what it brings, which is ``most`` runs at the most, in a task that gives their number."""
+        self._expected += most
+        task = asyncio.create_task(self._execute(claim, most))
+        self._claims.add(task)
+        return task
+
+    async def _execute(self, claim: Coroutine[Any, Any, list[Row]], most: int) -> int:
+        asked = time.monotonic()
+        try:
+            rows = await claim
+            for task in self.engine.runner.start_claimed(rows, asked):
+                task.add_done_callback(self._ended)
+            return len(rows)
+        except Exception as error:
+            await self._before_draining(self._recover(error))
+            return 0
+        finally:
+            self._expected -= most
+            if this := asyncio.current_task():
+                self._claims.discard(this)
+            self.engine.runner.room.set()
+
+    async def _recover(self, error: Exception) -> None:
+        if not is_disconnect(error):
+            logger.error("Runs could not be claimed.", exc_info=error)
+        await asyncio.sleep(0.2)
+        await self.engine.lifecycle.until_database_answers()
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self.jobs_complete += 1
 
     async def _rung(self, limit: int) -> list[str]:
         """Up to ``limit`` job ids, taken off the queues; waits for the first one up to ``LISTEN_SECONDS``."""
