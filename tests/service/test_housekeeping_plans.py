@@ -69,11 +69,13 @@ class Explaining:
     fetchval = fetch
 
 
-@pytest.fixture(scope="module", params=["analysed", "never analysed"])
+@pytest.fixture(scope="module", params=["analysed", "not analysed"])
 async def connection(request: pytest.FixtureRequest, migrated_database_url: str) -> AsyncIterator[Any]:
     """A connection that sees a large table, which is gone afterwards because nothing is committed."""
     connection = await asyncpg.connect(plain_url(migrated_database_url))
     await connection.execute("SET plan_cache_mode = force_custom_plan")
+    # Dead rows and wide pages that earlier tests have left behind would count in the costs.
+    await connection.execute("TRUNCATE task_runs, run_rollups, task_rollups")
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("SET LOCAL lock_timeout = '10s'")
