@@ -81,7 +81,7 @@ class Claiming:
     async def _claim(self, pairs: Sequence[tuple[UUID, int]]) -> list[Row]:
         run_ids, claim_nos = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         try:
-            async with self._db.autocommit() as pipe:
+            async with self._db.autocommit(by_keys=True) as pipe:
                 rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
         except Exception as error:
             if not is_disconnect(error):

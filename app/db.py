@@ -1,4 +1,4 @@
-"""The database: one engine for sessions, one asyncpg pool for the batched writes, and the only ``commit``.
+"""The database: one engine for sessions, asyncpg pools for the batched writes, and the only ``commit``.
 
 Use cases open ``read()`` or ``write()``; the two are different types, so that a function that takes a ``WriteSession``
 cannot be handed a reading one. The engine's hot statements use ``pipe()``, a plain asyncpg connection in a transaction
@@ -37,12 +37,19 @@ class Pipe(Protocol):
     ) -> str: ...
 
 
+BY_KEYS_SIZE = 4
+"""Connections for what every run needs: two claims and two flushes of a worker, or the insert of a server."""
 QUERY_CANCELED = "57014"
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
 because the reaper passes over locked rows."""
 # A plan kept from when a table was nearly empty takes quadratic time once it has grown; planning costs less than 1 ms.
-_BATCHES = {"plan_cache_mode": "force_custom_plan"}
+_PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
+# Where only one plan is left, whatever is in the tables, it is made once (decision 0027).
+_PLANNED_ONCE = {
+    "plan_cache_mode": "force_generic_plan",
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
+}
 DISCONNECTED = (
     OSError,
     asyncpg.exceptions.InterfaceError,
@@ -95,6 +102,9 @@ class Database:
 
     ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools, ``query_seconds`` each statement of
     a session, ``idle_seconds`` the time that any transaction stands still.
+
+    Pipes asked for with ``by_keys=True`` are a few more. They are for the batches that every run needs, which find rows
+    by primary keys and nothing else: these connections make a plan once instead of each time.
     """
 
     def __init__(
@@ -102,7 +112,7 @@ class Database:
     ) -> None:
         self._dsn = plain_url(url)
         self._pool_size = pool_size
-        self._pool: Any = None
+        self._pools: dict[bool, Any] = {}
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._engine: AsyncEngine = create_async_engine(
             with_driver(url),
@@ -133,36 +143,36 @@ class Database:
                 await session.commit()
 
     @asynccontextmanager
-    async def pipe(self) -> AsyncGenerator[Pipe, None]:
+    async def pipe(self, *, by_keys: bool = False) -> AsyncGenerator[Pipe, None]:
         """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are."""
-        async with (await self._open_pool()).acquire() as connection, connection.transaction():
+        async with (await self._open_pool(by_keys)).acquire() as connection, connection.transaction():
             yield cast(Pipe, connection)
 
     @asynccontextmanager
-    async def autocommit(self) -> AsyncGenerator[Pipe, None]:
+    async def autocommit(self, *, by_keys: bool = False) -> AsyncGenerator[Pipe, None]:
         """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
-        async with (await self._open_pool()).acquire() as connection:
+        async with (await self._open_pool(by_keys)).acquire() as connection:
             yield cast(Pipe, connection)
 
-    async def _open_pool(self) -> Any:
-        if self._pool is None:
+    async def _open_pool(self, by_keys: bool) -> Any:
+        if by_keys not in self._pools:
             # min_size=0 so that opening the pool cannot fail; it is the first use that may.
             create_pool = cast(Any, asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
-            self._pool = create_pool(
+            self._pools[by_keys] = create_pool(
                 self._dsn,
                 min_size=0,
-                max_size=self._pool_size,
+                max_size=BY_KEYS_SIZE if by_keys else self._pool_size,
                 command_timeout=60,
-                server_settings={**_BATCHES, **self._idle_limit},
+                server_settings={**(_PLANNED_ONCE if by_keys else _PLANNED_EACH_TIME), **self._idle_limit},
                 reset=_leave_as_it_is,
             )
-        await self._pool
-        return self._pool
+        await self._pools[by_keys]
+        return self._pools[by_keys]
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._pool is not None:
-            self._pool.terminate()
+        for pool in self._pools.values():
+            pool.terminate()
         await self._engine.dispose()
 
 

@@ -98,7 +98,7 @@ class Lifecycle:
 
     async def _record_once(self, writes: list[Write]) -> dict[Claim, Recorded | Exception]:
         owner = self._claimant.owner
-        async with self._db.pipe() as pipe:
+        async with self._db.pipe(by_keys=True) as pipe:
             leases = Leases(pipe)
             saved = await leases.save(owner, [write for write in writes if write.move is None])
             moves = [write for write in writes if write.move]

@@ -30,6 +30,7 @@ from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
 from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
+from app.models.run_lists import LISTED
 from app.models.run_searches import DURATION, ERROR_TEXT, GROUPED, SEARCHED, SLOW, SLOW_SECONDS, UNGROUPED
 from app.models.workers import Worker
 from app.schedule_states import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
@@ -139,10 +140,6 @@ PARKED = "status = 'QUEUED' AND parked IS NOT NULL"
 HELD_BACK = "status = 'SCHEDULED' OR status = 'QUEUED' AND parked IS NOT NULL"
 LIMITED_LIVE = "limit_key IS NOT NULL AND status IN ('QUEUED', 'RUNNING', 'WAITING', 'ABORTING')"
 LIMITED_START = "limit_key IS NOT NULL AND started_at IS NOT NULL"
-# Each change of a run is a new version of its row, with an entry in every index that it is in. Pages that are filled by
-# half take the entries that follow; full ones are cleared and split over and over, and end up larger. The primary key
-# is such an index too (migration 0018).
-ROOMY: dict[str, Any] = {"postgresql_with": {"fillfactor": 50}}
 CLAIM_ORDER = (text("priority DESC"), "due_at", "id")
 PARKED_ORDER = ("queue", text("(started_at IS NULL)"), *CLAIM_ORDER)
 
@@ -245,30 +242,14 @@ class TaskRun(SQLModel, table=True):
             "expires_at",
             postgresql_where=text("expires_at IS NOT NULL AND status IN ('SCHEDULED', 'QUEUED')"),
         ),
-        # The orders and filters of lists; ids are UUIDv7, so that "by id" is "by creation".
-        Index("task_runs_by_definition", "definition_id", "id", **ROOMY),
-        Index("task_runs_by_status", "status", "id"),
-        # What most runs share is not worth an entry at each change of a run: their list is the one of all runs.
-        Index("task_runs_by_other_queue", "queue", "id", postgresql_where=text("queue <> 'default'"), **ROOMY),
-        Index("task_runs_with_error", "id", postgresql_where=text("error IS NOT NULL")),
-        Index("task_runs_by_start", "started_at", "id", postgresql_where=text("started_at IS NOT NULL"), **ROOMY),
-        Index("task_runs_by_finish", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
-        Index("task_runs_by_other_priority", "priority", "id", postgresql_where=text("priority <> 0"), **ROOMY),
-        Index("task_runs_by_parent", "parent_id", "id", postgresql_where=text("parent_id IS NOT NULL"), **ROOMY),
-        Index("task_runs_by_task", "task_id", "id", postgresql_where=text("task_id IS NOT NULL"), **ROOMY),
         # What became of the runs of saved tasks since housekeeping last looked.
         Index("task_runs_task_changes", "status_changed_at", "task_id", postgresql_where=text("task_id IS NOT NULL")),
-        Index("task_runs_by_group", "group_name", "id", postgresql_where=text("group_name IS NOT NULL"), **ROOMY),
-        Index("task_runs_by_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL"), **ROOMY),
-        Index("task_runs_by_schedule", "schedule_id", "id", postgresql_where=text("schedule_id IS NOT NULL"), **ROOMY),
         Index(
             "task_runs_live_by_schedule",
             "schedule_id",
             "id",
             postgresql_where=text(f"schedule_id IS NOT NULL AND status NOT IN {statuses(FINAL)}"),
         ),
-        Index("task_runs_by_batch", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL"), **ROOMY),
-        Index("task_runs_pinned", "id", postgresql_where=text("is_pinned")),
         Index(
             "task_runs_by_tick",
             "schedule_id",
@@ -276,8 +257,8 @@ class TaskRun(SQLModel, table=True):
             unique=True,
             postgresql_where=text("tick_at IS NOT NULL"),
         ),
+        *LISTED,
         *SEARCHED,
-        Index("task_runs_by_tag", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
         Index(
             "task_runs_idempotency",
             "definition_id",

@@ -130,7 +130,7 @@ class Storing:
         limited = is_admitted(new[0])
         for seconds in (*RETRY_SECONDS, None):
             try:
-                async with self._db.pipe() if limited else self._db.autocommit() as pipe:
+                async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
                     sent = True
                     result = await (admit(pipe, new) if limited else _insert_all(pipe, new))
             except Overtaken:
