@@ -19,6 +19,9 @@ import orjson
 from arq.constants import default_queue_name, job_key_prefix
 from asyncpg.pgproto import pgproto
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app import metrics
@@ -96,17 +99,20 @@ def deserialize(data: bytes) -> dict[str, Any]:
     return orjson.loads(data)
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, **options: Any) -> Redis:
     """A client for a ``redis://``, ``rediss://`` or ``unix://`` URL; connects at the first command."""
     from_url = cast(Any, Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
-    return from_url(url, socket_connect_timeout=5, health_check_interval=30)
+    return from_url(url, socket_connect_timeout=5, health_check_interval=30, **options)
 
 
 class Doorbell:
     """Rings for due runs. All methods work without Redis: a ring that fails is made up for by the dispatcher."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis: Any = connect(redis_url)
+        # Not from a pool: taking a connection lets all tasks that are ready go first, the answer to the trigger among
+        # them, which takes as long as the ring. That the connection was closed meanwhile shows only with a command.
+        once_more = {"retry": Retry(NoBackoff(), 1), "retry_on_error": [RedisConnectionError]}
+        self._redis: Any = connect(redis_url, single_connection_client=True, **once_more)
         self._put_in = self._redis.register_script(_PUT_IN)
         self._away = False
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
+import redis
 from redis.asyncio import Redis
 
-from app import TaskService
+from app import TaskService, clock
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
+from app.doorbell import Doorbell, Ring, queue_key
 from app.errors import ServiceUnavailable
+from app.ids import new_id
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
@@ -68,6 +72,40 @@ async def test_runs_are_triggered_and_executed_while_redis_is_away_and_after_it_
             await embedded_valkey.start()
         run = await tasks.trigger("fault-steps", input={"steps": 3})
         await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 3)
+
+
+async def test_the_first_ring_after_a_restart_of_redis_is_heard(
+    settings: Settings, embedded_valkey: EmbeddedValkey
+) -> None:
+    doorbell = Doorbell(settings.redis_url)
+    before, after = (Ring(new_id(), 0, "default", 0, clock.now()) for _ in range(2))
+    assert await doorbell.ring([before])
+    await embedded_valkey.kill()
+    await embedded_valkey.start()
+    assert await doorbell.ring([after])
+    assert await doorbell.missing([after]) == []
+    await doorbell.close()
+
+
+async def test_a_ring_goes_out_before_other_tasks_that_are_ready(settings: Settings) -> None:
+    doorbell = Doorbell(settings.redis_url)
+    first, second = (Ring(new_id(), 0, "default", 0, clock.now()) for _ in range(2))
+    await doorbell.ring([first])
+    ringing = asyncio.create_task(doorbell.ring([second]))
+    blocking = asyncio.create_task(heard_while_nothing_else_is_done(settings, second))
+    assert await blocking
+    assert await ringing
+    await doorbell.close()
+
+
+async def heard_while_nothing_else_is_done(settings: Settings, ring: Ring) -> bool:
+    """Whether Redis hears of a ring while this task keeps the event loop to itself, for some seconds at the most."""
+    with redis.Redis.from_url(settings.redis_url) as here:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            if here.zscore(queue_key(ring.queue), ring.job_id) is not None:
+                return True
+    return False
 
 
 async def test_a_run_outlives_a_restart_of_postgresql(
