@@ -72,9 +72,8 @@ class TaskloomWorker(Worker):
         self._queue_keys = [queue_key(queue) for queue in settings.queues]
         self._draining = asyncio.Event()
         self._redis_away = False
-        self._claims: set[asyncio.Task[int]] = set()
+        self._claims: dict[asyncio.Task[int], int] = {}
         self._claims_at_once = 1
-        self._expected = 0
         metrics.SLOTS.set(settings.concurrency)
         metrics.SLOTS_IN_USE.set_function(lambda: engine.runner.executing)
 
@@ -140,7 +139,7 @@ class TaskloomWorker(Worker):
     async def _until_room(self) -> int:
         """The number of slots that are free and not expected by a claim under way, as soon as one more may begin."""
         runner = self.engine.runner
-        while (free := runner.free - self._expected) <= 0 or len(self._claims) >= self._claims_at_once:
+        while (free := runner.free - sum(self._claims.values())) <= 0 or len(self._claims) >= self._claims_at_once:
             runner.room.clear()
             await runner.room.wait()
         return free
@@ -177,12 +176,16 @@ class TaskloomWorker(Worker):
 
     def _claim(self, claim: Coroutine[Any, Any, list[Row]], most: int) -> asyncio.Task[int]:
         """Claim, and execute what it brings, which is ``most`` runs at the most, in a task that gives their number."""
-        self._expected += most
-        task = asyncio.create_task(self._execute(claim, most))
-        self._claims.add(task)
+        task = asyncio.create_task(self._execute(claim))
+        self._claims[task] = most
+        task.add_done_callback(self._claim_ended)
         return task
 
-    async def _execute(self, claim: Coroutine[Any, Any, list[Row]], most: int) -> int:
+    def _claim_ended(self, task: asyncio.Task[int]) -> None:
+        del self._claims[task]
+        self.engine.runner.room.set()
+
+    async def _execute(self, claim: Coroutine[Any, Any, list[Row]]) -> int:
         asked = time.monotonic()
         try:
             rows = await claim
@@ -192,11 +195,6 @@ class TaskloomWorker(Worker):
         except Exception as error:
             await self._before_draining(self._recover(error))
             return 0
-        finally:
-            self._expected -= most
-            if this := asyncio.current_task():
-                self._claims.discard(this)
-            self.engine.runner.room.set()
 
     async def _recover(self, error: Exception) -> None:
         if not is_disconnect(error):

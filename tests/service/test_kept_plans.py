@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,6 @@ from app.leases import Claimant, Leases, Write
 from tests.service.test_plans import SEED
 
 CLAIMANT = Claimant(uuid4(), "host:1", ("default",), ("def-1", "def-2"))
-PLAIN = (None,) * len(runs.INSERTED)
 CHILD = tuple(uuid4() if name == "parent_id" else None for name in runs.INSERTED)
 ASKED: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "claim": lambda pipe: Leases(pipe).claim_rung(CLAIMANT, [], []),
@@ -28,7 +27,7 @@ ROWS = 20_000
 SCENES = {
     "empty": ["TRUNCATE task_runs"],
     "empty and analysed": ["TRUNCATE task_runs", "ANALYZE task_runs"],
-    "one row": ["TRUNCATE task_runs", "LARGE", "DELETE FROM task_runs WHERE status <> 'RUNNING'", "ANALYZE task_runs"],
+    "few rows": ["TRUNCATE task_runs", "LARGE", "DELETE FROM task_runs WHERE status <> 'RUNNING'", "ANALYZE task_runs"],
     "large": ["TRUNCATE task_runs", "LARGE", "ANALYZE task_runs"],
     "emptied": ["LARGE", "DELETE FROM task_runs", "VACUUM ANALYZE task_runs"],
 }
@@ -50,13 +49,6 @@ class Preparing:
         rows = await self._connection.fetch(f"EXPLAIN EXECUTE {name}({nothing})")
         self.plan = "\n".join(row[0] for row in rows)
         return []
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    db = Database(database_url)
-    yield db
-    await db.close()
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)

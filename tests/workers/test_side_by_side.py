@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -63,11 +62,10 @@ def crowd() -> Crowd:
     return Crowd()
 
 
-async def trigger_many(tasks: TaskService, number: int) -> list[UUID]:
-    """Trigger and ring for so many runs of ``short``; returns their ids."""
-    outcomes = await tasks.submit_many([TriggerRequest(definition_id="short")] * number)
+async def trigger_many(tasks: TaskService, number: int) -> None:
+    """Trigger and ring for so many runs of ``short``."""
+    await tasks.submit_many([TriggerRequest(definition_id="short")] * number)
     await tasks.finish_telling()
-    return [outcome.run.id for outcome in outcomes if outcome.run]
 
 
 async def count(connection: Any, status: TaskRunStatus) -> int:
@@ -75,7 +73,7 @@ async def count(connection: Any, status: TaskRunStatus) -> int:
     return await connection.fetchval("SELECT count(*) FROM task_runs WHERE status = $1", status.value)
 
 
-async def all_succeeded(tasks: TaskService, connection: Any, number: int) -> None:
+async def all_succeeded(connection: Any, number: int) -> None:
     """Waits until all runs have succeeded, which were claimed once each."""
 
     async def ended() -> bool:
@@ -96,7 +94,7 @@ async def test_claims_side_by_side_take_no_more_runs_than_there_are_slots(
         assert worker.engine.runner.free == 0
         crowd.let_go()
         crowd.allowed.set()
-        await all_succeeded(tasks, look, SLOTS + 3 * CLAIM_LIMIT)
+        await all_succeeded(look, SLOTS + 3 * CLAIM_LIMIT)
     assert crowd.most_at_once == SLOTS
 
 
@@ -112,7 +110,7 @@ async def test_what_is_looked_up_while_redis_is_away_waits_for_the_claims_under_
             assert len(worker._claims) == 1
             await look.execute("COMMIT")
             crowd.allowed.set()
-            await all_succeeded(tasks, look, SLOTS + CLAIM_LIMIT)
+            await all_succeeded(look, SLOTS + CLAIM_LIMIT)
         finally:
             await embedded_valkey.start()
 
@@ -127,7 +125,7 @@ async def test_a_worker_that_drains_executes_what_the_claims_under_way_bring(
             await until(lambda: waiting(look, CLAIM, CLAIMS_AT_ONCE))
             worker.drain()
             await look.execute("COMMIT")
-        await all_succeeded(tasks, look, 2 * SLOTS)
+        await all_succeeded(look, 2 * SLOTS)
 
 
 async def test_what_does_not_fit_into_the_next_flush_does_not_wait_for_it(
@@ -151,7 +149,7 @@ async def test_what_does_not_fit_into_the_next_flush_does_not_wait_for_it(
         await until(the_rest_is_settled)
         assert (await tasks.get(first.id)).status is TaskRunStatus.RUNNING
         await other.execute("COMMIT")
-        await all_succeeded(tasks, look, 2 * FLUSH_LIMIT + 1)
+        await all_succeeded(look, 2 * FLUSH_LIMIT + 1)
 
 
 async def test_what_a_run_writes_while_it_is_being_written_stays_behind_that(
@@ -173,7 +171,7 @@ async def test_what_a_run_writes_while_it_is_being_written_stays_behind_that(
         await other.execute("COMMIT")
         await until_status(tasks, first.id, TaskRunStatus.SUCCEEDED)
         assert await lines(tasks, first.id) == ["before", "after"]
-        await all_succeeded(tasks, look, FLUSH_LIMIT + 1)
+        await all_succeeded(look, FLUSH_LIMIT + 1)
 
 
 async def trigger_unclaimable(tasks: TaskService, connection: Any, crowd: Crowd, number: int) -> None:
