@@ -8,7 +8,7 @@ of its own: arrays in, rows out, without an ORM between.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.at_hand import AtHand
 from app.errors import QueryTooSlow, ServiceUnavailable
 
 Row = Mapping[str, Any]
@@ -112,8 +113,9 @@ class Database:
     ) -> None:
         self._dsn = plain_url(url)
         self._pool_size = pool_size
-        self._pools: dict[bool, Any] = {}
+        self._pool: Any = None
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
+        self._at_hand = AtHand(BY_KEYS_SIZE, **self._driver_settings(_PLANNED_ONCE))
         self._engine: AsyncEngine = create_async_engine(
             with_driver(url),
             pool_size=pool_size,
@@ -145,34 +147,35 @@ class Database:
     @asynccontextmanager
     async def pipe(self, *, by_keys: bool = False) -> AsyncGenerator[Pipe, None]:
         """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are."""
-        async with (await self._open_pool(by_keys)).acquire() as connection, connection.transaction():
+        async with self._connection(by_keys) as connection, connection.transaction():
             yield cast(Pipe, connection)
+
+    def autocommit(self, *, by_keys: bool = False) -> AbstractAsyncContextManager[Pipe]:
+        """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
+        return self._connection(by_keys)
+
+    def _connection(self, by_keys: bool) -> AbstractAsyncContextManager[Any]:
+        return self._at_hand.connection() if by_keys else self._pooled()
 
     @asynccontextmanager
-    async def autocommit(self, *, by_keys: bool = False) -> AsyncGenerator[Pipe, None]:
-        """An asyncpg connection whose single statements are each their own transaction, without BEGIN and COMMIT."""
-        async with (await self._open_pool(by_keys)).acquire() as connection:
-            yield cast(Pipe, connection)
-
-    async def _open_pool(self, by_keys: bool) -> Any:
-        if by_keys not in self._pools:
+    async def _pooled(self) -> AsyncGenerator[Any, None]:
+        if self._pool is None:
             # min_size=0 so that opening the pool cannot fail; it is the first use that may.
             create_pool = cast(Any, asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
-            self._pools[by_keys] = create_pool(
-                self._dsn,
-                min_size=0,
-                max_size=BY_KEYS_SIZE if by_keys else self._pool_size,
-                command_timeout=60,
-                server_settings={**(_PLANNED_ONCE if by_keys else _PLANNED_EACH_TIME), **self._idle_limit},
-                reset=_leave_as_it_is,
-            )
-        await self._pools[by_keys]
-        return self._pools[by_keys]
+            settings = self._driver_settings(_PLANNED_EACH_TIME)
+            self._pool = create_pool(min_size=0, max_size=self._pool_size, reset=_leave_as_it_is, **settings)
+        await self._pool
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    def _driver_settings(self, planning: Mapping[str, str]) -> dict[str, Any]:
+        return {"dsn": self._dsn, "command_timeout": 60, "server_settings": {**planning, **self._idle_limit}}
 
     async def close(self) -> None:
         """Close all connections."""
-        for pool in self._pools.values():
-            pool.terminate()
+        if self._pool is not None:
+            self._pool.terminate()
+        self._at_hand.terminate()
         await self._engine.dispose()
 
 

@@ -41,12 +41,12 @@ AWAY = (RedisError, OSError)
 # (``arq/jobs.py``: try, function, arguments, keyword arguments, time of enqueueing), comes before its id, so that no
 # worker finds an id without its job.
 _PUT_IN = f"""
-    local prefix, lifetime, now, added = ARGV[1], ARGV[2], ARGV[3], {{}}
-    for n, ring in ipairs(cjson.decode(ARGV[4])) do
+    local now, added = ARGV[1], {{}}
+    for n, ring in ipairs(cjson.decode(ARGV[2])) do
         local run_id, claim_no = ring[1], string.format('%d', ring[2])
         local job_id = run_id .. ':' .. claim_no
-        redis.call('SET', prefix .. job_id, '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' .. claim_no ..
-            '],"k":{{}},"et":' .. now .. '}}', 'PX', lifetime)
+        redis.call('SET', '{job_key_prefix}' .. job_id, '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' ..
+            claim_no .. '],"k":{{}},"et":' .. now .. '}}', 'PX', {JOB_LIFETIME_MS})
         added[2 * n - 1], added[2 * n] = string.format('%.0f', ring[3]), job_id
     end
     for n = 1, #added, {2 * AT_ONCE} do
@@ -148,7 +148,7 @@ class Doorbell:
         now_ms = int(time.time() * 1000)
         for key, members in _by_queue(rings).items():
             told = [(str(ring.run_id), ring.claim_no, score(ring.priority, ring.due_at)) for ring in members]
-            await self._put_in(keys=[key], args=[job_key_prefix, JOB_LIFETIME_MS, now_ms, serialize(told)])
+            await self._put_in(keys=[key], args=[now_ms, serialize(told)])
 
 
 def _by_queue(rings: Iterable[Ring]) -> dict[str, list[Ring]]:

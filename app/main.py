@@ -154,12 +154,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application; by default with the settings of the environment."""
     server = Server(settings or get_settings())
     routes = [
+        *graphql_routes(schema, server.context, server.settings, dashboard.page),
         Route("/", _to_graphql),
         Route("/healthz", server.is_up),
         Route("/readyz", server.is_ready),
         Route("/metrics", server.figures),
         *dashboard.routes(),
-        *graphql_routes(schema, server.context, server.settings, dashboard.page),
     ]
     app = Starlette(routes=routes, middleware=_guards(server.settings), lifespan=server.running)
     app.state.server = server

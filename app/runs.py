@@ -33,6 +33,11 @@ _CASTS = {"input": "::jsonb", "state": "::jsonb", "retry": "::jsonb", "tags": ":
 _NULLABLE = [bool(TABLE.c[name].nullable) for name in INSERTED]
 
 
+def _place(name: str) -> str:
+    """The parameter of a column when there is one run."""
+    return f"${list(INSERTED).index(name) + 1}::{INSERTED[name]}" + _CASTS.get(name, "")
+
+
 def _inserted(number: int, name: str, kind: str) -> str:
     """A column of the insert; one that is never NULL may come as an array of one value that holds for all runs."""
     value = f"new.{name}" if TABLE.c[name].nullable else f"COALESCE(new.{name}, (${number}::{kind}[])[1])"
@@ -42,6 +47,7 @@ def _inserted(number: int, name: str, kind: str) -> str:
 _NAMES = ", ".join(INSERTED)
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(INSERTED.values(), 1))
 _VALUES = ", ".join(_inserted(n, name, kind) for n, (name, kind) in enumerate(INSERTED.items(), 1))
+_SCALARS = ", ".join(map(_place, INSERTED))
 
 
 def _insert(welcome: str) -> str:
@@ -54,6 +60,10 @@ def _insert(welcome: str) -> str:
 
 
 _INSERT = _insert("true")
+# A run that comes alone has somebody who waits for it: without arrays it is stored a tenth of a millisecond sooner.
+_INSERT_ONE = f"""
+    INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
+    VALUES ({_SCALARS}, {_place("created_at")}, {_place("start_at")}) ON CONFLICT DO NOTHING RETURNING id"""
 # The parents are locked until the commit: an abort either comes first and is seen here, or waits and finds the child.
 # With the OFFSET their status stays outside, or an index by status would be a candidate for the plan (decision 0027).
 _INSERT_CHILDREN = _insert(f"""parent_id IS NULL OR parent_id IN (
@@ -102,9 +112,12 @@ async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
 
     A child of a run that was aborted, or is not there, is not inserted.
     """
-    columns = list(zip(*rows, strict=True))
-    statement = _INSERT if columns[_PARENT_ID].count(None) == len(rows) else _INSERT_CHILDREN
-    inserted = await pipe.fetch(statement, *map(_packed, columns, _NULLABLE))
+    if len(rows) == 1 and rows[0][_PARENT_ID] is None:
+        inserted = await pipe.fetch(_INSERT_ONE, *rows[0])
+    else:
+        columns = list(zip(*rows, strict=True))
+        statement = _INSERT if columns[_PARENT_ID].count(None) == len(rows) else _INSERT_CHILDREN
+        inserted = await pipe.fetch(statement, *map(_packed, columns, _NULLABLE))
     return [row["id"] for row in inserted]
 
 

@@ -44,10 +44,14 @@ class Bench:
         self.note("Bulk trigger to all final, one worker", "runs/s", 10_000, one.rate)
         for process, microseconds in one.microseconds.items():
             self.note(f"Processor time of such a run: {process}", "µs", None, microseconds, more_is_better=False)
+        computing = await measures.throughput(bed, {}, "bench-compute", measures.COMPUTING)
         async with bed.worker():
             two = await measures.throughput(bed, pids)
+            together = await measures.throughput(bed, {}, "bench-compute", measures.COMPUTING)
         self.note("Bulk trigger to all final, two workers", "runs/s", None, two.rate)
         self.note("Two workers to one", "times", 1.5, two.rate / one.rate)
+        self.note("The same, runs that compute for 1 ms, one worker", "runs/s", None, computing.rate)
+        self.note("Two workers to one, runs that compute for 1 ms", "times", None, together.rate / computing.rate)
 
     async def _triggers(self, bed: Bed) -> None:
         self.note("`triggerTasks` of 1,000", "runs/s", 30_000, await measures.bulk_triggers(bed))

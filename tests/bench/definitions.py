@@ -21,6 +21,14 @@ async def silent(ctx: TaskContext) -> None:
     """Nothing at all."""
 
 
+@task(id="bench-compute")
+async def compute(ctx: TaskContext) -> None:
+    """A millisecond of processor time."""
+    end = time.thread_time() + 0.001
+    while time.thread_time() < end:
+        pass
+
+
 @task(id="bench-first-line")
 async def first_line(ctx: TaskContext) -> float:
     """When its first line was executed."""

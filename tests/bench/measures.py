@@ -22,6 +22,7 @@ from tests.bench.bed import ROOT, Bed, until
 from tests.bench.http_client import ABORT, TRIGGER, Connection, encoded, operation
 
 RUNS = 20_000
+COMPUTING = 3_000
 BULK = 1_000
 BULKS = 20
 CLIENTS = 64
@@ -31,7 +32,7 @@ ABORTS = 40
 PAUSE_SECONDS = 0.015
 LONG_PAUSE_SECONDS = (0.02, 0.52)
 LOOK_SECONDS = 0.05
-LINES = {"bench-nothing": 3, "bench-silent": 0}
+LINES = {"bench-nothing": 3, "bench-silent": 0, "bench-compute": 0}
 UNFINISHED = "SELECT EXISTS (SELECT FROM task_runs WHERE status IN ('QUEUED', 'RUNNING'))"
 
 
@@ -106,10 +107,11 @@ async def starts(bed: Bed, port: int) -> list[float]:
     connection = await Connection.open(port)
     sent: dict[UUID, float] = {}
     with closing(connection):
+        mutation = _trigger("bench-first-line")
         for _ in range(STARTS):
             await asyncio.sleep(PAUSE_SECONDS)
             at = time.time()
-            sent[await _triggered(connection, "bench-first-line")] = at
+            sent[_triggered_run(await connection.ask(mutation))] = at
     return await _waits(bed, sent)
 
 
@@ -168,8 +170,14 @@ async def aborts(bed: Bed, port: int) -> list[float]:
 
 
 async def _triggered(connection: Connection, definition_id: str) -> UUID:
-    body = operation(TRIGGER, input={"definitionId": definition_id})
-    answer = await connection.ask(encoded("POST", "/graphql", body))
+    return _triggered_run(await connection.ask(_trigger(definition_id)))
+
+
+def _trigger(definition_id: str) -> bytes:
+    return encoded("POST", "/graphql", operation(TRIGGER, input={"definitionId": definition_id}))
+
+
+def _triggered_run(answer: bytes) -> UUID:
     return UUID(orjson.loads(answer)["data"]["triggerTask"]["run"]["id"])
 
 
