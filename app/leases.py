@@ -22,6 +22,12 @@ from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
 _CLAIMABLE_BY = "id, claim_no, status, parked, due_at, expires_at, started_at, definition_id"
+_RUNG = f"""
+    SELECT r.id, r.due_at
+    FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
+    CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
+    WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
+_CLAIM_RUNG = sql.claim(_RUNG, owner="$4", worker="$5")
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -95,13 +101,8 @@ class Leases:
         """Claim those of the rung runs that are still due under that claim number, and of a definition without limits
         that the worker can execute.
         """
-        chosen = f"""
-            SELECT r.id, r.due_at
-            FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
-            CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
-            WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
         arguments = (run_ids, claim_nos, claimant.unlimited_ids, claimant.owner, claimant.name)
-        return await self._pipe.fetch(sql.claim(chosen, owner="$4", worker="$5"), *arguments)
+        return await self._pipe.fetch(_CLAIM_RUNG, *arguments)
 
     async def claim_next(self, claimant: Claimant, queue: str, limit: int) -> list[Row]:
         """Claim the next due runs of a queue, in their order, without having been rung for them."""
