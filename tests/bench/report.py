@@ -74,7 +74,8 @@ def conditions() -> list[str]:
         "Each measurement begins with empty tables.",
         f"Workers: TASKLOOM_CONCURRENCY={CONCURRENCY}; everything else, here and in the server, is the default.",
         f"Throughput: {m.RUNS:,} runs in bulk triggers of {m.BULK:,}, from the first trigger to the last final row. "
-        "Each run is claimed, leased, shown RUNNING, writes three log lines and gets its iteration row.",
+        "Each run is claimed, leased, shown RUNNING, writes three log lines and gets its iteration row. "
+        f"Runs that compute: {m.COMPUTING:,}, each with a millisecond of processor time in Python.",
         "Processor time: user and system time of a process and its children, divided by the runs; the client is the "
         "process that triggers and looks on.",
         f"triggerTasks: {m.BULKS} calls of TaskService.submit_many, no worker, until the last one has been rung.",
