@@ -1,4 +1,4 @@
-"""The database: one engine for sessions, asyncpg pools for the batched writes, and the only ``commit``.
+"""The database: one engine for sessions, asyncpg connections for the batched writes, and the only ``commit``.
 
 Use cases open ``read()`` or ``write()``; the two are different types, so that a function that takes a ``WriteSession``
 cannot be handed a reading one. The engine's hot statements use ``pipe()``, a plain asyncpg connection in a transaction

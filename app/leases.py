@@ -22,12 +22,15 @@ from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
 _CLAIMABLE_BY = "id, claim_no, status, parked, due_at, expires_at, started_at, definition_id"
-_RUNG = f"""
-    SELECT r.id, r.due_at
-    FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
-    CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
-    WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])"""
-_CLAIM_RUNG = sql.claim(_RUNG, owner="$4", worker="$5")
+_CLAIM_RUNG = sql.claim(
+    f"""
+        SELECT r.id, r.due_at
+        FROM (SELECT * FROM unnest($1::uuid[], $2::int[]) AS g(id, claim_no) ORDER BY id) AS rung
+        CROSS JOIN LATERAL ({sql.locked("rung.id", _CLAIMABLE_BY, "SKIP LOCKED")}) AS r
+        WHERE r.claim_no = rung.claim_no AND {sql.CLAIMABLE} AND r.definition_id = ANY($3::text[])""",
+    owner="$4",
+    worker="$5",
+)
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 

@@ -50,7 +50,7 @@ class Bench:
             together = await measures.throughput(bed, {}, "bench-compute", measures.COMPUTING)
         self.note("Bulk trigger to all final, two workers", "runs/s", None, two.rate)
         self.note("Two workers to one", "times", 1.5, two.rate / one.rate)
-        self.note("The same, runs that compute for 1 ms, one worker", "runs/s", None, computing.rate)
+        self.note("Runs that compute for 1 ms to all final, one worker", "runs/s", None, computing.rate)
         self.note("Two workers to one, runs that compute for 1 ms", "times", None, together.rate / computing.rate)
 
     async def _triggers(self, bed: Bed) -> None:
