@@ -135,15 +135,10 @@ async def test_the_slowest_runs_are_named_also_those_that_are_gone(
 async def test_the_days_on_which_clocks_change_have_23_and_25_hours(
     tasks: TaskService, db: Database, month: int
 ) -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    now = clock.now()
-    [night] = [
-        day
-        for number in range(8, 390)
-        if (day := (now - number * DAY).astimezone(berlin).replace(hour=0, minute=0, second=0, microsecond=0)).month
-        == month
-        and day.utcoffset() != (day + DAY).utcoffset()
-    ][:1]
+    # Counted in Berlin's days: 24 hours at a time step over the short one, where it is half past eleven at night.
+    today = clock.now().astimezone(ZoneInfo("Europe/Berlin")).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [today - number * DAY for number in range(8, 390)]
+    night = next(day for day in days if day.month == month and day.utcoffset() != (day + DAY).utcoffset())
     # One run in each half hour of the night before, the day of the change, and the day after.
     begin = (night - DAY).astimezone(UTC)
     await finished.store(db, [plain(begin + number * timedelta(minutes=30)) for number in range(3 * 48)])
