@@ -50,23 +50,28 @@ _VALUES = ", ".join(_inserted(n, name, kind) for n, (name, kind) in enumerate(IN
 _SCALARS = ", ".join(map(_place, INSERTED))
 
 
-def _insert(welcome: str) -> str:
-    """The insert of those of the new runs that are ``welcome`` and meet no conflict."""
-    return f"""
+def _insert(source: str) -> tuple[str, str]:
+    """The insert of runs from a source, in two forms: of those that meet no conflict, and of runs that cannot meet one.
+
+    The second is spared the look into each unique index before a row is stored, and the note of success after it.
+    """
+    statement = f"INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at) {source}"
+    return f"{statement} ON CONFLICT DO NOTHING RETURNING id", f"{statement} RETURNING id"
+
+
+def _insert_rows(welcome: str) -> tuple[str, str]:
+    """The insert of those of the new runs, given as arrays, that are ``welcome``."""
+    return _insert(f"""
         WITH row({_NAMES}) AS (SELECT {_VALUES} FROM unnest({_ARRAYS}) AS new({_NAMES}))
-        INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
-        SELECT {_NAMES}, created_at, start_at FROM row WHERE {welcome}
-        ON CONFLICT DO NOTHING RETURNING id"""
+        SELECT {_NAMES}, created_at, start_at FROM row WHERE {welcome}""")
 
 
-_INSERT = _insert("true")
+_INSERT = _insert_rows("true")
 # A run that comes alone has somebody who waits for it: without arrays it is stored a tenth of a millisecond sooner.
-_INSERT_ONE = f"""
-    INSERT INTO task_runs ({_NAMES}, status_changed_at, due_at)
-    VALUES ({_SCALARS}, {_place("created_at")}, {_place("start_at")}) ON CONFLICT DO NOTHING RETURNING id"""
+_INSERT_ONE = _insert(f"VALUES ({_SCALARS}, {_place('created_at')}, {_place('start_at')})")
 # The parents are locked until the commit: an abort either comes first and is seen here, or waits and finds the child.
 # With the OFFSET their status stays outside, or an index by status would be a candidate for the plan (decision 0027).
-_INSERT_CHILDREN = _insert(f"""parent_id IS NULL OR parent_id IN (
+_INSERT_CHILDREN = _insert_rows(f"""parent_id IS NULL OR parent_id IN (
     SELECT p.id FROM (
         SELECT id, status FROM task_runs WHERE id = ANY(ARRAY(SELECT parent_id FROM row)) ORDER BY id
         OFFSET 0 FOR SHARE) AS p
@@ -107,17 +112,19 @@ _FORCE = """
     RETURNING id, lease_owner, definition_id, status"""
 
 
-async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]]) -> list[UUID]:
+async def insert(pipe: Pipe, rows: Sequence[tuple[Any, ...]], *, are_new: bool = False) -> list[UUID]:
     """Insert runs, given as the values of ``INSERTED``'s columns; returns the ids of those that met no conflict.
 
-    A child of a run that was aborted, or is not there, is not inserted.
+    A child of a run that was aborted, or is not there, is not inserted. ``are_new`` says that the runs have no keys and
+    that nobody has tried to store them before: raises ``UniqueViolationError``, with none of them stored, if one is
+    there for all that.
     """
     if len(rows) == 1 and rows[0][_PARENT_ID] is None:
-        inserted = await pipe.fetch(_INSERT_ONE, *rows[0])
+        inserted = await pipe.fetch(_INSERT_ONE[are_new], *rows[0])
     else:
         columns = list(zip(*rows, strict=True))
-        statement = _INSERT if columns[_PARENT_ID].count(None) == len(rows) else _INSERT_CHILDREN
-        inserted = await pipe.fetch(statement, *map(_packed, columns, _NULLABLE))
+        statements = _INSERT if columns[_PARENT_ID].count(None) == len(rows) else _INSERT_CHILDREN
+        inserted = await pipe.fetch(statements[are_new], *map(_packed, columns, _NULLABLE))
     return [row["id"] for row in inserted]
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, SQLModel
 
 from app.limits import Scope
-from app.models.columns import Json, json_column, one_of, statuses, tags_column, text_column, time_column
+from app.models.columns import Json, among, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.run_lists import LISTED
 from app.models.run_searches import DURATION, ERROR_TEXT, GROUPED, SEARCHED, SLOW, SLOW_SECONDS, UNGROUPED
 from app.models.workers import Worker
@@ -207,8 +207,8 @@ class TaskRun(SQLModel, table=True):
     __table_args__ = (
         one_of("status", TaskRunStatus),
         one_of("status_reason", TaskRunStatusReason),
-        CheckConstraint(f"(status IN {statuses(FINAL)}) = (finished_at IS NOT NULL)", name="final_means_finished"),
-        CheckConstraint(f"(status IN {statuses(HELD)}) = (lease_owner IS NOT NULL)", name="held_means_leased"),
+        CheckConstraint(f"({among('status', FINAL)}) = (finished_at IS NOT NULL)", name="final_means_finished"),
+        CheckConstraint(f"({among('status', HELD)}) = (lease_owner IS NOT NULL)", name="held_means_leased"),
         CheckConstraint("status <> 'ABORTING' OR abort_requested_at IS NOT NULL", name="aborting_means_asked"),
         CheckConstraint("status <> 'SCHEDULED' OR started_at IS NULL", name="scheduled_means_not_started"),
         CheckConstraint("iteration >= 1 AND attempt >= 1 AND interruptions >= 0", name="counters_count"),

@@ -80,6 +80,11 @@ class NewRun:
         return self.values["status"] is TaskRunStatus.QUEUED
 
     @property
+    def has_key(self) -> bool:
+        """Whether another run may be in its way."""
+        return bool(self.values["idempotency_key"] or self.values["unique_key"])
+
+    @property
     def key_order(self) -> tuple[str, str, str]:
         """Where the run stands in the one order in which unique keys are taken."""
         return (self.known.id, self.values["idempotency_key"] or "", self.values["unique_key"] or "")
@@ -111,7 +116,7 @@ class NewRun:
 
 def in_key_order(new: Sequence[NewRun]) -> Sequence[NewRun]:
     """The one order in which keys are taken, so that batches that share keys wait instead of deadlocking."""
-    if any(run.values["idempotency_key"] or run.values["unique_key"] for run in new):
+    if any(run.has_key for run in new):
         return sorted(new, key=lambda run: run.key_order)
     return new
 

@@ -40,7 +40,12 @@ logger = logging.getLogger("taskloom.service")
 
 VANISHED_ROUNDS = 5
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-REPEATABLE = (asyncpg.exceptions.DeadlockDetectedError, asyncpg.exceptions.SerializationError)
+# The third: what was taken for new is there.
+REPEATABLE = (
+    asyncpg.exceptions.DeadlockDetectedError,
+    asyncpg.exceptions.SerializationError,
+    asyncpg.exceptions.UniqueViolationError,
+)
 UNKNOWN = (
     "The database went away while the trigger was stored, so it is not known whether it was. "
     "Triggering with an idempotencyKey can be repeated safely."
@@ -131,8 +136,8 @@ class Storing:
         for seconds in (*RETRY_SECONDS, None):
             try:
                 async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
-                    sent = True
-                    result = await (admit(pipe, new) if limited else _insert_all(pipe, new))
+                    again, sent = sent, True
+                    result = await (admit(pipe, new) if limited else _insert_all(pipe, new, again=again))
             except Overtaken:
                 return []
             except Exception as error:
@@ -178,8 +183,9 @@ class Storing:
         return outcomes
 
 
-async def _insert_all(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
-    return Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(new)]))
+async def _insert_all(pipe: Pipe, new: Sequence[NewRun], *, again: bool) -> Admitted:
+    are_new = not again and not any(run.has_key for run in new)
+    return Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(new)], are_new=are_new))
 
 
 def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:

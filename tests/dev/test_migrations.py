@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import asyncpg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
@@ -19,6 +20,12 @@ from app.models import TaskRun
 FILLFACTORS = """
     SELECT i.relname AS name, (SELECT option_value::int FROM pg_options_to_table(i.reloptions)) AS fillfactor
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid WHERE indrelid = 'task_runs'::regclass"""
+
+CHECKS = """
+    SELECT c.relname || '.' || conname AS name, pg_get_constraintdef(k.oid) AS says, convalidated AS holds
+    FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid
+    WHERE contype = 'c' AND c.relnamespace = 'public'::regnamespace AND NOT c.relispartition"""
+A_LIST = re.compile(r"ARRAY\[(?:'\w+'::text(?:, )?)+\]|'\{[\w,]+\}'::text\[\]")
 
 
 async def test_processes_that_migrate_at_once_take_turns(fresh_database_url: str) -> None:
@@ -52,6 +59,45 @@ async def test_indexes_have_the_room_for_versions_that_the_models_say(migrated_d
     assert made == {**said, "task_runs_pkey": 50}
     assert made["task_runs_by_definition"] == 50
     assert made["task_runs_by_finish"] is None
+
+
+async def test_tables_refuse_what_the_models_say_they_refuse(
+    fresh_database_url: str, migrated_database_url: str
+) -> None:
+    engine = create_async_engine(with_driver(fresh_database_url))
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+        await connection.run_sync(SQLModel.metadata.create_all)
+    await engine.dispose()
+
+    made = await checks_in(migrated_database_url)
+    assert {name: in_order(says) for name, says in made.items()} == {
+        name: in_order(says) for name, says in (await checks_in(fresh_database_url)).items()
+    }
+    assert "task_runs.final_means_finished" in made
+
+
+async def test_no_list_in_the_checks_of_runs_is_parsed_value_by_value(migrated_database_url: str) -> None:
+    of_runs = {
+        name: says for name, says in (await checks_in(migrated_database_url)).items() if name.startswith("task_runs.")
+    }
+
+    assert len(of_runs) >= 9
+    assert not [name for name, says in of_runs.items() if "ARRAY[" in says]
+
+
+async def checks_in(database_url: str) -> dict[str, str]:
+    """What the tables check, by table and name; each of it held by all rows."""
+    connection: Any = await asyncpg.connect(database_url)
+    rows = await connection.fetch(CHECKS)
+    await connection.close()
+    assert all(row["holds"] for row in rows)
+    return {row["name"]: row["says"] for row in rows}
+
+
+def in_order(says: str) -> str:
+    """A condition with its lists in the order of the alphabet, however they are written."""
+    return A_LIST.sub(lambda found: str(sorted({*re.findall(r"\w+", found[0])} - {"ARRAY", "text"})), says)
 
 
 async def test_every_test_begins_with_empty_tables(database_url: str) -> None:

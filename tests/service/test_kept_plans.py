@@ -23,10 +23,12 @@ ASKED: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "save": lambda pipe: Leases(pipe).save(CLAIMANT.owner, [Write(uuid4(), 1, 0, state="1")]),
     "settle": lambda pipe: Leases(pipe).settle(CLAIMANT.owner, [Write(uuid4(), 1, 0, move=states.succeed(None))], 3),
     "insert one": lambda pipe: runs.insert(pipe, [RUN]),
+    "insert one that is new": lambda pipe: runs.insert(pipe, [RUN], are_new=True),
     "insert": lambda pipe: runs.insert(pipe, [RUN, RUN]),
+    "insert new ones": lambda pipe: runs.insert(pipe, [RUN, RUN], are_new=True),
     "insert children": lambda pipe: runs.insert(pipe, [CHILD]),
 }
-LOOKUPS = {"insert one": 0, "insert": 0, "insert children": 1}
+LOOKUPS = {**{name: 0 for name in ASKED if name.startswith("insert")}, "insert children": 1}
 ROWS = 20_000
 SCENES = {
     "empty": ["TRUNCATE task_runs"],

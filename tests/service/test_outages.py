@@ -9,9 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from app import TaskRunStatus, TaskService, Triggered, TriggerRequest
+from app.auth import LOCAL_ADMIN
 from app.db import Database
 from app.errors import QueryTooSlow, ServiceUnavailable
+from app.events import Events
 from app.registry import Registry
+from app.service.known import KnownDefinitions
+from app.service.preparing import NewRun, Preparing
+from app.service.storing import Created, Storing
 from app.settings import Settings
 from tests.service.conftest import SUCCEED, Hand, service
 from tests.service.lossy import Lossy, lossy
@@ -61,16 +66,35 @@ async def test_a_repeated_key_gives_the_same_run_also_when_the_first_reply_was_l
     assert (first.run.id, first.deduplicated, again.deduplicated) == (again.run.id, False, True)
 
 
+@pytest.mark.parametrize("key", [None, "u{}"], ids=["without keys", "with keys"])
 async def test_of_many_triggers_whose_reply_was_lost_each_is_one_run(
-    far: TaskService, tasks: TaskService, proxy: Lossy
+    far: TaskService, tasks: TaskService, proxy: Lossy, key: str | None
 ) -> None:
     proxy.lose_reply_to("number-77")
-    requests = [TriggerRequest(definition_id="echo", name=f"number-{n}", unique_key=f"u{n}") for n in range(100)]
+    requests = [
+        TriggerRequest(definition_id="echo", name=f"number-{n}", unique_key=key and key.format(n)) for n in range(100)
+    ]
     answers = await far.submit_many(requests)
     assert proxy.lost == 1
     names = [answer.run.name for answer in answers if isinstance(answer, Triggered) and not answer.deduplicated]
     assert names == [f"number-{n}" for n in range(100)]
     assert await tasks.count() == 101
+
+
+async def test_runs_that_are_there_are_found_though_they_were_taken_for_new(
+    tasks: TaskService, settings: Settings, registry: Registry, db: Database
+) -> None:
+    preparing = Preparing(db, settings, KnownDefinitions(db, registry))
+    requests = [TriggerRequest(definition_id="echo")] * 3
+    new = [
+        run for run in await preparing.prepare(requests, LOCAL_ADMIN, allow_private=False) if isinstance(run, NewRun)
+    ]
+    events = Events(settings.redis_url)
+    for stored in (new[:1], new[:1], new, new):
+        outcomes = await Storing(db, events).store(stored)
+        assert [outcome.new.id for outcome in outcomes if isinstance(outcome, Created)] == [run.id for run in stored]
+    assert await tasks.count() == 3
+    await events.close()
 
 
 async def test_an_abort_whose_reply_was_lost_is_an_abort(far: TaskService, tasks: TaskService, proxy: Lossy) -> None:
