@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,11 +20,13 @@ from sqlmodel import SQLModel
 import app.migrations
 from app.db import with_driver
 from app.models import TaskRun
+from tests.workbench import until
 
 FILLFACTORS = """
     SELECT i.relname AS name, (SELECT option_value::int FROM pg_options_to_table(i.reloptions)) AS fillfactor
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid WHERE indrelid = 'task_runs'::regclass"""
 
+WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'task_runs'::regclass)"
 CHECKS = """
     SELECT c.relname || '.' || conname AS name, pg_get_constraintdef(k.oid) AS says, convalidated AS holds
     FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid
@@ -33,6 +39,51 @@ async def test_processes_that_migrate_at_once_take_turns(fresh_database_url: str
 
     assert versions == [app.migrations.head()] * 4
     assert await app.migrations.current(fresh_database_url) == app.migrations.head()
+
+
+async def test_nobody_is_kept_waiting_behind_a_migration_that_waits_itself(fresh_database_url: str) -> None:
+    await migrate(fresh_database_url, command.upgrade, "0019")
+    reader: Any = await asyncpg.connect(fresh_database_url)
+    writer: Any = await asyncpg.connect(fresh_database_url)
+    async with asyncio.timeout(30):
+        async with reader.transaction():
+            await reader.execute("SELECT count(*) FROM task_runs")
+            migrating = asyncio.create_task(migrate(fresh_database_url, command.upgrade, "0020"))
+            await until(lambda: writer.fetchval(WAITING))
+            await writer.execute("UPDATE task_runs SET priority = 1")
+            assert not migrating.done()
+        await migrating
+    assert await app.migrations.current(fresh_database_url) == "0020"
+    for connection in (reader, writer):
+        await connection.close()
+
+
+async def test_checks_that_were_made_short_can_be_made_long_again(fresh_database_url: str) -> None:
+    await migrate(fresh_database_url, command.upgrade, "0019")
+    before = await checks_in(fresh_database_url)
+    await migrate(fresh_database_url, command.upgrade, "0020")
+    assert await checks_in(fresh_database_url) != before
+    await migrate(fresh_database_url, command.downgrade, "0019")
+    after = await checks_in(fresh_database_url)
+
+    assert {name: in_order(says) for name, says in after.items()} == {
+        name: in_order(says) for name, says in before.items()
+    }
+
+
+async def migrate(database_url: str, way: Callable[[Config, str], None], target: str) -> None:
+    """Bring the database to some version."""
+
+    def go(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(app.migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        way(config, target)
+
+    engine = create_async_engine(with_driver(database_url))
+    async with engine.connect() as connection:
+        await connection.run_sync(go)
+    await engine.dispose()
 
 
 async def test_the_migrations_make_what_the_models_say(migrated_database_url: str) -> None:

@@ -5,11 +5,12 @@ says beforehand, validated beside writers, that they hold nothing from beyond th
 names, which waits for no more than two seconds at a time. Old servers and workers go on as they are.
 """
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from alembic import op
+
+from app.migrations.turns import in_turns
 
 revision = "0008"
 down_revision = "0007"
@@ -20,15 +21,11 @@ KEYS = {"task_iterations": "claim_no", "task_logs": "sequence"}
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 WEEK = timedelta(days=7)
 WEEKS_MADE = 4
-TRIES = 60
 
 # One transaction for both, so that they are always divided alike.
 SWAP = """
-    DO $$ BEGIN
-        SET LOCAL lock_timeout = '2s';
-        LOCK TABLE task_iterations, task_logs IN ACCESS EXCLUSIVE MODE;
-        {both}
-    END $$"""
+    LOCK TABLE task_iterations, task_logs IN ACCESS EXCLUSIVE MODE;
+    {both}"""
 DIVIDE = """
         ALTER TABLE {table} RENAME TO {table}_first;
         ALTER TABLE {table}_first RENAME CONSTRAINT {table}_pkey TO {table}_first_pkey;
@@ -59,7 +56,7 @@ def upgrade() -> None:
             check = f"CHECK (run_id < '{_id(bound)}') NOT VALID"
             op.execute(f"ALTER TABLE {table} ADD CONSTRAINT before_partitions {check}")
             op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT before_partitions")
-        _swap(SWAP.format(both="".join(_division(table, bound) for table in KEYS)))
+        in_turns(SWAP.format(both="".join(_division(table, bound) for table in KEYS)))
 
 
 def downgrade() -> None:
@@ -85,18 +82,6 @@ def _division(table: str, bound: datetime) -> str:
         for start in starts
     )
     return DIVIDE.format(table=table, key=KEYS[table], bound=_id(bound), others=others)
-
-
-def _swap(statement: str) -> None:
-    for left in reversed(range(TRIES)):
-        try:
-            op.execute(statement)
-            break
-        except sa.exc.DBAPIError as error:
-            # Somebody reads a table for long; whoever waits behind us is let through before the next try.
-            if getattr(error.orig, "sqlstate", None) != "55P03" or not left:
-                raise
-            time.sleep(1.0)
 
 
 def _id(moment: datetime) -> str:

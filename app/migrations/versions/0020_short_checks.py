@@ -6,6 +6,8 @@ looked through while others write.
 
 from alembic import op
 
+from app.migrations.turns import in_turns
+
 revision = "0020"
 down_revision = "0019"
 branch_labels = None
@@ -40,14 +42,13 @@ def downgrade() -> None:
 
 
 def _replace(condition: str, separator: str) -> None:
-    # Every step may be repeated, because what comes before the validation is committed before it.
     changes = [
         f"DROP CONSTRAINT IF EXISTS {name}, ADD CONSTRAINT {name} CHECK ("
         + means.format(condition.format(column=column, values=separator.join(sorted(values))))
         + ") NOT VALID"
         for name, (column, values, means) in CHECKS.items()
     ]
-    op.execute(f"ALTER TABLE task_runs {', '.join(changes)}")
+    # Every step may be repeated, because each is committed by itself.
     with op.get_context().autocommit_block():
-        for name in CHECKS:
-            op.execute(f"ALTER TABLE task_runs VALIDATE CONSTRAINT {name}")
+        in_turns(f"ALTER TABLE task_runs {', '.join(changes)};")
+        op.execute("ALTER TABLE task_runs " + ", ".join(f"VALIDATE CONSTRAINT {name}" for name in CHECKS))
