@@ -98,11 +98,11 @@ async def test_a_schedule_that_is_not_saved_is_previewed(gql: GraphQLClient) -> 
     input = {
         "timing": {"cron": "30 2 * * *"},
         "timeZone": "Europe/Berlin",
-        "startsAt": "2027-03-27T12:00:00Z",
+        "startsAt": "2099-03-28T12:00:00Z",
         "count": 2,
     }
     previewed = (await gql(query, input=input))["previewSchedule"]
-    assert previewed["nextRuns"] == ["2027-03-28T01:00:00.000000Z", "2027-03-29T00:30:00.000000Z"]
+    assert previewed["nextRuns"] == ["2099-03-29T01:00:00.000000Z", "2099-03-30T00:30:00.000000Z"]
     refused = (await gql(query, input={**input, "count": 101}))["previewSchedule"]
     assert (refused["code"], refused["path"]) == ("BAD_USER_INPUT", ["input", "count"])
 
