@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from app.models import TaskRun
@@ -114,14 +114,23 @@ class TriggerRequest:
     retry: RetryDelays | None = None
 
 
+class Source(Protocol):
+    """What knows a run as it is stored."""
+
+    def row(self) -> TaskRun:
+        """The run."""
+        ...
+
+
 class Triggered:
     """The run that a trigger led to; ``deduplicated`` when an earlier trigger had made it, found by one of the keys."""
 
-    def __init__(self, make_run: Callable[[], TaskRun], *, deduplicated: bool) -> None:
-        self._make_run = make_run
+    # Not a function that makes the run: that would be one more object for each of thousands, and for who collects them.
+    def __init__(self, source: Source, *, deduplicated: bool) -> None:
+        self._source = source
         self.deduplicated = deduplicated
 
     @cached_property
     def run(self) -> TaskRun:
         """The run, made when somebody looks at it: most of those who trigger thousands never do."""
-        return self._make_run()
+        return self._source.row()

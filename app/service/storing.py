@@ -53,20 +53,18 @@ UNKNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """A run of ours that is stored."""
-
-    new: NewRun
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """The earlier run that holds the same idempotency key, or the same unique key."""
 
     run: TaskRun
 
+    def row(self) -> TaskRun:
+        """The run."""
+        return self.run
 
-Outcome = Created | Found | Exception
+
+Outcome = NewRun | Found | Exception
+"""What became of a new run: it is stored, or another one was found in its place, or why it is refused."""
 
 
 class Storing:
@@ -85,9 +83,9 @@ class Storing:
             before = len(pending)
             inserted = await self._insert(pending, outcomes)
             if len(inserted) == len(new):
-                return [Created(run) for run in new]
+                return list(new)
             ours = set(inserted)
-            outcomes |= {run.id: Created(run) for run in pending if run.id in ours}
+            outcomes |= {run.id: run for run in pending if run.id in ours}
             pending = [run for run in pending if run.id not in outcomes]
             if not pending:
                 break
@@ -191,7 +189,7 @@ async def _insert_all(pipe: Pipe, new: Sequence[NewRun], *, again: bool) -> Admi
 def _outcome(run: NewRun, rows: dict[UUID, TaskRun], first: Row | None, holder: Row | None) -> Outcome | None:
     if run.id in rows:
         run.wait_until_final(rows[run.id].wait_for or ())
-        return Created(run)
+        return run
     if first is not None and first["input_digest"] != run.values["input_digest"]:
         return IdempotencyConflict(run.values["idempotency_key"], first["id"])
     if first is not None and first["id"] in rows:

@@ -16,7 +16,7 @@ from app.events import Events
 from app.service.backpressure import Backpressure, LetIn
 from app.service.preparing import NewRun, Origin, Preparing
 from app.service.requests import Triggered, TriggerRequest
-from app.service.storing import Created, Found, Outcome, Storing
+from app.service.storing import Found, Outcome, Storing
 from app.settings import Settings
 
 BATCH = 500
@@ -125,7 +125,7 @@ class Triggering:
         created: list[NewRun] = []
         try:
             outcomes = await self._storing.store(new) if new else []
-            created = [outcome.new for outcome in outcomes if isinstance(outcome, Created)]
+            created = [outcome for outcome in outcomes if isinstance(outcome, NewRun)]
         finally:
             self._backpressure.settle(let_in, created)
         if created:
@@ -141,10 +141,10 @@ class Triggering:
 
 
 def _answer(outcome: Outcome) -> Triggered | Exception:
-    if isinstance(outcome, Created):
-        return Triggered(outcome.new.row, deduplicated=False)
+    if isinstance(outcome, NewRun):
+        return Triggered(outcome, deduplicated=False)
     if isinstance(outcome, Found):
-        return Triggered(lambda: outcome.run, deduplicated=True)
+        return Triggered(outcome, deduplicated=True)
     return outcome
 
 
