@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.errors import InvalidArgument, TaskRunNotFound
@@ -25,8 +24,7 @@ MAX_ATTEMPTS = 1000
 PARENT = ("input", "parentId")
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What the checks work out: when the run starts and expires, its timeout in seconds, parent, and policy."""
 
     start_at: datetime
