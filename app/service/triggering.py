@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from itertools import chain
 
@@ -13,6 +14,7 @@ from app.db import Database
 from app.doorbell import Doorbell
 from app.errors import InvalidArgument, ServiceUnavailable, TaskError
 from app.events import Events
+from app.service.admitting import is_admitted
 from app.service.backpressure import Backpressure, LetIn
 from app.service.preparing import NewRun, Origin, Preparing
 from app.service.requests import Triggered, TriggerRequest
@@ -21,6 +23,7 @@ from app.settings import Settings
 
 BATCH = 500
 CHUNK = 250
+STORED_AT_ONCE = 2
 TOLD_AT_ONCE = 10
 
 
@@ -71,22 +74,39 @@ class Triggering:
         """
         self.check_number(len(requests))
         answers: list[Triggered | TaskError] = []
-        storing: asyncio.Task[list[Triggered | TaskError]] | None = None
-        for start in range(0, len(requests), CHUNK):
-            chunk = requests[start : start + CHUNK]
-            try:
-                froms = origins[start : start + CHUNK] if origins else None
-                prepared = await self._preparing.prepare(chunk, principal, allow_private=allow_private, origins=froms)
-            except ServiceUnavailable as error:
-                if not start:
-                    raise
-                # Others are stored by now, and their callers have to hear of them.
-                prepared = [error] * len(chunk)
-            # PostgreSQL stores one chunk while the next is prepared.
-            answers += await storing if storing else []
-            storing = asyncio.create_task(self._store_prepared(prepared))
-            await asyncio.sleep(0)
-        return answers + (await storing if storing else [])
+        storing: deque[asyncio.Task[list[Triggered | TaskError]]] = deque()
+        try:
+            for start in range(0, len(requests), CHUNK):
+                prepared = await self._prepare_chunk(start, requests, principal, allow_private, origins)
+                # PostgreSQL stores two chunks while the next is prepared.
+                while len(storing) >= (1 if _takes_turns(prepared) else STORED_AT_ONCE):
+                    answers += await storing.popleft()
+                storing.append(asyncio.create_task(self._store_prepared(prepared)))
+                await asyncio.sleep(0)
+            while storing:
+                answers += await storing.popleft()
+        finally:
+            for given_up in storing:
+                given_up.cancel()
+        return answers
+
+    async def _prepare_chunk(
+        self,
+        start: int,
+        requests: Sequence[TriggerRequest],
+        principal: Principal,
+        allow_private: bool,
+        origins: Sequence[Origin | None] | None,
+    ) -> list[NewRun | TaskError]:
+        chunk = requests[start : start + CHUNK]
+        froms = origins[start : start + CHUNK] if origins else None
+        try:
+            return await self._preparing.prepare(chunk, principal, allow_private=allow_private, origins=froms)
+        except ServiceUnavailable as error:
+            if not start:
+                raise
+            # Others are stored by now, and their callers have to hear of them.
+            return [error] * len(chunk)
 
     async def finish_telling(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until everything stored so far has been rung and told."""
@@ -138,6 +158,11 @@ class Triggering:
         await self._doorbell.ring([run.ring for run in created if run.is_due])
         await self._events.publish([run.id for run in created])
         return [None] * len(batches)
+
+
+def _takes_turns(prepared: Sequence[NewRun | TaskError]) -> bool:
+    """Whether one of the runs may be in the way of another: then those that were asked for first come first."""
+    return any(isinstance(run, NewRun) and (run.has_key or is_admitted(run)) for run in prepared)
 
 
 def _answer(outcome: Outcome) -> Triggered | Exception:
