@@ -45,6 +45,8 @@ class Level:
     looked_at: float = float("-inf")
     rest: float = 0.0
     counting: asyncio.Task[None] | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whoever asked first is answered first, though it takes longer."""
 
     @property
     def depth(self) -> int:
@@ -110,12 +112,13 @@ class Backpressure:
                 level.stored += number
 
     async def _ask(self, level: Level, wanted: int, new: Sequence[NewRun], answer: LetIn) -> None:
-        await self._look(level, wanted)
-        if wanted <= level.room:
-            self._keep(level, wanted, answer)
-        else:
-            those = [run for run in new if run.values["queue"] == level.queue and not run.is_owed]
-            await self._let_some_in(level, those, answer)
+        async with level.turn:
+            await self._look(level, wanted)
+            if wanted <= level.room:
+                self._keep(level, wanted, answer)
+            else:
+                those = [run for run in new if run.values["queue"] == level.queue and not run.is_owed]
+                await self._let_some_in(level, those, answer)
 
     async def _let_some_in(self, level: Level, those: Sequence[NewRun], answer: LetIn) -> None:
         """The first ones as far as there is room; repetitions of earlier triggers need none."""
@@ -147,7 +150,7 @@ class Backpressure:
         return level
 
     def _forget_one(self) -> None:
-        idle = (level for level in self._levels.values() if not level.asking and level.counting is None)
+        idle = (level for level in self._levels.values() if not (level.asking or level.counting or level.turn.locked()))
         if longest := min(idle, key=lambda level: level.looked_at, default=None):
             del self._levels[longest.queue]
 

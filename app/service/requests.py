@@ -125,7 +125,7 @@ class Source(Protocol):
 class Triggered:
     """The run that a trigger led to; ``deduplicated`` when an earlier trigger had made it, found by one of the keys."""
 
-    # Not a function that makes the run: that would be one more object for each of thousands, and for who collects them.
+    # Not a function that makes the run: one object more for each of thousands, which Python's collector looks through.
     def __init__(self, source: Source, *, deduplicated: bool) -> None:
         self._source = source
         self.deduplicated = deduplicated

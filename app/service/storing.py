@@ -40,10 +40,10 @@ logger = logging.getLogger("taskloom.service")
 
 VANISHED_ROUNDS = 5
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-# The third: what was taken for new is there.
 REPEATABLE = (
     asyncpg.exceptions.DeadlockDetectedError,
     asyncpg.exceptions.SerializationError,
+    # What was taken for new is there.
     asyncpg.exceptions.UniqueViolationError,
 )
 UNKNOWN = (

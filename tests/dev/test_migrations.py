@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -75,10 +74,7 @@ async def migrate(database_url: str, way: Callable[[Config, str], None], target:
     """Bring the database to some version."""
 
     def go(connection: Connection) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(app.migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        way(config, target)
+        way(app.migrations._config(connection), target)
 
     engine = create_async_engine(with_driver(database_url))
     async with engine.connect() as connection:

@@ -28,6 +28,7 @@ from app.registry import Registry
 from app.service import Triggered
 from app.service.backpressure import CALM_SECONDS, FRESH_SECONDS, REST, Level
 from app.service.batches import BatchOptions, OnComplete
+from app.service.triggering import CHUNK
 from app.settings import Settings
 from tests.service.conftest import SUCCEED, Hand, definition, service
 from tests.service.limited import claimed, execute
@@ -155,6 +156,12 @@ async def test_of_many_at_once_the_first_get_the_places_and_the_others_a_refusal
     assert [type(answer) for answer in answers] == [*(Triggered,) * 3, *(QueueFull,) * 997]
     assert {answer.depth for answer in answers if isinstance(answer, QueueFull)} == {LIMIT}
     assert await count(db) == LIMIT
+
+
+async def test_the_first_of_a_call_get_the_places_though_later_chunks_are_smaller(tasks: TaskService) -> None:
+    requests = [TriggerRequest(definition_id="echo")] * (CHUNK + 2)
+    answers = await tasks.submit_many(requests)
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Triggered)] == list(range(LIMIT))
 
 
 async def test_one_server_never_lets_in_more_and_two_at_once_no_more_than_each_would(
