@@ -29,27 +29,27 @@ from app.registry import PRIORITY_LIMIT
 logger = logging.getLogger("taskloom.doorbell")
 
 JOB_FUNCTION = "execute_run"
-JOB_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # One priority step outweighs any time: 2**42 ms after 1970 is the year 2109. arq's stock worker takes jobs whose score
 # is at most now, hence the shift to negative scores; 2,000 steps of 2**42 stay below 2**53, exact in a double.
 PRIORITY_STEP = 2**42
 AT_ONCE = 1000
 """Jobs in one command of a script: Lua takes no more than 8,000 arguments."""
 AWAY = (RedisError, OSError)
-# One command, because three for each run cost the client more than everything else. The job, as arq writes it
+# One command, because three for each run cost the client more than everything else, and of few words, because Valkey
+# takes as long for each as for storing it. It is given a score and a job's id for each run. The job, as arq writes it
 # (``arq/jobs.py``: try, function, arguments, keyword arguments, time of enqueueing), comes before its id, so that no
-# worker finds an id without its job.
+# worker finds an id without its job. It has no lifetime of its own: whoever takes the id takes the job away.
 _PUT_IN = f"""
-    local now, added = ARGV[1], {{}}
-    for n, ring in ipairs(cjson.decode(ARGV[2])) do
-        local run_id, claim_no = ring[1], string.format('%d', ring[2])
-        local job_id = run_id .. ':' .. claim_no
-        redis.call('SET', '{job_key_prefix}' .. job_id, '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' ..
-            claim_no .. '],"k":{{}},"et":' .. now .. '}}', 'PX', {JOB_LIFETIME_MS})
-        added[2 * n - 1], added[2 * n] = string.format('%.0f', ring[3]), job_id
+    local rings, jobs, rest = cjson.decode(ARGV[2]), {{}}, '],"k":{{}},"et":' .. ARGV[1] .. '}}'
+    for n = 2, #rings, 2 do
+        local run_id, claim_no = string.match(rings[n], '(.+):(.+)')
+        jobs[n - 1] = '{job_key_prefix}' .. rings[n]
+        jobs[n] = '{{"t":null,"f":"{JOB_FUNCTION}","a":["' .. run_id .. '",' .. claim_no .. rest
     end
-    for n = 1, #added, {2 * AT_ONCE} do
-        redis.call('ZADD', KEYS[1], unpack(added, n, math.min(n + {2 * AT_ONCE - 1}, #added)))
+    for n = 1, #rings, {2 * AT_ONCE} do
+        local last = math.min(n + {2 * AT_ONCE - 1}, #rings)
+        redis.call('MSET', unpack(jobs, n, last))
+        redis.call('ZADD', KEYS[1], unpack(rings, n, last))
     end"""
 
 
@@ -145,7 +145,9 @@ class Doorbell:
     async def _ring(self, rings: Sequence[Ring]) -> None:
         now_ms = int(time.time() * 1000)
         for key, members in _by_queue(rings).items():
-            told = [(str(ring.run_id), ring.claim_no, score(ring.priority, ring.due_at)) for ring in members]
+            told: list[str] = []
+            for ring in members:
+                told += (str(score(ring.priority, ring.due_at)), ring.job_id)
             await self._put_in(keys=[key], args=[now_ms, serialize(told)])
 
 

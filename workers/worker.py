@@ -123,7 +123,8 @@ class TaskloomWorker(Worker):
     async def close(self) -> None:
         """Give up the lease and close all connections."""
         with contextlib.suppress(*AWAY):
-            await self.pool.delete(self.health_check_key)
+            uncleared = (job_key_prefix + job_id.decode() for job_id in self._uncleared)
+            await self.pool.delete(self.health_check_key, *uncleared)
         await self.engine.stop()
         await self.pool.aclose()
 

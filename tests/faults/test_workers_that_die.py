@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from app import TaskService
 from app.models import TaskRun
@@ -154,3 +155,14 @@ async def test_the_stock_arq_command_executes_runs_too(settings: Settings, tasks
         await stock.ended()
     long = await tasks.get(long.id)
     assert (long.status, long.attempt, long.interruptions) == (TaskRunStatus.QUEUED, 1, 1)
+
+
+async def test_a_drained_worker_leaves_no_job_of_a_ring_that_it_took(settings: Settings, tasks: TaskService) -> None:
+    # With one slot, no call follows that would clear away the job of the ring that woke it.
+    async with worker_process(settings, TASKLOOM_CONCURRENCY="1") as worker:
+        run = await tasks.trigger("fault-steps", input={"steps": 10_000})
+        await until_step(tasks, run.id, 3)
+        worker.send(signal.SIGTERM)
+        await worker.ended()
+    async with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+        assert await redis.keys("arq:job:*") == [f"arq:job:{run.id}:1"], "given back, it is rung for again"
