@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from app import metrics
-from app.db import Database, Row, is_disconnect
+from app.db import IN_TROUBLE, Database, Row, is_disconnect
 from app.doorbell import parse_job_id
 from app.gate import Gate, Passed
 from app.leases import Claimant, Leases
@@ -84,7 +84,8 @@ class Claiming:
             async with self._db.autocommit(by_keys=True) as pipe:
                 rows = await Leases(pipe).claim_rung(self._claimant, run_ids, claim_nos)
         except Exception as error:
-            if not is_disconnect(error):
+            # In trouble it has claimed nothing, and whoever goes on claiming at once only wears out the rings.
+            if isinstance(error, IN_TROUBLE) or not is_disconnect(error):
                 raise
             rows = await insist(self._db, partial(self._claimed_all_the_same, run_ids, claim_nos))
         if self._claimant.limits and len(rows) < len(pairs):
@@ -109,7 +110,7 @@ class Claiming:
                 began = await Leases(pipe).now()
                 return await Leases(pipe).claim_next(self._claimant, queue, limit)
         except Exception as error:
-            if began is None or not is_disconnect(error):
+            if began is None or isinstance(error, IN_TROUBLE) or not is_disconnect(error):
                 raise
             return await insist(self._db, partial(self._claimed_since, began))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -51,20 +52,26 @@ _PLANNED_ONCE = {
     "plan_cache_mode": "force_generic_plan",
     **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
 }
+IN_TROUBLE = (
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.PostgresSystemError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+)
+"""Errors of a server that answers, but has no room or no right to write just now: nothing came of the statement."""
 DISCONNECTED = (
     OSError,
     asyncpg.exceptions.InterfaceError,
     asyncpg.exceptions.InternalClientError,
     asyncpg.exceptions.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.TooManyConnectionsError,
     asyncpg.exceptions.CannotConnectNowError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    *IN_TROUBLE,
     InterfaceError,
     OperationalError,
     PoolTimeout,
 )
-"""Errors that say "no connection, outcome unknown" and nothing about the statement itself."""
+"""Errors that say nothing about the statement itself: no connection and outcome unknown, or a server in trouble."""
 
 NOT_MIGRATED = "The database has not the tables of this version: run `taskloom migrate`. Waiting for it."
 
@@ -78,7 +85,9 @@ class WriteSession(AsyncSession):
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether an error means that the database could not be reached, so that the outcome of the call is unknown."""
+    """Whether an error means that the database is away or in trouble, so that the call has to be made again: what came
+    of it is unknown, or nothing.
+    """
     if isinstance(error, DISCONNECTED):
         return True
     if not isinstance(error, DBAPIError):
@@ -111,20 +120,20 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0, idle_seconds: float = IDLE_SECONDS
     ) -> None:
-        self._dsn = plain_url(url)
+        self._url = url
         self._pool_size = pool_size
         self._pool: Any = None
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._at_hand = AtHand(BY_KEYS_SIZE, **self._driver_settings(_PLANNED_ONCE))
-        self._engine: AsyncEngine = create_async_engine(
-            with_driver(url),
+        self._engine = engine_of(
+            url,
+            {**_session_settings(query_seconds), **self._idle_limit},
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=True,
             json_serializer=json_text,
             json_deserializer=orjson.loads,
-            connect_args={"server_settings": {**_session_settings(query_seconds), **self._idle_limit}},
         )
 
     @asynccontextmanager
@@ -169,7 +178,7 @@ class Database:
             yield connection
 
     def _driver_settings(self, planning: Mapping[str, str]) -> dict[str, Any]:
-        return {"dsn": self._dsn, "command_timeout": 60, "server_settings": {**planning, **self._idle_limit}}
+        return {**connection_options(self._url, {**planning, **self._idle_limit}), "command_timeout": 60}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -212,7 +221,23 @@ def plain_url(url: str) -> str:
     return urlunsplit(parts._replace(scheme="postgresql")) if parts.netloc else url.replace("+asyncpg", "", 1)
 
 
-def with_driver(url: str) -> str:
-    """The URL with SQLAlchemy's ``+asyncpg``."""
-    scheme, rest = plain_url(url).split("://", 1)
-    return f"{scheme}+asyncpg://{rest}"
+def connection_options(url: str, server_settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What ``asyncpg.connect`` takes for a URL, for all connections alike.
+
+    Only a primary will do: after a failover an address may lead to the old one for a while, which is read-only then.
+    Of several hosts in the URL, the first one that is a primary is taken.
+    """
+    return {
+        "dsn": plain_url(url),
+        "target_session_attrs": "primary",
+        "server_settings": dict(server_settings or {}),
+    }
+
+
+def engine_of(url: str, server_settings: Mapping[str, str] | None = None, **options: Any) -> AsyncEngine:
+    """SQLAlchemy's engine for a URL, with its own ``options``. asyncpg reads the URL, ``sslmode`` and all, because
+    SQLAlchemy would take only some of what libpq does.
+    """
+    connect = cast(Any, asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
+    creator = partial(connect, **connection_options(url, server_settings))
+    return create_async_engine("postgresql+asyncpg://", async_creator=creator, **options)

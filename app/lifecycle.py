@@ -19,18 +19,19 @@ from app import metrics, states
 from app.batching import Batcher
 from app.claiming import Claiming
 from app.concern import attempt_of
-from app.db import Database, Row, is_disconnect
+from app.db import IN_TROUBLE, Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
 from app.family import Family
 from app.gate import Gate, Passed
 from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
-from app.outages import insist, until_database_answers
+from app.outages import insist, pause, until_database_answers
 from app.settings import Settings
 from app.states import Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
+REPEATABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 BATCH = 1000
 TOLD_AT_ONCE = 10
 LOST_RING_SECONDS = 2.0
@@ -78,14 +79,18 @@ class Lifecycle:
         """
         answers: dict[Claim, Recorded | Exception] = {}
         pending = writes
+        attempt = 0
         while pending:
             try:
                 answers |= await self._record_once(pending)
                 break
             except Exception as error:
-                if is_disconnect(error):
+                if isinstance(error, IN_TROUBLE):
+                    await pause(attempt, error)
+                    attempt += 1
+                elif is_disconnect(error):
                     pending = await insist(self._db, partial(self._recognise, pending, answers))
-                elif isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
+                elif isinstance(error, REPEATABLE):
                     await asyncio.sleep(0)
                 elif len(pending) == 1:
                     answers[pending[0].claim] = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import TypeVar
 
 from app.db import Database, is_disconnect
@@ -13,6 +14,7 @@ logger = logging.getLogger("taskloom.lifecycle")
 
 Answer = TypeVar("Answer")
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+TELL_ATTEMPT = 3
 
 
 async def insist(db: Database, ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -28,8 +30,7 @@ async def insist(db: Database, ask: Callable[[], Awaitable[Answer]]) -> Answer:
 
 async def until_database_answers(db: Database) -> None:
     """Return as soon as the database answers; says once that it is away."""
-    attempt = 0
-    while True:
+    for attempt in count():
         try:
             async with db.autocommit() as pipe:
                 await pipe.fetchval("SELECT 1")
@@ -37,7 +38,11 @@ async def until_database_answers(db: Database) -> None:
         except Exception as error:
             if not is_disconnect(error):
                 raise
-            if attempt == 3:
-                logger.warning("PostgreSQL is away (%s); waiting for it.", error)
-            await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
-            attempt += 1
+            await pause(attempt, error)
+
+
+async def pause(attempt: int, error: Exception) -> None:
+    """Leave the database in peace for a moment, longer each time; says once that it is away or in trouble."""
+    if attempt == TELL_ATTEMPT:
+        logger.warning("PostgreSQL is away, or cannot write (%s); waiting for it.", error)
+    await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])

@@ -12,17 +12,18 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from app.db import with_driver
+from app.db import engine_of, plain_url
 
 _HERE = Path(__file__).parent
 # Any number will do as long as nothing else on the database takes an advisory lock with it.
@@ -56,11 +57,12 @@ async def create_database(database_url: str) -> bool:
     Returns:
         Whether it was created; False when it is there already.
     """
-    url = make_url(with_driver(database_url))
-    engine = create_async_engine(url.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    parts = urlsplit(plain_url(database_url))
+    server = urlunsplit(parts._replace(path="/postgres"))
+    engine = engine_of(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
-            quoted = connection.dialect.identifier_preparer.quote_identifier(str(url.database))
+            quoted = connection.dialect.identifier_preparer.quote_identifier(unquote(parts.path[1:]))
             await connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) not in DUPLICATE_DATABASE:
@@ -124,7 +126,7 @@ def _draft(connection: Connection, message: str) -> None:
 
 @asynccontextmanager
 async def _connection(database_url: str) -> AsyncGenerator[AsyncConnection]:
-    engine = create_async_engine(with_driver(database_url), poolclass=NullPool)
+    engine = engine_of(database_url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             yield connection

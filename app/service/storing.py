@@ -16,7 +16,7 @@ import asyncpg
 import asyncpg.exceptions
 
 from app import runs
-from app.db import Database, Pipe, Row, is_disconnect
+from app.db import IN_TROUBLE, Database, Pipe, Row, is_disconnect
 from app.errors import (
     IdempotencyConflict,
     ParentAborted,
@@ -50,6 +50,7 @@ UNKNOWN = (
     "The database went away while the trigger was stored, so it is not known whether it was. "
     "Triggering with an idempotencyKey can be repeated safely."
 )
+CANNOT_WRITE = "The database cannot store anything just now, so that nothing was stored; try again shortly."
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +133,21 @@ class Storing:
         # All of them are, or none.
         limited = is_admitted(new[0])
         for seconds in (*RETRY_SECONDS, None):
+            again = sent
             try:
                 async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
-                    again, sent = sent, True
+                    sent = True
                     result = await (admit(pipe, new) if limited else _insert_all(pipe, new, again=again))
             except Overtaken:
                 return []
             except Exception as error:
                 if not is_disconnect(error) and not isinstance(error, REPEATABLE):
                     raise
+                if isinstance(error, IN_TROUBLE):
+                    sent = again
                 if seconds is None:
-                    raise (ServiceUnavailable(UNKNOWN) if sent else ServiceUnavailable()) from error
+                    logger.warning("Triggers could not be stored: %s", error)
+                    raise (ServiceUnavailable(UNKNOWN) if sent else _refusal(error)) from error
                 logger.info("Storing triggers again, because: %s", error)
                 await asyncio.sleep(seconds)
             else:
@@ -179,6 +184,11 @@ class Storing:
             if outcome is not None:
                 outcomes[run.id] = outcome
         return outcomes
+
+
+def _refusal(error: Exception) -> ServiceUnavailable:
+    """What a caller is told whose runs are surely not stored."""
+    return ServiceUnavailable(CANNOT_WRITE) if isinstance(error, IN_TROUBLE) else ServiceUnavailable()
 
 
 async def _insert_all(pipe: Pipe, new: Sequence[NewRun], *, again: bool) -> Admitted:

@@ -13,11 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 import app.migrations
-from app.db import with_driver
+from app.db import Database, engine_of
 from app.models import TaskRun
 from tests.workbench import until
 
@@ -76,7 +75,7 @@ async def migrate(database_url: str, way: Callable[[Config, str], None], target:
     def go(connection: Connection) -> None:
         way(app.migrations._config(connection), target)
 
-    engine = create_async_engine(with_driver(database_url))
+    engine = engine_of(database_url)
     async with engine.connect() as connection:
         await connection.run_sync(go)
     await engine.dispose()
@@ -88,7 +87,7 @@ async def test_the_migrations_make_what_the_models_say(migrated_database_url: st
             MigrationContext.configure(connection, opts={"include_name": app.migrations.is_ours}), SQLModel.metadata
         )
 
-    engine = create_async_engine(with_driver(migrated_database_url))
+    engine = engine_of(migrated_database_url)
     async with engine.connect() as connection:
         assert await connection.run_sync(difference) == []
     await engine.dispose()
@@ -111,7 +110,7 @@ async def test_indexes_have_the_room_for_versions_that_the_models_say(migrated_d
 async def test_tables_refuse_what_the_models_say_they_refuse(
     fresh_database_url: str, migrated_database_url: str
 ) -> None:
-    engine = create_async_engine(with_driver(fresh_database_url))
+    engine = engine_of(fresh_database_url)
     async with engine.begin() as connection:
         await connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
         await connection.run_sync(SQLModel.metadata.create_all)
@@ -152,3 +151,14 @@ async def test_every_test_begins_with_empty_tables(database_url: str) -> None:
     for table in SQLModel.metadata.sorted_tables:
         assert await connection.fetchval(f'SELECT count(*) FROM "{table.name}"') == 0
     await connection.close()
+
+
+async def test_a_url_may_say_what_libpq_s_urls_do(fresh_database_url: str) -> None:
+    url = f"{fresh_database_url}&sslmode=prefer&application_name=by%20url"
+    assert await app.migrations.upgrade(url) == app.migrations.head()
+    db = Database(url)
+    async with db.read() as session, db.autocommit() as pipe, db.autocommit(by_keys=True) as hot:
+        names = [(await session.exec(text("SHOW application_name"))).scalar()]
+        names += [await connection.fetchval("SHOW application_name") for connection in (pipe, hot)]
+    await db.close()
+    assert names == ["by url"] * 3
