@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -52,13 +52,14 @@ class Manifest:
             raise IsADirectoryError(f"'{os.fsdecode(self.path)}' is there already and is no regular file.")
 
     def begin(self) -> None:
-        """Start with nothing, whatever an earlier run has left."""
+        """Start with nothing, whatever an earlier run has left. Raises ``ManifestTaken``."""
         self._replace_partial(None, Written())
 
     def resume(self, written: Written) -> bool:
         """Go on after what was written; False when that is not there any more.
 
-        The complete manifest counts too: it is where a run stands that was killed right after it published.
+        The complete manifest counts too: it is where a run stands that was killed right after it published. Raises
+        ``ManifestTaken``.
         """
         for path in (self.partial, self.path):
             with _opened(path) as source:
@@ -85,7 +86,10 @@ class Manifest:
     def publish(self) -> None:
         """Put the manifest in its place, complete. Raises ``ManifestTaken``."""
         self._check_ours()
-        os.replace(self.partial, self.path)
+        try:
+            os.replace(self.partial, self.path)
+        except FileNotFoundError:
+            raise self._taken() from None
         _sync_directory(self.directory)
 
     def close(self) -> None:
@@ -104,15 +108,23 @@ class Manifest:
         except FileNotFoundError:
             ours = False
         if not ours:
-            raise ManifestTaken(
-                f"Another run has begun to write '{os.fsdecode(self.path)}'. Give each run a manifest of its own."
-            )
+            raise self._taken()
+
+    def _taken(self) -> ManifestTaken:
+        name = os.fsdecode(self.path)
+        return ManifestTaken(f"Another run has begun to write '{name}'. Give each run a manifest of its own.")
 
     def _replace_partial(self, source: BinaryIO | None, written: Written) -> None:
-        """Go on in a new file, so that an attempt which was given up, and does not know it yet, writes into none."""
-        if os.path.lexists(self._new):
+        """Go on in a new file, so that an attempt which was given up, and does not know it yet, writes into none.
+
+        Of several runs that do so at once one goes on; the others raise ``ManifestTaken``.
+        """
+        with suppress(FileNotFoundError):
             os.unlink(self._new)
-        self._file = open(self._new, "xb")  # noqa: SIM115
+        try:
+            self._file = open(self._new, "xb")  # noqa: SIM115
+        except FileExistsError:
+            raise self._taken() from None
         self._length, self._digest = 0, hashlib.sha256()
         for data in _read(source, written.length) if source else ():
             self._file.write(data)
@@ -120,7 +132,10 @@ class Manifest:
             self._length += len(data)
         self._file.flush()
         os.fdatasync(self._file.fileno())
-        os.replace(self._new, self.partial)
+        # Another run may have removed it, or put it in its place instead of its own.
+        with suppress(FileNotFoundError):
+            os.replace(self._new, self.partial)
+        self._check_ours()
         _sync_directory(self.directory)
 
 
