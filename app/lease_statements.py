@@ -10,7 +10,7 @@ from typing import Any
 
 from app import states
 from app.db import json_text
-from app.models import statuses
+from app.models import LASTED, statuses
 from app.states import Landing, Move, RunError
 
 HELD = statuses(states.HELD)
@@ -159,8 +159,8 @@ _CLOSE = """
 _RULE_NAMES = """status, reason, outcome, aborting_status, aborting_reason, aborting_outcome, exhausted_status,
     exhausted_reason, exhausted_outcome, next_iteration, next_attempt"""
 # What is told about a run that was moved, besides what a closed iteration needs of it.
-_MOVED = """r.status, r.status_changed_at, r.parent_id, r.definition_id, r.worker, r.claimed_at, l.to_outcome,
-    l.error AS to_error, l.was_iteration, l.was_attempt"""
+_MOVED = f"""r.status, r.status_changed_at, r.parent_id, r.definition_id, r.worker, r.claimed_at, l.to_outcome,
+    l.error AS to_error, l.was_iteration, l.was_attempt, {LASTED}"""
 
 SETTLE = f"""
     WITH rule AS (
@@ -185,7 +185,7 @@ SETTLE = f"""
         FROM landed l WHERE {by_id("l.id")}
         RETURNING {_RUNG}, r.abort_forced, {_MOVED}
     ), closed AS ({_CLOSE})
-    SELECT status, abort_forced, parent_id, definition_id, {RING} FROM moved"""
+    SELECT status, abort_forced, parent_id, definition_id, lasted, {RING} FROM moved"""
 
 
 def reap(condition: str) -> str:
@@ -204,7 +204,7 @@ def reap(condition: str) -> str:
         ), moved AS (
             UPDATE task_runs r SET {_SETTLED} FROM landed l WHERE r.id = l.id RETURNING {_RUNG}, {_MOVED}
         ), closed AS ({_CLOSE})
-        SELECT status, worker, parent_id, definition_id, was_iteration, was_attempt, {RING} FROM moved"""
+        SELECT status, worker, parent_id, definition_id, was_iteration, was_attempt, lasted, {RING} FROM moved"""
 
 
 BEAT = """

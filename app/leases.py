@@ -17,7 +17,7 @@ from uuid import UUID
 from app import lease_statements as sql
 from app.db import Pipe, Row
 from app.limits import Limits
-from app.models import CLAIMABLE, statuses
+from app.models import CLAIMABLE, LASTED, statuses
 from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
@@ -164,7 +164,7 @@ class Leases:
 
     async def standing(self, run_ids: Sequence[UUID]) -> list[Row]:
         """How runs stand: what is needed to tell whether a write whose reply was lost was accepted."""
-        columns = f"lease_owner, write_no, status, abort_forced, parent_id, definition_id, {sql.RING}"
+        columns = f"lease_owner, write_no, status, abort_forced, parent_id, definition_id, {LASTED}, {sql.RING}"
         return await self._pipe.fetch(f"SELECT {columns} FROM task_runs WHERE id = ANY($1::uuid[])", run_ids)
 
     async def aborting(self, owner: UUID) -> list[Row]:

@@ -68,6 +68,7 @@ REFUSED = Counter("taskloom_triggers_refused", "Triggers refused because their q
 CLAIMED = Counter("taskloom_runs_claimed", "Runs claimed: rung for, or found in PostgreSQL.", ["source"])
 VAIN_RINGS = Counter("taskloom_rings_in_vain", "Rings taken whose run was not due any more, or not for this worker.")
 RUN_WAIT = Durations("taskloom_run_wait_seconds", "From due to claimed.", "queue", _SPANS)
+RUN = Durations("taskloom_run_seconds", "From the first start to the end.", "definition", _SPANS)
 ATTEMPT = Durations("taskloom_attempt_seconds", "From claimed to settled.", "definition", _SPANS)
 
 # The worker.
@@ -117,8 +118,11 @@ def count_each(counter: Counter, labels: Iterable[tuple[str, ...]]) -> None:
         counter.labels(*values).inc(number)
 
 
-def count_finished(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Count rows of runs that became final."""
+def count_finished(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Count rows of runs that became final, and how long those ``lasted`` that had started."""
+    for row in rows:
+        if (lasted := row.get("lasted")) is not None:
+            RUN.observe(row["definition_id"], lasted)
     count_each(FINISHED, [(row["definition_id"], row["status"]) for row in rows])
 
 

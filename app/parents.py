@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app import lease_statements as sql
 from app.db import Pipe, Row
-from app.models import statuses
+from app.models import LASTED, statuses
 from app.states import UNSUCCESSFUL, Move
 
 _WAITING = "p.status = 'WAITING' AND p.due_at IS NULL"
@@ -22,11 +22,11 @@ _FIRST_FAILED = f"""
         c.error->>'type' AS error_type, c.error->>'message' AS error_message
     FROM task_runs c WHERE c.id = ANY(ARRAY(SELECT unnest(wait_for) FROM task_runs WHERE id = $1))
     AND c.status IN {statuses(UNSUCCESSFUL)} ORDER BY c.finished_at, c.id LIMIT 1"""
-_FAIL = """
+_FAIL = f"""
     UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(), finished_at = now(),
         wait_for = NULL, error = $4::jsonb
     WHERE id = $1 AND status = ANY($5::text[])
-    RETURNING id, parent_id, definition_id, status"""
+    RETURNING id, parent_id, definition_id, status, {LASTED}"""
 
 
 class Parents:

@@ -31,7 +31,7 @@ from sqlmodel import Field, SQLModel
 from app.limits import Scope
 from app.models.columns import Json, among, json_column, one_of, statuses, tags_column, text_column, time_column
 from app.models.run_lists import LISTED
-from app.models.run_searches import DURATION, ERROR_TEXT, GROUPED, SEARCHED, SLOW, SLOW_SECONDS, UNGROUPED
+from app.models.run_searches import DURATION, ERROR_TEXT, GROUPED, LASTED, SEARCHED, SLOW, SLOW_SECONDS, UNGROUPED
 from app.models.workers import Worker
 from app.schedule_states import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.states import FINAL, HELD, FailurePolicy, TaskIterationOutcome, TaskRunStatus, TaskRunStatusReason
@@ -58,6 +58,7 @@ __all__ = [
     "ERROR_TEXT",
     "GROUPED",
     "HELD_BACK",
+    "LASTED",
     "LIMITED_LIVE",
     "LIMITED_START",
     "PARKED",

@@ -11,6 +11,8 @@ from app.states import FAILURES
 
 SLOW_SECONDS = 10
 DURATION = "(finished_at - started_at)"
+LASTED = f"extract(epoch FROM {DURATION})::float8 AS lasted"
+"""How long a run took from its first start to its end, in seconds; NULL unless it had both."""
 SLOW = f"{DURATION} >= interval '{SLOW_SECONDS} seconds'"
 GROUPED = "error_group IS NOT NULL"
 UNGROUPED = f"error_group IS NULL AND status IN {statuses(FAILURES)}"

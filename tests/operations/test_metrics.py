@@ -53,6 +53,7 @@ async def test_a_worker_tells_exactly_what_it_did(settings: Settings, tasks: Tas
     assert figure(figures, "taskloom_runs_claimed_total", source="rung") == 2 + 2 + 3
     assert figure(figures, "taskloom_runs_claimed_total", source="polled") == 0
     assert figure(figures, "taskloom_run_wait_seconds_count", queue="default") == 2 + 2 + 3
+    assert figure(figures, "taskloom_run_seconds_count", definition="fault-iterations") == 1
     assert figure(figures, "taskloom_attempt_seconds_count", definition="fault-iterations") == 3
     assert figure(figures, "taskloom_attempt_seconds_count", definition="fault-retry") == 2
     assert figure(figures, "taskloom_runs_dispatched_total", kind="due") == 1
@@ -84,6 +85,8 @@ async def test_the_worker_that_takes_over_counts_what_it_took(settings: Settings
     assert figure(figures, "taskloom_runs_reaped_total", kind="lease") == 1
     assert figure(figures, "taskloom_runs_claimed_total", source="rung") == 1
     assert figure(figures, "taskloom_attempt_seconds_count", definition="fault-steps") == 1
+    lease = 1.5
+    assert (figure(figures, "taskloom_run_seconds_sum", definition="fault-steps") or 0) > lease, "from the first start"
     assert figure(figures, "taskloom_runs_finished_total", definition="fault-steps", status="ABORTED") == 1
 
 
