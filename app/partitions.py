@@ -32,6 +32,7 @@ _BOUNDS = re.compile(r"FROM \((MINVALUE|'(?P<low>[^']+)')\) TO \('(?P<high>[^']+
 _PARTITIONS = """
     SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'task_iterations'::regclass"""
+_OPTIONS = "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass($1)"
 _IN_USE = f"""
     SELECT EXISTS (SELECT FROM task_runs WHERE is_pinned AND id >= $1 AND id < $2)
         OR EXISTS (SELECT FROM task_runs WHERE status IN {statuses(LIVE)} AND id >= $1 AND id < $2)"""
@@ -71,7 +72,7 @@ class Partitions:
         return [span for span in wanted if span.low >= last]
 
     async def make(self, span: Span) -> bool:
-        """Make the partitions of a week; False when somebody else is at it.
+        """Make the partitions of a week, set up as those of the week before; False when somebody else is at it.
 
         Neither readers nor writers are locked out of anything but the default partition, which is all but empty. Raises
         ``asyncpg.CheckViolationError`` when runs of that week are in the default partition already: they stay there.
@@ -79,9 +80,12 @@ class Partitions:
         if not await self._pipe.fetchval("SELECT pg_try_advisory_xact_lock($1)", _MAKING):
             return False
         await self._bound_waiting()
+        spans = await self.spans()
+        latest = spans[-1].suffix if spans else "default"
         for table in TABLES:
             name = f"{table}_{span.suffix}"
-            await self._pipe.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+            options = await self._options(f"{table}_{latest}")
+            await self._pipe.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL) {options}")
             bounds = f"FOR VALUES FROM ('{span.low}') TO ('{span.high}')"
             await self._pipe.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} {bounds}")
         return True
@@ -102,6 +106,11 @@ class Partitions:
         for table in TABLES:
             await self._pipe.execute(f"DROP TABLE {table}_{span.suffix}")
         return True
+
+    async def _options(self, partition: str) -> str:
+        """What an operator has set for a partition, as for vacuum, for the next one: LIKE does not take it over."""
+        options = await self._pipe.fetchval(_OPTIONS, partition)
+        return f"WITH ({options})" if options else ""
 
     async def _bound_waiting(self) -> None:
         await self._pipe.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")

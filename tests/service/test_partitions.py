@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +31,8 @@ from tests.workers.tasks.test_retention import runs, stored, swept, total, with_
 from workers.partitioner import Partitioner
 
 FOUND = "SELECT tableoid::regclass::text FROM {} WHERE run_id = $1 LIMIT 1"
+OPTIONS = "SELECT reloptions FROM pg_class WHERE oid = to_regclass($1)"
+SCALE = Path(__file__).parents[2] / "docs" / "scale.md"
 DAYS_AGO = 200
 RACES = 10
 
@@ -159,6 +163,22 @@ async def test_a_week_that_began_in_the_default_partition_stays_there_and_hurts_
         await made(db, span)
     assert (await places(db, early))[1] == "task_logs_default"
     assert span.suffix not in await suffixes(db)
+
+
+async def test_what_the_page_on_scale_sets_for_vacuum_holds_for_the_weeks_to_come(db: Database) -> None:
+    (statements,) = re.findall(r"^```sql\n(.*?)^```$", SCALE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    async with db.pipe() as pipe:
+        await pipe.execute(statements)
+        span, *_ = await Partitions(pipe).missing(clock.now() + timedelta(weeks=10))
+    assert await made(db, span)
+    async with db.pipe() as pipe:
+        options = {table: await pipe.fetchval(OPTIONS, f"{table}_{span.suffix}") for table in TABLES}
+        runs = await pipe.fetchval(OPTIONS, "task_runs")
+    assert options == {
+        "task_iterations": None,
+        "task_logs": ["autovacuum_vacuum_insert_scale_factor=0", "autovacuum_vacuum_insert_threshold=1000000"],
+    }
+    assert "autovacuum_vacuum_threshold=100000" in runs
 
 
 async def made(db: Database, span: Span) -> bool:
