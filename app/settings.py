@@ -6,10 +6,12 @@ import re
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHIPPED_TASKS = "workers.tasks"
+HEARTBEATS_OF_A_LEASE = 3
+"""At the least: one that is lost, or late, must not cost a worker its runs."""
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """The name of a queue."""
 _NUMBER = re.compile(r"[0-9]{1,12}")
@@ -103,6 +105,19 @@ class Settings(BaseSettings):
                 )
             limits[queue] = int(limit)
         return tuple(limits.items())
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _let_some_be_lost(cls, value: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease_seconds")
+        # Rounded, because three times 1.1 is a little more than 3.3.
+        if lease is not None and round(HEARTBEATS_OF_A_LEASE * value, 6) > lease:
+            raise ValueError(
+                f"a lease of {lease:g} s does not hold {HEARTBEATS_OF_A_LEASE} heartbeats of {value:g} s, so that one "
+                f"that is late may cost a worker its runs. Set TASKLOOM_LEASE_SECONDS to "
+                f"{HEARTBEATS_OF_A_LEASE * value:g} or more, or TASKLOOM_HEARTBEAT_SECONDS lower"
+            )
+        return value
 
     def queue_limit(self, queue: str) -> int:
         """How many runs may wait in a queue before triggers are refused; 0 is without limit."""

@@ -109,6 +109,7 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
         ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. concurrency: "),
         ({"TASKLOOM_LOG_FORMAT": "xml"}, "log_format: Input should be 'console' or 'json'"),
         ({"TASKLOOM_QUEUE_LIMITS": "mail=10,reports"}, "'reports' is no limit of a queue. Give each queue once"),
+        ({"TASKLOOM_LEASE_SECONDS": "29"}, "Set TASKLOOM_LEASE_SECONDS to 30 or more, or TASKLOOM_HEARTBEAT_SECONDS"),
         ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
     ],
 )
@@ -116,6 +117,12 @@ async def test_settings_that_cannot_be_used_are_named(environment: dict[str, str
     answer = await Command(**{**AWAY, **environment})("worker")
     assert answer.code == 2
     assert words in answer.sentence
+
+
+@pytest.mark.parametrize("heartbeat", [0.1, 1.1, 10.0])
+def test_a_lease_of_three_heartbeats_is_long_enough(heartbeat: float) -> None:
+    settings = Settings(lease_seconds=round(3 * heartbeat, 1), heartbeat_seconds=heartbeat)
+    assert settings.heartbeat_seconds == heartbeat
 
 
 async def test_serve_refuses_an_address_beyond_loopback() -> None:
