@@ -94,19 +94,38 @@ def test_the_query_sent_with_curl_fits_the_schema(schema: GraphQLSchema) -> None
 
 
 def commands() -> Iterator[str]:
-    """Every command ``taskloom …`` of the README, in a block or in a sentence."""
-    for block in fences("sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            if match := re.match(r"(?:\.venv/bin/)?taskloom (.+)", line):
-                yield match[1]
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-    yield from re.findall(r"`(?:\.venv/bin/)?taskloom ([^`]+)`", prose)
+    """Every command ``taskloom …`` in a block of any page, and in a sentence of the README."""
+    for path in DOCS:
+        for block in re.findall(r"^```\w*\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if match := re.match(r"(?:\.venv/bin/)?taskloom (.+)", line):
+                    yield match[1]
+    yield from sentences(README)
+
+
+def sentences(text: str) -> list[str]:
+    """Every command ``taskloom …`` of a page that is not in a block."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`(?:\.venv/bin/)?taskloom\s([^`]+)`", prose)
 
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_every_command_is_understood(line: str) -> None:
     root = typer.main.get_command(command)
     assert understood(root, shlex.split(line)), line
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_command_that_a_sentence_names_exists(path: Path) -> None:
+    root = typer.main.get_command(command)
+    assert [line for line in sentences(path.read_text(encoding="utf-8")) if not exists(root, line.split())] == []
+
+
+def exists(found: Any, words: list[str]) -> bool:
+    """Whether there is such a command; its arguments may be missing."""
+    if not words or not hasattr(found, "commands"):
+        return True
+    return words[0].startswith("-") or (words[0] in found.commands and exists(found.commands[words[0]], words[1:]))
 
 
 def understood(found: Any, words: list[str]) -> bool:
@@ -126,6 +145,7 @@ def test_a_command_that_is_not_there_is_not_understood() -> None:
     root = typer.main.get_command(command)
     assert not understood(root, ["runs", "dance"])
     assert not understood(root, ["runs", "list", "--colour", "red"])
+    assert not exists(root, ["runs", "dance"])
 
 
 def test_every_make_target_that_is_named_exists() -> None:
