@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.settings import Settings
+
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8")
 )["services"]
@@ -33,3 +35,18 @@ def test_what_others_wait_for_tells_its_health(name: str) -> None:
 
 def test_workers_can_be_scaled() -> None:
     assert not {"container_name", "ports"} & SERVICES["worker"].keys()
+
+
+@pytest.mark.parametrize("name", ["migrate", "server", "worker"])
+def test_every_setting_that_is_passed_on_exists(name: str) -> None:
+    known = {f"TASKLOOM_{setting.upper()}" for setting in Settings.model_fields}
+    passed = {variable for variable in SERVICES[name]["environment"] if variable.startswith("TASKLOOM_")}
+
+    assert passed
+    assert passed <= known
+
+
+def test_what_decides_about_a_trigger_is_alike_on_servers_and_workers() -> None:
+    server, worker = SERVICES["server"]["environment"], SERVICES["worker"]["environment"]
+
+    assert {"TASKLOOM_MAX_QUEUED", "TASKLOOM_QUEUE_LIMITS"} <= server.keys() & worker.keys()
