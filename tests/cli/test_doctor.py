@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -22,6 +24,11 @@ from tests.cli.command import Command
 from tests.cli.definitions import reached
 from tests.workbench import working
 from workers.worker import TaskloomWorker
+
+CHECKS = [
+    "database", "migrations", "redis", "clock", "workers", "queues", "backpressure", "rings", "leases",
+    "definitions", "transactions", "vacuum", "statistics",
+]  # fmt: skip
 
 
 async def healths(settings: Settings) -> dict[str, Health]:
@@ -62,13 +69,15 @@ async def test_a_well_installation_is_well_for_people_and_for_programs(
 ) -> None:
     told, asked = await asyncio.gather(taskloom("doctor"), taskloom("doctor", "--json"))
     assert told.code == asked.code == 0
-    checks = [
-        "database", "migrations", "redis", "clock", "workers", "queues", "backpressure", "rings", "leases",
-        "definitions", "transactions", "vacuum", "statistics",
-    ]  # fmt: skip
-    assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in checks]
+    assert [line.split()[:2] for line in told.out.splitlines()] == [["✓", check] for check in CHECKS]
     assert asked.json["isWell"]
-    assert [row["check"] for row in asked.json["checks"]] == checks
+    assert [row["check"] for row in asked.json["checks"]] == CHECKS
+
+
+def test_the_page_on_operations_names_every_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"`taskloom doctor` asks ([^.]+)\.", page)
+    assert re.split(r",\s+|\s+and\s+", named.lower()) == CHECKS
 
 
 async def test_an_installation_without_workers_is_ill_and_the_cure_is_named(taskloom: Command) -> None:
