@@ -65,7 +65,7 @@ class Ring(NamedTuple):
     @property
     def job_id(self) -> str:
         """The id of the arq job."""
-        return f"{self.run_id}:{self.claim_no}"
+        return f"{self.run_id!s}:{self.claim_no}"
 
 
 def parse_job_id(job_id: str) -> tuple[UUID, int] | None:
@@ -145,9 +145,7 @@ class Doorbell:
     async def _ring(self, rings: Sequence[Ring]) -> None:
         now_ms = int(time.time() * 1000)
         for key, members in _by_queue(rings).items():
-            told: list[str] = []
-            for ring in members:
-                told += (str(score(ring.priority, ring.due_at)), ring.job_id)
+            told = [word for ring in members for word in (str(score(ring.priority, ring.due_at)), ring.job_id)]
             await self._put_in(keys=[key], args=[now_ms, serialize(told)])
 
 
