@@ -1,14 +1,17 @@
-"""Worker processes for tests that kill them."""
+"""Processes of their own for tests: workers that are killed, and whoever triggers."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from app import TaskService
 from app.models import TaskRun
@@ -72,9 +75,35 @@ def holder(run: TaskRun, workers: tuple[WorkerProcess, WorkerProcess]) -> Worker
 
 async def started(settings: Settings, command: tuple[str, ...] = OURS, **changes: str) -> asyncio.subprocess.Process:
     """A worker process, begun a moment ago."""
-    environment = {**os.environ, **QUICK, **changes, "DATABASE_URL": settings.database_url}
-    environment |= {"REDIS_URL": settings.redis_url, "PYTHONPATH": str(ROOT)}
-    return await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
+    return await asyncio.create_subprocess_exec(*command, env=environment(settings, **changes), cwd=ROOT)
+
+
+def environment(settings: Settings, **changes: str) -> dict[str, str]:
+    """What a process of its own finds its servers and the definitions by."""
+    servers = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    return {**os.environ, **QUICK, **changes, **servers, "PYTHONPATH": str(ROOT)}
+
+
+def shifted(seconds: int, *module: str) -> tuple[str, ...]:
+    """The command of a module in a process whose clock is wrong by so many seconds."""
+    return (sys.executable, "-m", "tests.faults.shifted", str(seconds), *module)
+
+
+@asynccontextmanager
+async def triggered_elsewhere(settings: Settings, seconds: int = 0, **options: Any) -> AsyncIterator[UUID]:
+    """A run of a process whose clock is wrong by so many seconds, and which is killed when the block ends."""
+    command = shifted(seconds, "tests.faults.trigger_and_stay", json.dumps(options))
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment(settings), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            run_id = UUID((await process.stdout.readline()).decode().strip())
+        yield run_id
+    finally:
+        process.kill()
+        await process.wait()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A process whose clock on the wall is wrong: ``python -m tests.faults.shifted <seconds> <module> [arguments]``.
 
-``time.time`` and ``datetime.now`` are off by the seconds given, for all that is imported after; the monotonic clock is
-right, as it is on a machine whose wall clock is wrong.
+``time.time``, ``datetime.now`` and the times in UUIDs are off by the seconds given, for all that is imported after; the
+monotonic clock is right, as it is on a machine whose wall clock is wrong.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import runpy
 import sys
 import time
 
+import uuid_utils
+
 REAL_DATETIME = datetime.datetime
 REAL_TIME = time.time
+REAL_UUID7 = uuid_utils.uuid7
 
 
 def shift(seconds: float) -> None:
@@ -38,6 +41,8 @@ def shift(seconds: float) -> None:
     datetime.datetime = Shifted
     time.time = lambda: REAL_TIME() + seconds
     time.time_ns = lambda: int(time.time() * 1e9)
+    # The first 48 of the 128 bits are milliseconds.
+    uuid_utils.uuid7 = lambda: uuid_utils.UUID(int=REAL_UUID7().int + (int(seconds * 1000) << 80))
 
 
 if __name__ == "__main__":

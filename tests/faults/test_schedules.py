@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +12,7 @@ import pytest
 from app import CatchUpPolicy, OverlapPolicy, Schedule, TaskService, Timing
 from app.dev.postgres import EmbeddedPostgres
 from app.settings import Settings
-from tests.faults.processes import two_workers, worker_process
+from tests.faults.processes import shifted, two_workers, worker_process
 from tests.service.scheduled import history, runs_of, saved_task
 from tests.workbench import until
 
@@ -68,8 +67,7 @@ async def test_schedulers_two_hours_ahead_and_behind_tick_by_the_database_s_cloc
 ) -> None:
     async with AsyncExitStack() as stack:
         for seconds in (TWO_HOURS, -TWO_HOURS):
-            command = (sys.executable, "-m", "tests.faults.shifted", str(seconds), "workers")
-            await stack.enter_async_context(worker_process(settings, command=command))
+            await stack.enter_async_context(worker_process(settings, command=shifted(seconds, "workers")))
         await ticked(settings, schedule, 5)
     await assert_each_tick_made_one_run(settings, tasks, schedule)
     for run in await runs_of(settings, schedule):
