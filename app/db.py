@@ -7,8 +7,10 @@ of its own: arrays in, rows out, without an ORM between.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -21,7 +23,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app import clock
 from app.at_hand import AtHand
+from app.database_clock import DatabaseClock
 from app.errors import QueryTooSlow, ServiceUnavailable
 
 Row = Mapping[str, Any]
@@ -41,6 +45,8 @@ class Pipe(Protocol):
 
 BY_KEYS_SIZE = 4
 """Connections for what every run needs: two claims and two flushes of a worker, or the insert of a server."""
+TIME_SECONDS = 2.0
+"""How long it is waited for the database's time."""
 QUERY_CANCELED = "57014"
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
@@ -115,6 +121,8 @@ class Database:
 
     Pipes asked for with ``by_keys=True`` are a few more. They are for the batches that every run needs, which find rows
     by primary keys and nothing else: these connections make a plan once instead of each time.
+
+    ``clock`` tells the database's time.
     """
 
     def __init__(
@@ -125,6 +133,7 @@ class Database:
         self._pool: Any = None
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._at_hand = AtHand(BY_KEYS_SIZE, **self._driver_settings(_PLANNED_ONCE))
+        self.clock = DatabaseClock(self._time)
         self._engine = engine_of(
             url,
             {**_session_settings(query_seconds), **self._idle_limit},
@@ -165,6 +174,13 @@ class Database:
 
     def _connection(self, by_keys: bool) -> AbstractAsyncContextManager[Any]:
         return self._at_hand.connection() if by_keys else self._pooled()
+
+    async def _time(self) -> tuple[datetime, datetime]:
+        with _trouble_named():
+            async with asyncio.timeout(TIME_SECONDS), self.autocommit(by_keys=True) as connection:
+                # Not before there is a connection: to open one takes long.
+                asked = clock.now()
+                return await connection.fetchval("SELECT clock_timestamp()"), asked
 
     @asynccontextmanager
     async def _pooled(self) -> AsyncGenerator[Any, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import uuid_utils
@@ -11,19 +11,21 @@ from asyncpg.pgproto import pgproto
 
 SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
 MAX_SLUG_LENGTH = 100
+_MILLISECOND = timedelta(milliseconds=1)
+_BELOW_TIME = 80
+"""How many bits of a UUIDv7 come below its time, which is in milliseconds."""
 
 
-def new_id(at: datetime | None = None) -> UUID:
-    """A fresh UUIDv7 (RFC 9562): ids made later compare greater, to the millisecond.
+def new_id(correction: timedelta = timedelta()) -> UUID:
+    """A fresh UUIDv7 (RFC 9562): ids made later by the same process compare greater.
 
-    ``at`` is the time that it tells, where that is not this machine's.
+    ``correction`` is what has to be added to this machine's time, where that is wrong.
     """
-    if at is not None:
-        since = at - datetime(1970, 1, 1, tzinfo=UTC)
-        nanoseconds = (since // timedelta(microseconds=1)) * 1000
-        return pgproto.UUID(uuid_utils.uuid7(nanoseconds=nanoseconds).bytes)
+    id = uuid_utils.uuid7()
+    if correction:
+        id = uuid_utils.UUID(int=id.int + (correction // _MILLISECOND << _BELOW_TIME))
     # The driver's own kind of UUID, which is what rows come with: made, written and compared several times as fast.
-    return pgproto.UUID(uuid_utils.uuid7().bytes)
+    return pgproto.UUID(id.bytes)
 
 
 def parse_id(text: str) -> UUID | None:

@@ -206,7 +206,7 @@ class Leases:
     async def longest_due(self, claimant: Claimant, queue: str, age: float, limit: int) -> list[Row]:
         """The head of a queue, as far as it has been queued for ``age`` seconds: runs whose ring may have been lost.
 
-        So may be that of a run which was queued in the future: who triggered it has a wrong clock.
+        So may be that of a run which was queued in the future: whose trigger went by a wrong clock.
         """
         query = f"""
             SELECT {sql.RING} FROM task_runs WHERE {CLAIMABLE} AND queue = $1 AND definition_id = ANY($2::text[])

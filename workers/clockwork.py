@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+
+from app.database_clock import DatabaseClock
 
 
 class Clockwork:
-    """Corrects the machine's clock by what the database says at every heartbeat, so that a wrong one does no harm."""
+    """Goes by the database's clock, which every heartbeat tells, so that a wrong one of the machine does no harm."""
 
-    def __init__(self) -> None:
-        self._offset = timedelta()
+    def __init__(self, clock: DatabaseClock) -> None:
+        self._clock = clock
 
-    def set_by(self, database_now: datetime) -> None:
-        """Take over the database's time."""
-        self._offset = database_now - datetime.now(UTC)
+    def set_by(self, database_now: datetime, asked: datetime) -> None:
+        """Take over the database's time, which was asked for at a time of the machine's clock."""
+        self._clock.set_by(database_now, asked)
 
     def now(self) -> datetime:
-        """The current time by the database's clock, to within a round trip."""
-        return datetime.now(UTC) + self._offset
+        """The current time by the database's clock."""
+        return self._clock.now()
 
     @staticmethod
     def monotonic() -> float:

@@ -44,7 +44,7 @@ class Engine:
         )
         self._registry = registry
         self._connections = Connections.open(settings, pool_size=settings.database_pool_size)
-        self.clockwork = Clockwork()
+        self.clockwork = Clockwork(self._connections.db.clock)
         self.lifecycle = self._connections.lifecycle(settings, self.claimant)
         recorder = Recorder(self.lifecycle)
         self._service = TaskService(

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app import metrics
+from app import clock, metrics
 from app.db import Database, is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
@@ -151,7 +151,7 @@ class LeaseKeeper:
             metrics.LEASE_RENEWALS.labels("withheld").inc()
             await self._watchdog.until_it_turns(self._settings.heartbeat_seconds)
             return True
-        asked = time.monotonic()
+        asked, asked_at = time.monotonic(), clock.now()
         try:
             now = await lifecycle.beat(
                 socket.gethostname(), os.getpid(), self._settings.concurrency, self._runner.executing,
@@ -163,7 +163,7 @@ class LeaseKeeper:
         metrics.LEASE_RENEWALS.labels("renewed").inc()
         metrics.LEASE_RENEWED.set(now.timestamp())
         self._renew(asked + self._settings.lease_seconds)
-        self._clockwork.set_by(now)
+        self._clockwork.set_by(now, asked_at)
         return False
 
     def _renew(self, until: float) -> None:

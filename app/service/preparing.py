@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -155,9 +155,11 @@ class Preparing:
     ) -> list[NewRun | TaskError]:
         """A run, or the refusal, for each request. Raises ``ServiceUnavailable``.
 
-        ``origins`` are as many as the requests; ``at`` is the time of the triggers, by default now.
+        ``origins`` are as many as the requests; ``at`` is the time of the triggers by the database's clock, by default
+        now.
         """
-        now = at or clock.now()
+        correction = await self._db.clock.correction() if at is None else at - clock.now()
+        now = at or clock.now() + correction
         known = await self._definitions.find({request.definition_id for request in requests})
         by = str(principal)
         made: list[NewRun | TaskError] = []
@@ -167,7 +169,7 @@ class Preparing:
                 definition = known.get(request.definition_id)
                 if definition is None or (definition.is_private and not allow_private):
                     raise TaskDefinitionNotFound(request.definition_id)
-                made.append(self._make(request, checked, definition, now, by, origin))
+                made.append(self._make(request, checked, definition, now, correction, by, origin))
             except TaskError as refusal:
                 made.append(refusal)
         made = await self._with_parents(made)
@@ -179,6 +181,7 @@ class Preparing:
         checked: Checked,
         known: Known,
         now: datetime,
+        correction: timedelta,
         by: str,
         origin: Origin | None,
     ) -> NewRun:
@@ -186,7 +189,7 @@ class Preparing:
         inputs.check_size(text, self._settings.max_input_bytes)
         parsed = known.parse(text)
         values = {
-            "id": new_id(),
+            "id": new_id(correction),
             "definition_id": known.id,
             "name": request.name or known.title,
             "is_named": _has_own_name(request, known),

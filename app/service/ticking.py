@@ -24,7 +24,6 @@ from app.doorbell import Doorbell
 from app.due_schedules import Onward, TickLine
 from app.errors import ServiceUnavailable, TaskError
 from app.events import Events
-from app.ids import new_id
 from app.models import CatchUpPolicy, OverlapPolicy, ScheduleStatus, Task, TickOutcome, TickReason
 from app.rows import detached
 from app.schedules import timing_of
@@ -176,7 +175,6 @@ class Ticking:
         if isinstance(run, ServiceUnavailable):
             raise run
         if isinstance(run, NewRun):
-            run.values["id"] = new_id(row["now"])
             run.values["created_by"] = str(Principal(PrincipalKind.SCHEDULE, str(row["id"])))
         return run
 

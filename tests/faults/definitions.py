@@ -79,6 +79,18 @@ async def kill(ctx: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Children(BaseModel):
+    delay: float
+    ttl: float
+
+
+@task(id="fault-triggers")
+async def triggers(ctx: TaskContext, input: Children) -> str:
+    """Triggers a child that starts later and does not wait for long."""
+    child = await ctx.trigger("fault-steps", input={"steps": 1}, delay=input.delay, ttl=input.ttl)
+    return str(child.id)
+
+
 @task(id="fault-nothing")
 async def nothing(ctx: TaskContext) -> None:
     """Does nothing."""

@@ -144,6 +144,18 @@ async def test_without_a_database_everything_says_so(settings: Settings, registr
     assert [type(answer) for answer in answers] == [ServiceUnavailable] * len(wishes)
 
 
+async def test_a_database_that_does_not_say_what_time_it_is_is_not_waited_for_long() -> None:
+    deaf = await asyncio.start_server(lambda _reader, _writer: asyncio.Event().wait(), "127.0.0.1", 0)
+    db = Database(f"postgresql://postgres@127.0.0.1:{deaf.sockets[0].getsockname()[1]}/deaf")
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(ServiceUnavailable):
+                await db.clock.correction()
+    finally:
+        await db.close()
+        deaf.close()
+
+
 async def test_a_question_that_takes_too_long_is_stopped_and_refused_by_name(settings: Settings) -> None:
     db = Database(settings.database_url, query_seconds=0.05)
     try:
