@@ -59,7 +59,13 @@ def earlier(boundary: datetime, number: int, interval: StatisticsInterval, zone:
     if interval in (StatisticsInterval.QUARTER_HOUR, StatisticsInterval.HOUR):
         length = QUARTER if interval is StatisticsInterval.QUARTER_HOUR else timedelta(hours=1)
         return _start(boundary - number * length, interval, zone)
-    return _midnight(_moved(boundary.astimezone(zone).date(), -number, interval), zone)
+    day, found = boundary.astimezone(zone).date(), boundary
+    for _ in range(number):
+        # A day that the zone has left out is none, as in ``_next``.
+        while (before := _midnight(day := _moved(day, -1, interval), zone)) >= found:
+            pass
+        found = before
+    return found
 
 
 def _start(moment: datetime, interval: StatisticsInterval, zone: ZoneInfo) -> datetime:

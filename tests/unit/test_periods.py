@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import InvalidArgument
@@ -27,6 +27,7 @@ LENGTHS = {I.QUARTER_HOUR: 2, I.HOUR: 9, I.DAY: 200, I.WEEK: 1500, I.MONTH: 6000
 
 
 @given(st.sampled_from(list(I)), st.sampled_from(ZONES), TIMES, st.floats(0.001, 1))
+@example(I.DAY, "Pacific/Apia", datetime(2011, 12, 1, tzinfo=UTC), 0.3).via("a day that was left out")
 def test_buckets_follow_on_each_other_and_hold_the_range(
     interval: StatisticsInterval, name: str, since: datetime, part: float
 ) -> None:
