@@ -41,6 +41,17 @@ def locked(run_id: str, columns: str, if_locked: str = "") -> str:
     return f"SELECT {columns} FROM task_runs WHERE id = {run_id} OFFSET 0 FOR UPDATE {if_locked}"
 
 
+def as_seen(seen: str, condition: str) -> str:
+    """The runs, as ``r``, that ``seen`` finds as ``id, claim_no``: locked, not claimed since, still of the condition.
+
+    For questions about other rows than the run's own. A run may go on between what a statement sees and its lock; then
+    PostgreSQL checks the run's own columns again, but sees the other rows as they were.
+    """
+    return f"""
+        ({seen}) AS seen CROSS JOIN LATERAL ({locked("seen.id", "*", "SKIP LOCKED")}) AS r
+        WHERE r.claim_no = seen.claim_no AND {condition}"""
+
+
 def by_id(run_id: str) -> str:
     """The condition that joins a run to be updated, ``r``, to the id of another table, by the primary key in any plan.
 
@@ -190,12 +201,14 @@ SETTLE = f"""
 
 def reap(condition: str) -> str:
     """The move, without their worker's doing, of the held runs that meet a condition; its parameters come last."""
+    seen = f"""
+        SELECT r.id, r.claim_no FROM task_runs r
+        WHERE r.status IN {HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
+        AND {condition} ORDER BY r.id LIMIT 1000"""
     return f"""
         WITH given({_RULE_NAMES}, delay, error) AS (VALUES ({_parameters(4, _REAPED_TYPES)})
         ), held AS (
-            SELECT r.id, {_WAS} FROM task_runs r
-            WHERE r.status IN {HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
-            AND {condition} ORDER BY r.id LIMIT 1000 FOR UPDATE OF r SKIP LOCKED
+            SELECT r.id, {_WAS} FROM {as_seen(seen, f"r.status IN {HELD} AND {condition}")}
         ), landed AS (
             SELECT g.id, g.delay, g.error, g.next_iteration, g.next_attempt, NULL::uuid[] AS wait_for,
                 NULL::text AS failure_policy, g.exhausted_status, 0 AS writes, g.was_iteration, g.was_attempt,

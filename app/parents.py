@@ -10,7 +10,7 @@ from app.db import Pipe, Row
 from app.models import LASTED, statuses
 from app.states import UNSUCCESSFUL, Move
 
-_WAITING = "p.status = 'WAITING' AND p.due_at IS NULL"
+_WAITING = "status = 'WAITING' AND due_at IS NULL"
 _FAILED = f"SELECT FROM task_runs c WHERE c.id = ANY(p.wait_for) AND c.status IN {statuses(UNSUCCESSFUL)}"
 _LIVE = f"SELECT FROM task_runs c WHERE c.id = ANY(p.wait_for) AND c.status NOT IN {sql.FINAL}"
 _FAILS = f"p.failure_policy = 'FAIL_PARENT' AND EXISTS ({_FAILED})"
@@ -38,7 +38,8 @@ class Parents:
     async def make_due(self, move: Move, limit: int, parent_ids: Sequence[UUID] | None = None) -> list[Row]:
         """Queue the runs that waited for others which are all final now; returns what a ring needs."""
         among, arguments = _among(parent_ids, 3)
-        chosen = f"SELECT id FROM task_runs p WHERE {_WAITING} {among} AND {_GOES_ON} LIMIT $2 FOR UPDATE SKIP LOCKED"
+        seen = f"SELECT id, claim_no FROM task_runs p WHERE {_WAITING} {among} AND {_GOES_ON} LIMIT $2"
+        chosen = f"SELECT r.id FROM {sql.as_seen(seen, _WAITING)}"
         return await self._pipe.fetch(sql.queue_up(chosen, move), move.landing.status.value, limit, *arguments)
 
     async def failing(self, limit: int, parent_ids: Sequence[UUID] | None = None) -> list[UUID]:
