@@ -18,6 +18,7 @@ from app import lease_statements as sql
 from app.db import Pipe, Row
 from app.limits import Limits
 from app.models import CLAIMABLE, LASTED, statuses
+from app.retry import Retry
 from app.states import FINAL, Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
@@ -45,6 +46,8 @@ class Claimant:
     definition_ids: tuple[str, ...]
     limits: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
     """The limits of those of the definitions that have any."""
+    retries: Mapping[str, Retry] = field(default_factory=dict[str, Retry])
+    """The retry policies of the definitions; one that is not named here has the default."""
 
     @property
     def unlimited_ids(self) -> tuple[str, ...]:
@@ -221,11 +224,19 @@ class Leases:
         condition = "NOT EXISTS (SELECT FROM workers w WHERE w.id = r.lease_owner AND w.lease_expires_at > now())"
         return await self._reap(claimant, move, max_interruptions, condition)
 
-    async def reap_overruns(self, claimant: Claimant, move: Move, *, attempts_left: bool, margin: float) -> list[Row]:
-        """End attempts that their worker did not end within ``margin`` seconds after their deadline."""
-        attempts = "r.attempt < r.max_attempts" if attempts_left else "r.attempt >= r.max_attempts"
-        condition = f"r.deadline_at < now() - make_interval(secs => {float(margin)}) AND {attempts}"
-        return await self._reap(claimant, move, 0, condition)
+    async def overruns(self, claimant: Claimant, margin: float) -> list[Row]:
+        """Attempts that their worker did not end within ``margin`` seconds after their deadline."""
+        query = f"""
+            SELECT id, claim_no, definition_id, attempt, max_attempts, retry::text AS retry FROM task_runs r
+            WHERE r.status IN {sql.HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
+            AND {_overrun(margin)} ORDER BY id LIMIT 1000"""
+        return await self._pipe.fetch(query, claimant.queues, claimant.definition_ids)
+
+    async def reap_overrun(self, claimant: Claimant, claim: Claim, move: Move, margin: float) -> list[Row]:
+        """End one of these attempts."""
+        first = sql.FIRST_CONDITION_PARAMETER
+        condition = f"r.id = ${first} AND r.claim_no = ${first + 1} AND {_overrun(margin)}"
+        return await self._reap(claimant, move, 0, condition, *claim)
 
     async def reap_aborts(self, claimant: Claimant, move: Move, *, grace: float, forced_grace: float) -> list[Row]:
         """End aborts that their worker did not end within the grace time (seconds; a shorter one when forced)."""
@@ -267,6 +278,10 @@ class Leases:
         """Remove the rows of workers that have been gone for so long."""
         query = "DELETE FROM workers WHERE lease_expires_at < now() - make_interval(secs => $1)"
         await self._pipe.execute(query, seconds)
+
+
+def _overrun(margin: float) -> str:
+    return f"r.deadline_at < now() - make_interval(secs => {float(margin)})"
 
 
 def _save_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:

@@ -26,8 +26,9 @@ from app.family import Family
 from app.gate import Gate, Passed
 from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
 from app.outages import insist, pause, until_database_answers
+from app.retry import Retry, decide_retry
 from app.settings import Settings
-from app.states import Reason, RunError, TaskRunStatus
+from app.states import Move, Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
@@ -250,14 +251,18 @@ class Lifecycle:
             )
 
     async def _reap_overruns(self) -> list[Row]:
-        again, end = states.retry(TIMED_OUT, 0.0), states.fail(TIMED_OUT, Reason.TIMEOUT)
         async with self._db.autocommit() as pipe:
-            rows: list[Row] = []
-            for move, attempts_left in ((again, True), (end, False)):
-                rows += await Leases(pipe).reap_overruns(
-                    self._claimant, move, attempts_left=attempts_left, margin=OVERRUN_MARGIN_SECONDS
-                )
-            return rows
+            leases = Leases(pipe)
+            reaped: list[Row] = []
+            for late in await leases.overruns(self._claimant, OVERRUN_MARGIN_SECONDS):
+                move = self._after_timeout(late)
+                reaped += await leases.reap_overrun(self._claimant, _claim_of(late), move, OVERRUN_MARGIN_SECONDS)
+            return reaped
+
+    def _after_timeout(self, run: Row) -> Move:
+        """What the run's own worker would have decided, by the retry policy of the definition."""
+        policy = self._claimant.retries.get(run["definition_id"], Retry()).with_delays(run["retry"])
+        return decide_retry(policy, run["attempt"], run["max_attempts"], TimeoutError(), TIMED_OUT, Reason.TIMEOUT)
 
     async def _reap_aborts(self) -> list[Row]:
         grace = self._settings.abort_grace_seconds + OVERRUN_MARGIN_SECONDS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+import orjson
 
 from app import states
 from app.states import Move, Reason, RunError
@@ -45,13 +45,13 @@ class Retry:
         delay = min(self.cap, self.first_delay * self.factor ** min(attempt - 1, 64))
         return random.uniform(delay / 2, delay) if self.jitter else delay
 
-    def with_delays(self, delays: Mapping[str, Any] | None) -> Retry:
-        """This policy with the delays of a ``RetryDelays`` in their stored form; which errors it covers stays.
+    def with_delays(self, delays: str | None) -> Retry:
+        """This policy with the delays that a run keeps, a ``RetryDelays`` as JSON; which errors it covers stays.
 
-        >>> Retry(first_delay=1).with_delays({"first_delay": 5}).first_delay
+        >>> Retry(first_delay=1).with_delays('{"first_delay": 5}').first_delay
         5
         """
-        return replace(self, **delays) if delays else self
+        return replace(self, **orjson.loads(delays)) if delays else self
 
     def covers(self, error: BaseException) -> bool:
         """Whether this kind of error is worth another attempt."""

@@ -41,6 +41,7 @@ class Engine:
             queues=tuple(settings.queues),
             definition_ids=tuple(sorted(definition.id for definition in registry)),
             limits={definition.id: definition.limits for definition in registry if definition.limits},
+            retries={definition.id: definition.retry for definition in registry},
         )
         self._registry = registry
         self._connections = Connections.open(settings, pool_size=settings.database_pool_size)

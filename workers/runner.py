@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from app import lifecycle, metrics, states
 from app.concern import attempt_of, concern
 from app.db import Row
@@ -261,8 +259,7 @@ class Runner:
         if reason in (Reason.INVALID_INPUT, Reason.INVALID_OUTPUT):
             move = states.fail(stored, reason)
         else:
-            delays = orjson.loads(held.row["retry"]) if held.row["retry"] else None
-            policy = definition.retry.with_delays(delays)
+            policy = definition.retry.with_delays(held.row["retry"])
             move = decide_retry(policy, held.attempt, context.max_attempts, error, stored, reason)
         if move.is_final:
             await self._call_hook(attempt, "on_error", definition.on_error, error)

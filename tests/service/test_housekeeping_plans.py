@@ -32,8 +32,9 @@ ASKED = {
     "claim next": lambda pipe: Leases(pipe).claim_next(CLAIMANT, "default", 100),
     "aborting": lambda pipe: Leases(pipe).aborting(CLAIMANT.owner),
     "reap leases": lambda pipe: Leases(pipe).reap_expired_leases(CLAIMANT, states.expire_lease(), 3),
-    "reap overruns": lambda pipe: Leases(pipe).reap_overruns(
-        CLAIMANT, states.fail(LATE, Reason.TIMEOUT), attempts_left=False, margin=5.0
+    "overruns": lambda pipe: Leases(pipe).overruns(CLAIMANT, 5.0),
+    "reap an overrun": lambda pipe: Leases(pipe).reap_overrun(
+        CLAIMANT, (uuid4(), 1), states.fail(LATE, Reason.TIMEOUT), 5.0
     ),
     "reap aborts": lambda pipe: Leases(pipe).reap_aborts(CLAIMANT, states.force_abort(), grace=30.0, forced_grace=5.0),
     "failures without a group": lambda pipe: pipe.fetch(error_grouping.WAITING),

@@ -41,7 +41,8 @@ async def never(ctx: Any) -> None:
     raise AssertionError("no run is executed here")
 
 
-MODELLED = Definition("modelled", never, "Modelled", timeout=LONG, retry=Retry(max_attempts=MAX_ATTEMPTS))
+RETRY = Retry(max_attempts=MAX_ATTEMPTS, first_delay=0.0)
+MODELLED = Definition("modelled", never, "Modelled", timeout=LONG, retry=RETRY)
 
 SETTLEMENTS: dict[str, Callable[[tuple[UUID, ...]], Move]] = {
     "succeed": lambda others: states.succeed('"done"'),
@@ -356,7 +357,8 @@ async def bench(settings: Settings) -> AsyncIterator[Callable[[], Bench]]:
     tasks = TaskService(db, doorbell, events, settings, registry)
 
     def make() -> Bench:
-        claimants = [Claimant(uuid4(), f"host:{n}", ("default",), ("modelled",)) for n in range(2)]
+        ids, retries = ("modelled",), {"modelled": RETRY}
+        claimants = [Claimant(uuid4(), f"host:{n}", ("default",), ids, retries=retries) for n in range(2)]
         return Bench(tasks, [(one, Lifecycle(db, doorbell, events, settings, one)) for one in claimants], connection)
 
     try:
