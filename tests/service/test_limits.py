@@ -21,7 +21,8 @@ ONE = Limits(max_concurrency=1)
 KEYED = Limits(key="text", max_concurrency_per_key=1)
 BOTH = Limits(max_concurrency=2, key="text", max_concurrency_per_key=1)
 RATED = Limits(rate="2/minute")
-LIMITS = {"one": ONE, "keyed": KEYED, "both": BOTH, "rated": RATED}
+RATED_BY_KEY = Limits(key="text", rate_per_key="2/minute")
+LIMITS = {"one": ONE, "keyed": KEYED, "both": BOTH, "rated": RATED, "rated-by-key": RATED_BY_KEY}
 PARKED = ("QUEUED", "CONCURRENCY_LIMIT")
 RUNNING = ("RUNNING", None)
 
@@ -190,6 +191,25 @@ async def test_no_more_runs_start_than_the_rate_allows_in_its_window(
     await execute(db, "UPDATE task_runs SET started_at = now() - interval '61 seconds' WHERE id = $1", runs[0])
     await worker.lifecycle.look_for_room()
     await until(lambda: rung(settings, tasks, runs[2:]))
+    assert list(await claimed(worker)) == [runs[2]]
+    assert not await claimed(worker)
+
+
+async def test_each_key_has_a_rate_of_its_own(
+    tasks: TaskService, worker: Hand, db: Database, settings: Settings
+) -> None:
+    runs = await trigger(tasks, "rated-by-key", "a", "a", "a", "b", "a")
+    held = await claimed(worker)
+    assert set(held) == {runs[0], runs[1], runs[3]}
+    for each in held.values():
+        await each.write(move=SUCCEED)
+    assert await standing(tasks, [runs[2], runs[4]]) == [("QUEUED", "RATE_LIMIT")] * 2
+    assert not await claimed(worker)
+    others = await trigger(tasks, "rated-by-key", "b", "b")
+    assert list(await by_ring(worker, *others)) == others[:1]
+    await execute(db, "UPDATE task_runs SET started_at = now() - interval '61 seconds' WHERE id = $1", runs[0])
+    await worker.lifecycle.look_for_room()
+    await until(lambda: rung(settings, tasks, [runs[2]]))
     assert list(await claimed(worker)) == [runs[2]]
     assert not await claimed(worker)
 

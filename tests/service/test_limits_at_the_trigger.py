@@ -24,6 +24,7 @@ LIMITS = {
     "three": Limits(max_concurrency=3, when_full=REJECT),
     "keyed": Limits(key="text", max_concurrency_per_key=2, when_full=REJECT),
     "rated": Limits(rate="2/minute", when_full=REJECT),
+    "rated-by-key": Limits(key="text", rate_per_key="2/minute", when_full=REJECT),
     "latest": Limits(max_concurrency=1, when_full=ABORT),
     "latest-two": Limits(max_concurrency=2, when_full=ABORT),
     "latest-of-key": Limits(key="text", max_concurrency_per_key=1, max_concurrency=2, when_full=ABORT),
@@ -91,6 +92,24 @@ async def test_a_rate_refuses_and_says_when_there_is_room_again(tasks: TaskServi
     await trigger(tasks, "rated", "c")
     with pytest.raises(LimitReached):
         await trigger(tasks, "rated", "d")
+
+
+async def test_a_rate_of_each_key_refuses_that_key_alone(tasks: TaskService, worker: Hand, db: Database) -> None:
+    runs = await trigger(tasks, "rated-by-key", "a", "a", "b")
+    with pytest.raises(LimitReached, match="2 starts in 60 s of its runs with the key 'a'") as unknown:
+        await trigger(tasks, "rated-by-key", "a")
+    assert (unknown.value.key, unknown.value.retry_at) == ("a", None)
+    for held in (await claimed(worker)).values():
+        await held.write(move=SUCCEED)
+    with pytest.raises(LimitReached) as known:
+        await trigger(tasks, "rated-by-key", "a")
+    started = (await tasks.get(runs[0])).started_at
+    assert started is not None
+    assert known.value.retry_at == started + timedelta(seconds=60)
+    await trigger(tasks, "rated-by-key", "b")
+    await execute(db, "UPDATE task_runs SET started_at = now() - interval '61 seconds' WHERE id = $1", runs[0])
+    await trigger(tasks, "rated-by-key", "a")
+    assert await count(db) == 5
 
 
 async def test_a_run_whose_start_lies_ahead_is_let_in_and_waits_when_it_is_due(
