@@ -26,8 +26,8 @@ README = (HOUSE / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (HOUSE / "CHANGELOG.md").read_text(encoding="utf-8")
 DECISIONS = sorted((HOUSE / "docs" / "decisions").glob("*.md"))
 DOCS = [HOUSE / "README.md", HOUSE / "CHANGELOG.md", *sorted((HOUSE / "docs").glob("*.md")), *DECISIONS]
-NO_SETTINGS = {"TASKLOOM_PORT"}
-"""Other names for a setting."""
+NO_SETTINGS = {"TASKLOOM_PORT", "TASKLOOM_TEST_PROGRAMS"}
+"""Other names for a setting, and what only tests read."""
 
 
 def fences(language: str) -> list[str]:

@@ -1,8 +1,12 @@
-"""Random programs of everything that can happen to runs, on PostgreSQL and on a model, compared after each step."""
+"""Random programs of everything that can happen to runs, on PostgreSQL and on a model, compared after each step.
+
+The same few each time, unless ``TASKLOOM_TEST_PROGRAMS`` says how many others to try.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -373,10 +377,11 @@ async def bench(settings: Settings) -> AsyncIterator[Callable[[], Bench]]:
 
 SHORT = [Phase.explicit, Phase.generate]
 """Without shrinking, which takes minutes on a database; a program says at which step it went wrong."""
+OTHERS = int(os.environ.get("TASKLOOM_TEST_PROGRAMS", "0"))
 
 
 @bounded(
-    max_examples=30, deadline=None, derandomize=True, database=None, phases=SHORT,
+    max_examples=OTHERS or 30, deadline=None, derandomize=not OTHERS, database=None, phases=SHORT,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(program=PROGRAMS)
