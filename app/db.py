@@ -64,7 +64,10 @@ IN_TROUBLE = (
     asyncpg.exceptions.ReadOnlySQLTransactionError,
 )
 """Errors of a server that answers, but has no room or no right to write just now: nothing came of the statement."""
+TURNED_AWAY = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+"""PostgreSQL is there and refuses the connection: no such user or database, or a wrong password."""
 DISCONNECTED = (
+    *TURNED_AWAY,
     OSError,
     asyncpg.exceptions.InterfaceError,
     asyncpg.exceptions.InternalClientError,
@@ -104,8 +107,22 @@ def is_disconnect(error: BaseException) -> bool:
 
 def is_unmigrated(error: BaseException) -> bool:
     """Whether an error means that the database lacks tables or columns of this version."""
-    cause = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else error
-    return isinstance(cause, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError))
+    return isinstance(driver_error(error), (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError))
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why PostgreSQL refuses the connection, in its own words, which never hold the password; None for other errors."""
+    cause = driver_error(error)
+    return str(cause) if isinstance(cause, TURNED_AWAY) else None
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What asyncpg raised, without what SQLAlchemy and ``ServiceUnavailable`` wrap it in."""
+    if isinstance(error, ServiceUnavailable) and error.__cause__ is not None:
+        error = error.__cause__
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return error
+    return error.orig.__cause__ or error.orig
 
 
 def json_text(value: Any) -> str:

@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from app import dashboard, garbage
 from app.auth import LOCAL_ADMIN
-from app.db import NOT_MIGRATED, Database, is_unmigrated
+from app.db import NOT_MIGRATED, Database, driver_error, is_disconnect, is_unmigrated, refusal
 from app.definitions import publish
 from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
@@ -65,6 +65,7 @@ class Server:
         self.counts = Counts(self.db, settings.count_limit)
         self.exposition = Exposition(self.db, settings.redis_url)
         self.is_published = asyncio.Event()
+        self.waiting_for = ""
 
     @asynccontextmanager
     async def running(self, _app: Starlette) -> AsyncGenerator[None, None]:
@@ -80,26 +81,37 @@ class Server:
             await self.close()
 
     async def prepare(self) -> None:
-        """Publish the loaded definitions; waits for the database, and says once what it waits for."""
+        """Publish the loaded definitions; waits for the database, and says once what it waits for.
+
+        Nothing ends it before: whoever keeps the database may be mending it, or about to change a password.
+        """
         await tell_if_redis_is_away(self.settings.redis_url)
-        told = ""
         while not self.is_published.is_set():
             try:
                 await publish(self.db, registry)
                 self.is_published.set()
             except Exception as error:
-                if not (isinstance(error, ServiceUnavailable) or is_unmigrated(error)):
-                    raise
-                if (waiting := self._waiting_for(error)) != told:
-                    logger.warning(told := waiting)
+                self._wait_for(error)
                 await asyncio.sleep(RETRY_SECONDS)
-        if told:
+        if self.waiting_for:
             logger.info("The database is ready.")
 
-    def _waiting_for(self, error: Exception) -> str:
+    def _wait_for(self, error: Exception) -> None:
+        """Say what the server waits for, once; with a traceback when nobody has thought of it."""
+        told, known = self.waiting_for, self._known_trouble(error)
+        self.waiting_for = known or f"The definitions cannot be published: {driver_error(error)}. Trying again."
+        if self.waiting_for != told:
+            logger.warning(self.waiting_for, exc_info=None if known else error)
+
+    def _known_trouble(self, error: Exception) -> str | None:
         if is_unmigrated(error):
             return NOT_MIGRATED
-        return f"PostgreSQL at {place(self.settings.database_url)} does not answer (DATABASE_URL). Waiting for it."
+        database = f"PostgreSQL at {place(self.settings.database_url)}"
+        if said := refusal(error):
+            return f"{database} refuses the connection: {said} (DATABASE_URL). Waiting for it."
+        if isinstance(error, ServiceUnavailable) or is_disconnect(error):
+            return f"{database} does not answer (DATABASE_URL). Waiting for it."
+        return None
 
     async def context(self, _caller: Caller) -> object:
         """The context of one GraphQL operation, or of one event of a subscription."""
@@ -110,15 +122,24 @@ class Server:
         return JSONResponse({"status": "up"})
 
     async def is_ready(self, _request: Request) -> Response:
-        """``/readyz``: the database answers and the definitions are published; 503 until then."""
+        """``/readyz``: the definitions are published and the database answers; else 503 with the reason."""
+        if reason := await self._why_not_ready():
+            return JSONResponse({"status": "waiting", "reason": reason}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    async def _why_not_ready(self) -> str | None:
+        if self.is_published.is_set():
+            return await self._trouble()
+        return self.waiting_for or "The definitions are not published yet."
+
+    async def _trouble(self) -> str | None:
         try:
             async with self.db.read() as session:
                 await (await session.connection()).execute(text("SELECT 1"))
         except ServiceUnavailable as error:
-            return JSONResponse({"status": "waiting", "reason": error.message}, status_code=503)
-        if not self.is_published.is_set():
-            return JSONResponse({"status": "waiting", "reason": "The definitions are not published yet."}, 503)
-        return JSONResponse({"status": "ready"})
+            said = refusal(error)
+            return f"PostgreSQL refuses the connection: {said}." if said else error.message
+        return None
 
     async def figures(self, _request: Request) -> Response:
         """``/metrics``: this process's figures and those of the database, for Prometheus."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TypeVar
 
-from app.db import Database, is_disconnect
+from app.db import IN_TROUBLE, Database, is_disconnect, refusal
 
 logger = logging.getLogger("taskloom.lifecycle")
 
@@ -44,5 +44,13 @@ async def until_database_answers(db: Database) -> None:
 async def pause(attempt: int, error: Exception) -> None:
     """Leave the database in peace for a moment, longer each time; says once that it is away or in trouble."""
     if attempt == TELL_ATTEMPT:
-        logger.warning("PostgreSQL is away, or cannot write (%s); waiting for it.", error)
+        logger.warning("PostgreSQL %s; waiting for it.", _trouble(error))
     await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+
+
+def _trouble(error: Exception) -> str:
+    if said := refusal(error):
+        return f"refuses the connection ({said}), and DATABASE_URL says where and as whom"
+    if isinstance(error, IN_TROUBLE):
+        return f"cannot write ({error})"
+    return f"is away ({str(error) or type(error).__name__})"

@@ -9,7 +9,7 @@ import os
 import socket
 
 from app import batches, definitions
-from app.db import NOT_MIGRATED, is_unmigrated
+from app.db import NOT_MIGRATED, is_disconnect, is_unmigrated
 from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.leases import Claimant
@@ -81,7 +81,7 @@ class Engine:
                     if not told:
                         logger.warning(NOT_MIGRATED)
                     told = True
-                elif not isinstance(error, ServiceUnavailable):
+                elif not isinstance(error, ServiceUnavailable) and not is_disconnect(error):
                     raise
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
         if told:

@@ -14,8 +14,6 @@ from app.errors import ServiceUnavailable, TaskError
 
 OLD_TABLES = ("42P01", "42703")
 """PostgreSQL's codes for a table and a column that are not there."""
-TURNED_AWAY = ("28", "3D")
-"""What its codes begin with when a user or a database is not there."""
 OUR_WORDS = {
     "'delaySeconds'": "--delay",
     "'startAt'": "--start-at",
@@ -85,7 +83,7 @@ class Commands(TyperGroup):
 def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
     """The exit code and the sentence for an error that is no bug of Taskloom; None for one that may be."""
     if isinstance(error, ServiceUnavailable):
-        return ExitCode.AWAY, away()
+        return ExitCode.AWAY, unreachable(error)
     if isinstance(error, TaskError):
         return ExitCode.REFUSED, in_words_of_the_command(error.message)
     if isinstance(error, Refusal):
@@ -102,7 +100,7 @@ def in_words_of_the_command(message: str) -> str:
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
     """The same for the errors of the libraries beneath, which are loaded by now if they raised one."""
-    from app.db import is_disconnect
+    from app.db import driver_error, is_disconnect
     from app.hosts import CannotListen
     from app.registry import DefinitionError
 
@@ -110,25 +108,18 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
         return ExitCode.REFUSED, str(error)
     if isinstance(error, BrokenPipeError):
         return None
-    cause = _driver_error(error)
-    state = str(getattr(cause, "sqlstate", ""))
-    if state in OLD_TABLES:
+    if getattr(driver_error(error), "sqlstate", None) in OLD_TABLES:
         return ExitCode.AWAY, "The database has not the tables of this version: run `taskloom migrate`, then try again."
-    if state.startswith(TURNED_AWAY):
-        return ExitCode.AWAY, f"PostgreSQL refuses the connection: {cause}. DATABASE_URL says where and as whom."
-    return (ExitCode.AWAY, away()) if is_disconnect(error) else None
+    return (ExitCode.AWAY, unreachable(error)) if is_disconnect(error) else None
 
 
-def _driver_error(error: Exception) -> BaseException:
-    """What asyncpg raised, without what SQLAlchemy wraps it in."""
-    wrapped = getattr(error, "orig", None)
-    return error if wrapped is None else getattr(wrapped, "__cause__", None) or wrapped
-
-
-def away() -> str:
-    """The sentence for a database that does not answer."""
+def unreachable(error: Exception) -> str:
+    """The sentence for a database that does not answer, or lets this process not in."""
     from app.cli.environment import database_place
+    from app.db import refusal
 
+    if said := refusal(error):
+        return f"PostgreSQL refuses the connection: {said}. DATABASE_URL says where and as whom."
     return (
         f"PostgreSQL at {database_place()} does not answer. Start it (`make run` starts everything), "
         "or set DATABASE_URL to where it is."

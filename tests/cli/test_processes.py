@@ -28,6 +28,7 @@ from app.reporting import formatter
 from app.schema.export import export
 from app.settings import Settings
 from tests.cli.command import ROOT, Command
+from tests.operations.outages import as_role, role_with_password
 from tests.workbench import until
 
 AWAY = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -184,6 +185,25 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_a_wrong_password_is_told_in_one_sentence_by_every_command_and_waited_out_by_a_worker(
+    settings: Settings, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with role_with_password(embedded_postgres, "lin", "before") as owner:
+        command = Command(settings, DATABASE_URL=as_role(settings.database_url, "lin", "sesame"))
+        for args in (("runs", "list"), ("trigger", "checksum-tree"), ("migrate",)):
+            answer = await command(*args)
+            assert answer.code == 3
+            assert answer.sentence.startswith("PostgreSQL refuses the connection: password authentication failed for")
+            assert "sesame" not in answer.err
+        async with command.started("worker") as process:
+            line = await until_said(process.stderr, "PostgreSQL refuses the connection (password authentication")
+            assert "sesame" not in line
+            await owner.execute("ALTER ROLE lin PASSWORD 'sesame'")
+            await until_said(process.stderr, "is ready: ")
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
 
 
 async def test_logs_are_json_lines_where_the_setting_says_so(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.processes import worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled, until_step
+from tests.operations.outages import as_role, role_with_password
 from tests.workbench import until
 
 SOON = timedelta(seconds=40)
@@ -139,6 +140,29 @@ async def test_a_killed_postgresql_costs_at_most_the_time_until_it_is_back(
         await embedded_postgres.start()
         run = await until(lambda: outlives(tasks, run.id), 40)
     await assert_nothing_lost_or_doubled(tasks, run, 60)
+
+
+async def test_a_run_outlives_a_password_that_its_worker_does_not_know_for_a_while(
+    settings: Settings, tasks: TaskService, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with role_with_password(embedded_postgres, "grace", "sesame") as owner:
+        url = as_role(settings.database_url, "grace", "sesame")
+        with_password = settings.model_copy(update={"database_url": url})
+        async with worker_process(with_password, TASKLOOM_LEASE_SECONDS="30"):
+            run = await tasks.trigger("fault-steps", input={"steps": 60})
+            await until_step(tasks, run.id, 5)
+            await owner.execute("ALTER ROLE grace PASSWORD 'other'")
+            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'grace'")
+            await until(lambda: turned_away(embedded_postgres, "grace") > 10)
+            await owner.execute("ALTER ROLE grace PASSWORD 'sesame'")
+            run = await until(lambda: outlives(tasks, run.id), 40)
+    await assert_nothing_lost_or_doubled(tasks, run, 60)
+    assert run.interruptions == 0
+
+
+def turned_away(server: EmbeddedPostgres, role: str) -> int:
+    """How often PostgreSQL has refused a role."""
+    return (server.home / "log").read_text().count(f'password authentication failed for user "{role}"')
 
 
 async def test_connections_cut_every_50_ms_lose_and_double_nothing(settings: Settings, tasks: TaskService) -> None:

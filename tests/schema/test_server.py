@@ -136,7 +136,7 @@ async def test_a_database_without_tables_is_waited_for_with_what_to_do(
     app = create_app(settings.model_copy(update={"database_url": postgres_server_url}))
     async with app.router.lifespan_context(app), client(app) as http:
         await until(lambda: "run `taskloom migrate`" in caplog.text)
-        assert (await http.get("/readyz")).json()["reason"] == "The definitions are not published yet."
+        assert "run `taskloom migrate`" in (await http.get("/readyz")).json()["reason"]
 
 
 async def test_serve_listens_answers_and_stops_on_sigterm(settings: Settings) -> None:

@@ -1,0 +1,122 @@
+"""``/readyz`` and requests while PostgreSQL is frozen, turns the server away, or has the tables of another version."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx2
+import pytest
+
+from app import migrations
+from app.db import plain_url
+from app.dev.postgres import EmbeddedPostgres
+from app.main import Server, create_app
+from app.settings import Settings
+from tests.operations.outages import as_role, role_with_password
+from tests.workbench import until
+
+
+@asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[tuple[Server, httpx2.AsyncClient]]:
+    """A server in this process, ready or not, and a client of it."""
+    app = create_app(settings)
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as http,
+    ):
+        yield app.state.server, http
+
+
+async def reason(http: httpx2.AsyncClient) -> str:
+    """Why the server is not ready; empty when it is."""
+    response = await http.get("/readyz")
+    return "" if response.status_code == 200 else response.json()["reason"]
+
+
+async def is_ready(http: httpx2.AsyncClient) -> bool:
+    return not await reason(http)
+
+
+async def count_runs(http: httpx2.AsyncClient) -> dict[str, Any]:
+    """The answer to a question that takes a connection."""
+    return (await http.post("/graphql", json={"query": "{ taskRuns { totalCount } }"})).json()
+
+
+async def execute(url: str, statement: str) -> None:
+    connection: Any = await asyncpg.connect(plain_url(url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_wrong_password_is_named_once_and_waited_out(
+    settings: Settings, embedded_postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with role_with_password(embedded_postgres, "ada", "before") as owner:
+        url = as_role(settings.database_url, "ada", "sesame")
+        async with started(settings.model_copy(update={"database_url": url})) as (_, http):
+            await until(lambda: "refuses the connection" in caplog.text)
+            assert 'refuses the connection: password authentication failed for user "ada"' in await reason(http)
+            assert (await count_runs(http))["errors"][0]["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+            await owner.execute("ALTER ROLE ada PASSWORD 'sesame'")
+            await until(lambda: is_ready(http))
+            assert "errors" not in await count_runs(http)
+    assert caplog.text.count("refuses the connection") == 1
+    assert "sesame" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_password_that_is_changed_later_makes_the_server_unready_with_the_reason(
+    settings: Settings, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with role_with_password(embedded_postgres, "ada", "sesame") as owner:
+        url = as_role(settings.database_url, "ada", "sesame")
+        async with started(settings.model_copy(update={"database_url": url})) as (_, http):
+            await until(lambda: is_ready(http))
+            await owner.execute("ALTER ROLE ada PASSWORD 'after'")
+            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ada'")
+            await until(lambda: says(http, 'refuses the connection: password authentication failed for user "ada"'))
+
+
+async def says(http: httpx2.AsyncClient, words: str) -> bool:
+    return words in await reason(http)
+
+
+async def test_a_database_that_is_not_there_is_named_and_waited_for(
+    settings: Settings, fresh_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "taskloom.server")
+    url = fresh_database_url.replace("taskloom_test_", "taskloom_gone_")
+    name = urlsplit(url).path[1:]
+    try:
+        async with started(settings.model_copy(update={"database_url": url})) as (_, http):
+            await until(lambda: f'refuses the connection: database "{name}" does not exist' in caplog.text)
+            assert "does not exist" in await reason(http)
+            await migrations.create_database(url)
+            await until(lambda: says(http, "run `taskloom migrate`"))
+            await migrations.upgrade(url)
+            await until(lambda: is_ready(http))
+    finally:
+        await execute(settings.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    assert "The database is ready." in caplog.text
+
+
+async def test_what_nobody_has_thought_of_is_logged_with_its_traceback_and_tried_again(
+    settings: Settings, fresh_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await migrations.upgrade(fresh_database_url)
+    await execute(fresh_database_url, "ALTER TABLE task_definitions ADD CONSTRAINT never CHECK (false)")
+    async with started(settings.model_copy(update={"database_url": fresh_database_url})) as (_, http):
+        await until(lambda: says(http, "The definitions cannot be published: "))
+        assert 'violates check constraint "never"' in await reason(http)
+        await execute(fresh_database_url, "ALTER TABLE task_definitions DROP CONSTRAINT never")
+        await until(lambda: is_ready(http))
+    assert caplog.text.count("The definitions cannot be published") == 1
+    assert "Traceback" in caplog.text
