@@ -8,6 +8,7 @@ of its own: arrays in, rows out, without an ORM between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app import clock
-from app.at_hand import AtHand
+from app.at_hand import CLOSE_SECONDS, AtHand
 from app.database_clock import DatabaseClock
 from app.errors import QueryTooSlow, ServiceUnavailable
 
@@ -51,6 +52,9 @@ QUERY_CANCELED = "57014"
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
 because the reaper passes over locked rows."""
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 5.0
+"""How much longer than PostgreSQL may take is waited for its answer: one that is frozen never gives any."""
 # A plan kept from when a table was nearly empty takes quadratic time once it has grown; planning costs less than 1 ms.
 _PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 # Where only one plan is left, whatever is in the tables, it is made once (decision 0027).
@@ -153,7 +157,11 @@ class Database:
         self.clock = DatabaseClock(self._time)
         self._engine = engine_of(
             url,
-            {**_session_settings(query_seconds), **self._idle_limit},
+            {
+                # PostgreSQL ends a statement that takes too long by itself, unless it does not answer at all.
+                "command_timeout": query_seconds + SILENCE_SECONDS,
+                "server_settings": {**_session_settings(query_seconds), **self._idle_limit},
+            },
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
@@ -207,11 +215,17 @@ class Database:
             settings = self._driver_settings(_PLANNED_EACH_TIME)
             self._pool = create_pool(min_size=0, max_size=self._pool_size, reset=_leave_as_it_is, **settings)
         await self._pool
-        async with self._pool.acquire() as connection:
+        connection = await self._pool.acquire()
+        try:
             yield connection
+        finally:
+            # One that is frozen does not call off a statement that was given up: then the connection is given up too.
+            with contextlib.suppress(TimeoutError):
+                await self._pool.release(connection, timeout=CLOSE_SECONDS)
 
     def _driver_settings(self, planning: Mapping[str, str]) -> dict[str, Any]:
-        return {**connection_options(self._url, {**planning, **self._idle_limit}), "command_timeout": 60}
+        server_settings = {**planning, **self._idle_limit}
+        return {**connection_options(self._url), "command_timeout": 60, "server_settings": server_settings}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -254,23 +268,20 @@ def plain_url(url: str) -> str:
     return urlunsplit(parts._replace(scheme="postgresql")) if parts.netloc else url.replace("+asyncpg", "", 1)
 
 
-def connection_options(url: str, server_settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+def connection_options(url: str) -> dict[str, Any]:
     """What ``asyncpg.connect`` takes for a URL, for all connections alike.
 
     Only a primary will do: after a failover an address may lead to the old one for a while, which is read-only then.
     Of several hosts in the URL, the first one that is a primary is taken.
     """
-    return {
-        "dsn": plain_url(url),
-        "target_session_attrs": "primary",
-        "server_settings": dict(server_settings or {}),
-    }
+    return {"dsn": plain_url(url), "target_session_attrs": "primary", "timeout": CONNECT_SECONDS}
 
 
-def engine_of(url: str, server_settings: Mapping[str, str] | None = None, **options: Any) -> AsyncEngine:
-    """SQLAlchemy's engine for a URL, with its own ``options``. asyncpg reads the URL, ``sslmode`` and all, because
-    SQLAlchemy would take only some of what libpq does.
+def engine_of(url: str, connecting: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:
+    """SQLAlchemy's engine for a URL, with its own ``options``, and those for ``connecting``, as asyncpg has them.
+
+    asyncpg reads the URL, ``sslmode`` and all, because SQLAlchemy would take only some of what libpq does.
     """
     connect = cast(Any, asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
-    creator = partial(connect, **connection_options(url, server_settings))
+    creator = partial(connect, **connection_options(url), **(connecting or {}))
     return create_async_engine("postgresql+asyncpg://", async_creator=creator, **options)

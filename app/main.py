@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -35,6 +34,7 @@ from app.events import Events
 from app.exposition import Exposition, Measured
 from app.hosts import LOOPBACK_NAMES, check_host
 from app.nested import Counts
+from app.readiness import Readiness
 from app.registry import registry
 from app.schema.context import Context
 from app.schema.execution import Caller
@@ -64,6 +64,7 @@ class Server:
         self.service = TaskService(self.db, self.doorbell, self.events, settings)
         self.counts = Counts(self.db, settings.count_limit)
         self.exposition = Exposition(self.db, settings.redis_url)
+        self.readiness = Readiness(self.db)
         self.is_published = asyncio.Event()
         self.waiting_for = ""
 
@@ -122,24 +123,15 @@ class Server:
         return JSONResponse({"status": "up"})
 
     async def is_ready(self, _request: Request) -> Response:
-        """``/readyz``: the definitions are published and the database answers; else 503 with the reason."""
+        """``/readyz``: the definitions are published and the database answers; else 503 with the reason, in time."""
         if reason := await self._why_not_ready():
             return JSONResponse({"status": "waiting", "reason": reason}, status_code=503)
         return JSONResponse({"status": "ready"})
 
     async def _why_not_ready(self) -> str | None:
         if self.is_published.is_set():
-            return await self._trouble()
+            return await self.readiness.trouble()
         return self.waiting_for or "The definitions are not published yet."
-
-    async def _trouble(self) -> str | None:
-        try:
-            async with self.db.read() as session:
-                await (await session.connection()).execute(text("SELECT 1"))
-        except ServiceUnavailable as error:
-            said = refusal(error)
-            return f"PostgreSQL refuses the connection: {said}." if said else error.message
-        return None
 
     async def figures(self, _request: Request) -> Response:
         """``/metrics``: this process's figures and those of the database, for Prometheus."""

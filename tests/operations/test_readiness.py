@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,13 +14,15 @@ import asyncpg
 import httpx2
 import pytest
 
-from app import migrations
+from app import db, migrations, readiness
 from app.db import plain_url
 from app.dev.postgres import EmbeddedPostgres
 from app.main import Server, create_app
 from app.settings import Settings
-from tests.operations.outages import as_role, role_with_password
+from tests.operations.outages import as_role, frozen, role_with_password
 from tests.workbench import until
+
+PROBES = 30
 
 
 @asynccontextmanager
@@ -54,6 +58,58 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_probes_of_a_frozen_postgresql_are_answered_in_time_and_take_no_connection_from_requests(
+    settings: Settings, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with started(settings) as (server, http):
+        await until(lambda: is_ready(http))
+        assert "errors" not in await count_runs(http)
+        async with frozen(embedded_postgres), asyncio.timeout(20):
+            for _ in range(3):
+                began = time.monotonic()
+                reasons = await asyncio.gather(*(reason(http) for _ in range(PROBES)))
+                assert time.monotonic() - began < readiness.ANSWER_SECONDS + 1
+                assert all(said.startswith("PostgreSQL did not answer within") for said in reasons), reasons
+            assert server.db._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert server.db._at_hand._places._value >= db.BY_KEYS_SIZE - 1
+        await until(lambda: is_ready(http))
+        answers = await asyncio.gather(*(count_runs(http) for _ in range(settings.database_pool_size)))
+        assert all("errors" not in answer for answer in answers)
+
+
+async def test_requests_are_refused_when_postgresql_stays_frozen_and_answered_when_it_goes_on(
+    settings: Settings, embedded_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(db, "CONNECT_SECONDS", 1.0)
+    size = 2
+    quick = settings.model_copy(update={"query_seconds": 0.5, "database_pool_size": size})
+    async with started(quick) as (server, http):
+        await until(lambda: is_ready(http))
+        await asyncio.gather(*(count_runs(http) for _ in range(size)))
+        async with frozen(embedded_postgres), asyncio.timeout(20):
+            for answer in await asyncio.gather(*(count_runs(http) for _ in range(size + 1))):
+                assert answer["errors"][0]["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+        assert server.db._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        answers = await asyncio.gather(*(count_runs(http) for _ in range(size)))
+        assert all("errors" not in answer for answer in answers)
+
+
+async def test_metrics_are_told_while_postgresql_is_frozen(
+    settings: Settings, embedded_postgres: EmbeddedPostgres
+) -> None:
+    async with started(settings) as (_, http):
+        await until(lambda: is_ready(http))
+        assert "taskloom_database_up 1.0" in (await http.get("/metrics")).text
+        # What was told last is told again for a second, whatever has happened.
+        async with frozen(embedded_postgres), asyncio.timeout(20):
+            await until(lambda: told_away(http))
+
+
+async def told_away(http: httpx2.AsyncClient) -> bool:
+    return "taskloom_database_up 0.0" in (await http.get("/metrics")).text
 
 
 async def test_a_wrong_password_is_named_once_and_waited_out(
