@@ -89,6 +89,10 @@ DISCONNECTED = (
 NOT_MIGRATED = "The database has not the tables of this version: run `taskloom migrate`. Waiting for it."
 
 
+class OldTables(Exception):
+    """The database has the tables of an older version than this one, or none."""
+
+
 class ReadSession(AsyncSession):
     """A session that only reads."""
 
@@ -111,7 +115,7 @@ def is_disconnect(error: BaseException) -> bool:
 
 def is_unmigrated(error: BaseException) -> bool:
     """Whether an error means that the database lacks tables or columns of this version."""
-    return isinstance(driver_error(error), (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError))
+    return isinstance(driver_error(error), (OldTables, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError))
 
 
 def refusal(error: BaseException) -> str | None:

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app import dashboard, garbage
+from app import dashboard, garbage, tables
 from app.auth import LOCAL_ADMIN
 from app.db import NOT_MIGRATED, Database, driver_error, is_disconnect, is_unmigrated, refusal
 from app.definitions import publish
@@ -89,6 +89,7 @@ class Server:
         await tell_if_redis_is_away(self.settings.redis_url)
         while not self.is_published.is_set():
             try:
+                await tables.check(self.db)
                 await publish(self.db, registry)
                 self.is_published.set()
             except Exception as error:

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 
-from app import batches, definitions
+from app import batches, definitions, tables
 from app.db import NOT_MIGRATED, is_disconnect, is_unmigrated
 from app.errors import ServiceUnavailable
 from app.ids import new_id
@@ -72,9 +72,8 @@ class Engine:
         while True:
             await self.lifecycle.until_database_answers()
             try:
+                await tables.check(self._connections.db)
                 await definitions.publish(self._connections.db, self._registry)
-                # A claim of nothing, because the tables may be there and not be new enough.
-                await self.lifecycle.claim_rung([])
                 break
             except Exception as error:
                 if is_unmigrated(error):

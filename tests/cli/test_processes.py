@@ -13,15 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import orjson
 import pytest
 
 from app import TaskService, migrations
 from app.cli.nearby import running_servers
-from app.db import plain_url
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.reporting import formatter
@@ -29,6 +26,7 @@ from app.schema.export import export
 from app.settings import Settings
 from tests.cli.command import ROOT, Command
 from tests.operations.outages import as_role, role_with_password
+from tests.service.test_partitions import upgrade
 from tests.workbench import until
 
 AWAY = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -162,29 +160,17 @@ async def test_a_worker_waits_with_one_line_for_a_database_that_is_not_migrated(
     settings: Settings, fresh_database_url: str, version: str
 ) -> None:
     if version == "of an older version":
-        await migrations.upgrade(fresh_database_url)
-        await execute(fresh_database_url, "ALTER TABLE task_runs RENAME COLUMN claim_no TO claim_number")
+        await upgrade(fresh_database_url, "0019")
     command = Command(settings, DATABASE_URL=fresh_database_url)
     async with command.started("worker") as process:
         await until_said(process.stderr, "The database has not the tables of this version: run `taskloom migrate`.")
-        if version == "of an older version":
-            await execute(fresh_database_url, "ALTER TABLE task_runs RENAME COLUMN claim_number TO claim_no")
-        else:
-            assert (await command("migrate")).code == 0
+        assert (await command("migrate")).code == 0
         assert process.stderr is not None
         said = (await process.stderr.readline()).decode()
         assert "The database is ready." in said
         await until_said(process.stderr, "is ready: ")
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
-
-
-async def execute(url: str, statement: str) -> None:
-    connection: Any = await asyncpg.connect(plain_url(url))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def test_a_wrong_password_is_told_in_one_sentence_by_every_command_and_waited_out_by_a_worker(

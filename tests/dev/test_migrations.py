@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import SQLModel
 
 import app.migrations
+from app import tables
 from app.db import Database, engine_of
 from app.models import TaskRun
 from tests.workbench import until
@@ -37,6 +38,13 @@ async def test_processes_that_migrate_at_once_take_turns(fresh_database_url: str
 
     assert versions == [app.migrations.head()] * 4
     assert await app.migrations.current(fresh_database_url) == app.migrations.head()
+
+
+async def test_the_newest_version_is_the_same_with_alembic_and_without(migrated_database_url: str) -> None:
+    assert tables.newest() == app.migrations.head()
+    connection: Any = await asyncpg.connect(migrated_database_url)
+    assert await tables.current(connection) == app.migrations.head()
+    await connection.close()
 
 
 async def test_nobody_is_kept_waiting_behind_a_migration_that_waits_itself(fresh_database_url: str) -> None:

@@ -20,6 +20,7 @@ from app.dev.postgres import EmbeddedPostgres
 from app.main import Server, create_app
 from app.settings import Settings
 from tests.operations.outages import as_role, frozen, role_with_password
+from tests.service.test_partitions import upgrade
 from tests.workbench import until
 
 PROBES = 30
@@ -176,3 +177,24 @@ async def test_what_nobody_has_thought_of_is_logged_with_its_traceback_and_tried
         await until(lambda: is_ready(http))
     assert caplog.text.count("The definitions cannot be published") == 1
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["0008", "0019"])
+async def test_a_server_waits_for_tables_that_are_older_than_it(
+    settings: Settings, fresh_database_url: str, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    await upgrade(fresh_database_url, version)
+    async with started(settings.model_copy(update={"database_url": fresh_database_url})) as (_, http):
+        await until(lambda: "run `taskloom migrate`" in caplog.text)
+        assert "run `taskloom migrate`" in await reason(http)
+        await migrations.upgrade(fresh_database_url)
+        await until(lambda: is_ready(http))
+
+
+async def test_a_server_works_on_with_tables_that_are_newer_than_it(
+    settings: Settings, fresh_database_url: str
+) -> None:
+    await migrations.upgrade(fresh_database_url)
+    await execute(fresh_database_url, "UPDATE alembic_version SET version_num = '9999'")
+    async with started(settings.model_copy(update={"database_url": fresh_database_url})) as (_, http):
+        await until(lambda: is_ready(http))
