@@ -79,14 +79,19 @@ def judge_depths(depths: Mapping[str, int], limits: Mapping[str, int]) -> Findin
 
 def judge_transactions(old: Sequence[OldTransaction]) -> Finding:
     """Whether a transaction keeps vacuum from removing what finished runs left behind."""
-    held = [transaction for transaction in old if transaction.seconds >= TRANSACTION_WARNING_SECONDS]
+    held = [(t.what, t.seconds) for t in old if t.seconds is not None and t.seconds >= TRANSACTION_WARNING_SECONDS]
+    hidden = [transaction.what for transaction in old if transaction.seconds is None]
+    if not held and hidden:
+        finding = f"since when some of other roles are open cannot be seen: {named(hidden)}"
+        cure = "`GRANT pg_read_all_stats` to the role of DATABASE_URL: then a long one is found."
+        return Finding("transactions", Health.UNKNOWN, finding, cure)
     if not held:
         return Finding("transactions", Health.WELL, "none is old enough to hold back vacuum")
-    names = named([f"{t.what} ({t.seconds / 60:.0f} min)" for t in held])
+    names = named([f"{what} ({seconds / 60:.0f} min)" for what, seconds in held])
     cure = (
         "Claims get slower while dead rows cannot be removed: end it there, or by `SELECT pg_terminate_backend(pid)`."
     )
-    ill = held[0].seconds >= TRANSACTION_FAILURE_SECONDS
+    ill = held[0][1] >= TRANSACTION_FAILURE_SECONDS
     return Finding("transactions", Health.ILL if ill else Health.DOUBTFUL, f"vacuum is held back by {names}", cure)
 
 

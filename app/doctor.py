@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from typing import Any
 
-from app import clock, migrations
+import asyncpg
+
+from app import clock, tables
 from app.backlog import Queue, depths, queues
-from app.db import Database, Pipe
+from app.db import DISCONNECTED, Database, Pipe, is_disconnect, refusal
 from app.diagnosis import (
     Finding,
     Health,
@@ -20,7 +22,7 @@ from app.diagnosis import (
     judge_waste,
     named,
 )
-from app.doorbell import AWAY, Doorbell, Ring, connect
+from app.doorbell import AWAY, Doorbell, connect
 from app.rollups import behind_seconds
 from app.settings import Settings
 from app.vital_signs import LiveWorker, Published, StuckRun, VitalSigns
@@ -36,26 +38,63 @@ OLDEST_POSTGRES = 15
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; whatever cannot be reached is a finding too."""
-    findings = [await _redis(settings.redis_url)]
+    redis = await _redis(settings.redis_url)
     db = Database(settings.database_url, pool_size=1)
     doorbell = Doorbell(settings.redis_url)
+    found: list[Finding] = []
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS), db.autocommit() as pipe:
-            signs = VitalSigns(pipe)
-            version = await signs.version()
-            current = judge_migrations(await migrations.current(settings.database_url), migrations.head())
-            findings = [judge_version(version), current, *findings, await _clock(signs)]
-            if current.health is Health.WELL:
-                findings += await _inside(pipe, signs, doorbell, settings)
-    except Exception as error:
-        findings.insert(0, _no_database(error))
+        async with db.autocommit() as pipe:
+            async for finding in _checks(pipe, doorbell, settings):
+                found.append(finding)
+    except (asyncpg.PostgresError, *DISCONNECTED) as error:
+        found = [_no_database(error), *(finding for finding in found if finding.check != "database")]
     finally:
         await doorbell.close()
         await db.close()
-    return findings
+    # After what tells whether there is a database of this version at all.
+    return [*found[:2], redis, *found[2:]]
+
+
+async def _checks(pipe: Pipe, doorbell: Doorbell, settings: Settings) -> AsyncGenerator[Finding]:
+    """What the database tells, check by check. Raises the driver's errors when it is not there any more."""
+    signs = VitalSigns(pipe)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        version = await signs.version()
+    yield judge_version(version)
+    migrations = await _told("migrations", _migrations(pipe))
+    yield migrations
+    yield await _told("clock", _clock(signs))
+    # The others look into tables of this version.
+    if migrations.health is Health.WELL:
+        yield await _told("workers", _workers(signs))
+        yield await _told("queues", _queues(pipe, signs))
+        yield await _told("backpressure", _depths(pipe, settings))
+        yield await _told("rings", _rings(signs, doorbell))
+        yield await _told("leases", _leases(signs))
+        yield await _told("definitions", _definitions(signs))
+        yield await _told("transactions", _transactions(signs))
+        yield await _told("vacuum", _waste(signs))
+        yield await _told("statistics", _statistics(pipe))
+
+
+async def _told(check: str, judging: Awaitable[Finding]) -> Finding:
+    """What a check finds; or that it found nothing out, because it took too long or PostgreSQL does not tell it."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await judging
+    except TimeoutError:
+        cure = "Look again when the servers have less to do; transactions and vacuum may say why PostgreSQL is slow."
+        return Finding(check, Health.UNKNOWN, f"took longer than {PATIENCE_SECONDS:.0f} s", cure)
+    except asyncpg.PostgresError as error:
+        if is_disconnect(error):
+            raise
+        return Finding(check, Health.UNKNOWN, f"PostgreSQL does not tell: {error}")
 
 
 def _no_database(error: Exception) -> Finding:
+    if said := refusal(error):
+        cure = "DATABASE_URL says where and as whom; `taskloom migrate --create-database` creates what it names."
+        return Finding("database", Health.ILL, f"refuses the connection: {said}", cure)
     waited = f"nothing within {PATIENCE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
     reason = str(error).splitlines()[0] if str(error) else waited
     cure = "Start PostgreSQL (`make run` starts everything), or set DATABASE_URL to where it is."
@@ -82,23 +121,41 @@ async def _clock(signs: VitalSigns) -> Finding:
     return judge_clock((theirs - before - (after - before) / 2).total_seconds())
 
 
-async def _inside(pipe: Pipe, signs: VitalSigns, doorbell: Doorbell, settings: Settings) -> list[Finding]:
-    """What only a database with this version's tables can tell."""
-    workers = await signs.workers()
-    rings = await signs.due_rings(RING_SECONDS)
-    found = await queues(pipe)
-    limits = {name: settings.queue_limit(name) for name in _limited(found, settings)}
-    return [
-        judge_workers(workers),
-        judge_queues(found, workers),
-        judge_depths(await depths(pipe, limits), limits),
-        await _rings(rings, doorbell),
-        judge_leases(await signs.stuck_runs()),
-        judge_definitions(await signs.published(), workers),
-        judge_transactions(await signs.old_transactions()),
-        judge_waste(await signs.waste(), await signs.vacuums()),
-        judge_statistics(await behind_seconds(pipe)),
-    ]
+async def _migrations(pipe: Pipe) -> Finding:
+    return judge_migrations(await tables.current(pipe), tables.newest())
+
+
+async def _workers(signs: VitalSigns) -> Finding:
+    return judge_workers(await signs.workers())
+
+
+async def _queues(pipe: Pipe, signs: VitalSigns) -> Finding:
+    return judge_queues(await queues(pipe), await signs.workers())
+
+
+async def _depths(pipe: Pipe, settings: Settings) -> Finding:
+    limits = {name: settings.queue_limit(name) for name in _limited(await queues(pipe), settings)}
+    return judge_depths(await depths(pipe, limits), limits)
+
+
+async def _leases(signs: VitalSigns) -> Finding:
+    return judge_leases(await signs.stuck_runs())
+
+
+async def _definitions(signs: VitalSigns) -> Finding:
+    return judge_definitions(await signs.published(), await signs.workers())
+
+
+async def _transactions(signs: VitalSigns) -> Finding:
+    return judge_transactions(await signs.old_transactions())
+
+
+async def _waste(signs: VitalSigns) -> Finding:
+    return judge_waste(await signs.waste(), await signs.vacuums())
+
+
+async def _statistics(pipe: Pipe) -> Finding:
+    return judge_statistics(await behind_seconds(pipe))
 
 
 def _limited(found: Sequence[Queue], settings: Settings) -> set[str]:
@@ -106,7 +163,8 @@ def _limited(found: Sequence[Queue], settings: Settings) -> set[str]:
     return {queue.name for queue in found} | {name for name, _ in settings.queue_limits} | set(settings.queues)
 
 
-async def _rings(rings: Sequence[Ring], doorbell: Doorbell) -> Finding:
+async def _rings(signs: VitalSigns, doorbell: Doorbell) -> Finding:
+    rings = await signs.due_rings(RING_SECONDS)
     try:
         return judge_rings(len(rings), len(await doorbell.missing(rings)))
     except AWAY:

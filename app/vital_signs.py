@@ -46,10 +46,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class OldTransaction:
-    """A transaction, whatever holds it, that keeps vacuum from removing rows that died since it began."""
+    """A transaction, whatever holds it, that keeps vacuum from removing rows that died since it began.
+
+    ``seconds`` is None where it is another role's, and PostgreSQL does not tell this one since when it is open.
+    """
 
     what: str
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +142,23 @@ class VitalSigns:
         return [Published(row["id"], row["queue"], row["queued"], row["is_private"]) for row in rows]
 
     async def old_transactions(self, seconds: float = 60.0) -> list[OldTransaction]:
-        """What has held back vacuum for so many seconds and more, the oldest first."""
+        """What has held back vacuum for so many seconds and more, the oldest first; then what may have.
+
+        Of this database alone: transactions of others hold back vacuum in the catalogs that all of them share.
+        """
         rows = await self._pipe.fetch(
             """
             SELECT what, extract(epoch FROM now() - since)::float8 AS seconds FROM (
                 SELECT 'pid ' || pid || ' of ' || coalesce(nullif(application_name, ''), usename, 'somebody')
-                    || ', ' || coalesce(state, 'active') AS what, xact_start AS since
+                    || ', ' || coalesce(state, 'active') AS what, xact_start AS since, datname AS database,
+                    usesysid IS NOT NULL AND query = '<insufficient privilege>' AS is_hidden
                 FROM pg_stat_activity
-                WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND backend_type <> 'autovacuum worker'
-                UNION ALL SELECT 'prepared transaction ' || gid, prepared FROM pg_prepared_xacts) AS held
-            WHERE since <= now() - make_interval(secs => $1) ORDER BY since
+                WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+                  AND backend_type IS DISTINCT FROM 'autovacuum worker'
+                UNION ALL SELECT 'prepared transaction ' || gid, prepared, database, false FROM pg_prepared_xacts
+            ) AS held
+            WHERE database = current_database() AND (since <= now() - make_interval(secs => $1) OR is_hidden)
+            ORDER BY since
             """,
             seconds,
         )
