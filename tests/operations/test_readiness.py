@@ -61,7 +61,7 @@ async def execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def test_probes_of_a_frozen_postgresql_are_answered_in_time_and_take_no_connection_from_requests(
+async def test_probes_of_a_frozen_postgresql_are_answered_in_time_and_take_one_connection_at_the_most(
     settings: Settings, embedded_postgres: EmbeddedPostgres
 ) -> None:
     async with started(settings) as (server, http):
