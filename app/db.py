@@ -49,6 +49,7 @@ BY_KEYS_SIZE = 4
 TIME_SECONDS = 2.0
 """How long it is waited for the database's time."""
 QUERY_CANCELED = "57014"
+ANSWER_SECONDS = 60.0
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
 because the reaper passes over locked rows."""
@@ -142,7 +143,8 @@ class Database:
     """The connections of one process to PostgreSQL.
 
     ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools, ``query_seconds`` each statement of
-    a session, ``idle_seconds`` the time that any transaction stands still.
+    a session, ``idle_seconds`` the time that any transaction stands still. ``answer_seconds`` bound the wait for a
+    connection of a pipe to open and for the answer to each of its statements: one that has gone silent is given up.
 
     Pipes asked for with ``by_keys=True`` are a few more. They are for the batches that every run needs, which find rows
     by primary keys and nothing else: these connections make a plan once instead of each time.
@@ -151,9 +153,16 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, query_seconds: float = 30.0, idle_seconds: float = IDLE_SECONDS
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        query_seconds: float = 30.0,
+        idle_seconds: float = IDLE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._url = url
+        self._answer_limits = {"timeout": min(answer_seconds, CONNECT_SECONDS), "command_timeout": answer_seconds}
         self._pool_size = pool_size
         self._pool: Any = None
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
@@ -229,7 +238,7 @@ class Database:
 
     def _driver_settings(self, planning: Mapping[str, str]) -> dict[str, Any]:
         server_settings = {**planning, **self._idle_limit}
-        return {**connection_options(self._url), "command_timeout": 60, "server_settings": server_settings}
+        return {**connection_options(self._url), **self._answer_limits, "server_settings": server_settings}
 
     async def close(self) -> None:
         """Close all connections."""

@@ -220,11 +220,13 @@ def reap(condition: str) -> str:
         SELECT status, worker, parent_id, definition_id, was_iteration, was_attempt, lasted, {RING} FROM moved"""
 
 
+# By the time at which the row is written: a heartbeat that was given up may land after the one that came instead, and
+# must not take back what that one has told its worker.
 BEAT = """
     INSERT INTO workers (id, host, pid, queues, definition_ids, capacity, running, is_draining, lease_expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9))
     ON CONFLICT (id) DO UPDATE SET running = EXCLUDED.running, is_draining = EXCLUDED.is_draining,
-        lease_expires_at = EXCLUDED.lease_expires_at, last_seen_at = now()
+        lease_expires_at = clock_timestamp() + make_interval(secs => $9), last_seen_at = now()
     RETURNING now()"""
 
 

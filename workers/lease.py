@@ -39,6 +39,11 @@ logger = logging.getLogger("taskloom.lease")
 
 RETRY_SECONDS = 1.0
 HOUSEKEEPING_CONNECTIONS = 5
+BEAT_SHARE = 1 / 6
+"""How much of the lease a heartbeat waits for an answer, and as long again for its connection to call it off.
+
+Past that it opens another connection. With three heartbeats to a lease there is time enough left for that.
+"""
 
 
 class LeaseKeeper:
@@ -88,7 +93,8 @@ class LeaseKeeper:
         connections = Connections.open(self._settings, pool_size=HOUSEKEEPING_CONNECTIONS)
         lifecycle = connections.lifecycle(self._settings, self._claimant)
         # A connection for the heartbeat alone: chores that are stuck together would keep all of theirs from it.
-        own = replace(connections, db=Database(self._settings.database_url, pool_size=1))
+        patience = self._settings.lease_seconds * BEAT_SHARE
+        own = replace(connections, db=Database(self._settings.database_url, pool_size=1, answer_seconds=patience))
         heart = own.lifecycle(self._settings, self._claimant)
         self._stopped = asyncio.Event()
         await self._first_beat(heart, held)
@@ -204,6 +210,6 @@ async def _repeat(interval: float, chore: Callable[[], Awaitable[object]]) -> No
             await asyncio.sleep(0 if again else interval)
         except Exception as error:
             if not failing:
-                logger.warning("%s; trying again every second.", error)
+                logger.warning("%s; trying again every second.", str(error) or type(error).__name__)
             failing = True
             await asyncio.sleep(min(interval, RETRY_SECONDS))

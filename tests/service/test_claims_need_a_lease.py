@@ -20,6 +20,10 @@ from tests.workbench import until
 
 LIMITS = {"one": Limits(max_concurrency=1)}
 OVER = "UPDATE workers SET lease_expires_at = clock_timestamp() WHERE id = $1"
+RENEW = """
+    UPDATE workers SET lease_expires_at = clock_timestamp() + make_interval(secs => $2) WHERE id = $1
+    RETURNING lease_expires_at"""
+WAITING_FOR_A_ROW = "SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
 Claim = Callable[[Hand, UUID], Awaitable[object]]
 
 
@@ -85,3 +89,16 @@ async def test_a_claim_that_waits_for_its_turn_until_the_lease_is_over_claims_no
     assert not await claiming
     await worker.live()
     assert list(await by_ring(worker, run_id)) == [run_id]
+
+
+async def test_a_heartbeat_that_was_given_up_and_lands_late_does_not_shorten_the_lease_that_a_later_one_took(
+    worker: Hand, db: Database, settings: Settings
+) -> None:
+    async with db.pipe() as pipe:
+        await pipe.execute("SELECT FROM workers WHERE id = $1 FOR UPDATE", worker.owner)
+        late = asyncio.create_task(worker.live())
+        await until(lambda: execute(db, WAITING_FOR_A_ROW))
+        taken = await pipe.fetchval(RENEW, worker.owner, settings.lease_seconds)
+    await late
+    async with db.autocommit() as pipe:
+        assert await pipe.fetchval("SELECT lease_expires_at FROM workers WHERE id = $1", worker.owner) >= taken

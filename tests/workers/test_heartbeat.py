@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from app.registry import Definition, Registry
 from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.test_workers_that_die import outcomes
+from tests.service.lossy import lossy
 from tests.service.scheduled import HOURLY, execute, saved_task
 from tests.workbench import no_heartbeat, until, until_status, working
 from workers import TaskContext
@@ -70,6 +72,35 @@ async def test_a_lease_outlives_its_length_while_every_chore_is_stuck_and_the_ru
         ended = await until_status(tasks, run.id, TaskRunStatus.SUCCEEDED)
     await connection.close()
     assert (ended.attempt, ended.interruptions, ended.claim_no) == (1, 0, 1)
+
+
+async def test_a_heartbeat_whose_connection_goes_silent_goes_on_with_another_one_before_the_lease_is_over(
+    settings: Settings, tasks: TaskService
+) -> None:
+    began: list[int] = []
+    allowed = asyncio.Event()
+
+    async def patient(ctx: TaskContext) -> None:
+        began.append(ctx.attempt)
+        await allowed.wait()
+
+    registry = Registry()
+    registry.add(Definition(id="patient", function=patient, title="Patient", input_type=None))
+    async with lossy(settings.database_url) as proxy:
+        far = settings.model_copy(update={"database_url": proxy.url})
+        async with working(far, registry, lease_seconds=3.0, heartbeat_seconds=0.5) as worker:
+            run = await tasks.trigger("patient")
+            await until(lambda: began)
+            # Nothing but a heartbeat says who and where it is. The connection is not closed; it only gives no answer.
+            host = socket.gethostname().encode()
+            proxy.keep_reply_to(worker.engine.claimant.owner.bytes + len(host).to_bytes(4, "big") + host)
+            await until(lambda: proxy.kept)
+            silent = time.monotonic()
+            await until(lambda: time.monotonic() > silent + 3.0)
+            assert worker.engine.runner.term.covers(silent)
+            allowed.set()
+            run = await until_status(tasks, run.id, TaskRunStatus.SUCCEEDED)
+    assert (began, run.interruptions, run.claim_no) == ([1], 0, 1)
 
 
 async def test_runs_are_given_back_when_the_lease_is_over_though_the_answer_to_the_heartbeat_is_still_to_come(
