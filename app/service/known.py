@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import orjson
 
 from app.db import Database
 from app.definitions import Definitions, publish
-from app.errors import InvalidTaskInput
+from app.errors import InputIssue, InvalidTaskInput
 from app.ids import is_slug
 from app.limits import Limits
 from app.models import TaskDefinition
 from app.registry import Definition, Registry, Triggers
 from app.service import inputs
+
+logger = logging.getLogger("taskloom.service")
 
 CACHE_SECONDS = 2.0
 
@@ -51,12 +54,23 @@ class Known:
     def parse(self, text: bytes) -> Any:
         """The input in the form that ``before_trigger`` takes. Raises ``InvalidTaskInput`` when it does not fit."""
         if self.code is not None:
-            return self.code.parse_input(text)
+            return self._parse_by_code(self.code, text)
         assert self.validator is not None
         issues = inputs.issues(self.validator, text)
         if issues:
             raise InvalidTaskInput(self.id, issues)
         return None
+
+    def _parse_by_code(self, code: Definition, text: bytes) -> Any:
+        try:
+            return code.parse_input(text)
+        except InvalidTaskInput:
+            raise
+        except BaseException as error:
+            # Whatever else a validator of theirs raises, because a SystemExit would end this process.
+            logger.exception("The validation of an input of '%s' failed", self.id)
+            words = f"its validation failed with {type(error).__name__}; the log of this process has the details"
+            raise InvalidTaskInput(self.id, (InputIssue((), words, "validation_failed"),)) from None
 
 
 class KnownDefinitions:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
@@ -46,6 +46,8 @@ from app.states import TaskRunStatus
 logger = logging.getLogger("taskloom.service")
 
 NO_TAGS = "{}"
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
 _stored_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*INSERTED)
 
 
@@ -130,15 +132,31 @@ class Origin:
     iteration: int = 1
 
 
-Ask: TypeAlias = "Callable[[Definition, Any, Principal], Awaitable[None]]"
-"""Asks a definition's ``before_trigger`` about an input; raises what it raises."""
+class Call(Protocol):
+    """Calls what calls the code of definitions, where that code may be called."""
+
+    async def __call__(
+        self,
+        function: Callable[Parameters, Awaitable[Answer]],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Answer:
+        """The function's answer. May raise ``TriggerRefused`` and ``ServiceUnavailable`` where it comes too late."""
+        ...
+
+
+async def call_here(
+    function: Callable[Parameters, Awaitable[Answer]], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Answer:
+    """Call it on this event loop, for as long as it takes."""
+    return await function(*args, **kwargs)
 
 
 class Preparing:
-    """Checks triggers and makes runs of them. ``ask`` is for whoever is not on the event loop of the task code."""
+    """Checks triggers and makes runs of them. ``call`` is for whoever is not on the event loop of the task code."""
 
-    def __init__(self, db: Database, settings: Settings, definitions: KnownDefinitions, ask: Ask | None = None) -> None:
-        self._ask = ask or ask_before_trigger
+    def __init__(self, db: Database, settings: Settings, definitions: KnownDefinitions, call: Call = call_here) -> None:
+        self._call = call
         self._db = db
         self._settings = settings
         self._definitions = definitions
@@ -153,7 +171,7 @@ class Preparing:
         origins: Sequence[Origin | None] | None = None,
         at: datetime | None = None,
     ) -> list[NewRun | TaskError]:
-        """A run, or the refusal, for each request. Raises ``ServiceUnavailable``.
+        """A run, or the refusal, for each request. Raises ``ServiceUnavailable``, and what ``call`` raises.
 
         ``origins`` are as many as the requests; ``at`` is the time of the triggers by the database's clock, by default
         now.
@@ -162,6 +180,21 @@ class Preparing:
         now = at or clock.now() + correction
         known = await self._definitions.find({request.definition_id for request in requests})
         by = str(principal)
+        made = await self._call(self._make_each, requests, origins, known, now, correction, by, allow_private)
+        made = await self._with_parents(made)
+        return [await self._asked(run, principal) for run in made]
+
+    async def _make_each(
+        self,
+        requests: Sequence[TriggerRequest],
+        origins: Sequence[Origin | None] | None,
+        known: Mapping[str, Known],
+        now: datetime,
+        correction: timedelta,
+        by: str,
+        allow_private: bool,
+    ) -> list[NewRun | TaskError]:
+        """A coroutine function, because validators are called in it, and that may have to be done elsewhere."""
         made: list[NewRun | TaskError] = []
         for request, origin in zip(requests, origins or repeat(None), strict=False):
             try:
@@ -172,8 +205,7 @@ class Preparing:
                 made.append(self._make(request, checked, definition, now, correction, by, origin))
             except TaskError as refusal:
                 made.append(refusal)
-        made = await self._with_parents(made)
-        return [await self._asked(run, principal) for run in made]
+        return made
 
     def _make(
         self,
@@ -247,24 +279,35 @@ class Preparing:
             return run
         if run.known.code is None:
             return CodeNotLoaded(run.known.id, run.known.module)
-        try:
-            await self._ask(run.known.code, run.parsed, principal)
-        except TriggerRefused as refusal:
-            return refusal
-        except Exception as error:
-            logger.exception("before_trigger of '%s' failed", run.known.id)
-            return TriggerRefused(
-                f"The check of '{run.known.id}' before a trigger failed with {type(error).__name__}, so nothing was "
-                "triggered. The server's log has the details."
-            )
-        return run
+        return await self._call(_ask_before_trigger, run.known.code, run.parsed, principal) or run
 
 
-async def ask_before_trigger(code: Definition, parsed: Any, principal: Principal) -> None:
-    """Ask a definition's ``before_trigger``, if it has one, on this event loop. Raises what it raises."""
-    hook = code.before_trigger
-    if hook is None:
-        return
+async def _ask_before_trigger(code: Definition, parsed: Any, principal: Principal) -> TriggerRefused | None:
+    """What a definition's ``before_trigger``, if it has one, has against an input."""
+    try:
+        if code.before_trigger is not None:
+            await _call_hook(code.before_trigger, parsed, principal)
+    except TriggerRefused as refusal:
+        return refusal
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
+        # Whatever else it raises, because a SystemExit would end this process.
+        logger.exception("before_trigger of '%s' failed", code.id)
+        return TriggerRefused(
+            f"The check of '{code.id}' before a trigger failed with {type(error).__name__}, so nothing was "
+            "triggered. The server's log has the details."
+        )
+    return None
+
+
+def _is_cancelled() -> bool:
+    """Whether whoever asks does not wait any more; else a CancelledError is one that the hook raised."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _call_hook(hook: Callable[..., Any], parsed: Any, principal: Principal) -> None:
     if inspect.iscoroutinefunction(hook):
         await hook(parsed, principal)
         return

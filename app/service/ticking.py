@@ -22,7 +22,7 @@ from app.auth import Principal, PrincipalKind
 from app.db import Database, Pipe, Row, is_disconnect
 from app.doorbell import Doorbell
 from app.due_schedules import Onward, TickLine
-from app.errors import ServiceUnavailable, TaskError
+from app.errors import ServiceUnavailable, TaskError, TriggerRefused
 from app.events import Events
 from app.models import CatchUpPolicy, OverlapPolicy, ScheduleStatus, Task, TickOutcome, TickReason
 from app.rows import detached
@@ -119,7 +119,7 @@ class Ticking:
                     return await act(row)
                 except Exception as error:
                     if is_disconnect(error) or isinstance(error, ServiceUnavailable):
-                        logger.warning("Schedule %s has to wait for the database: %s", row["id"], error)
+                        logger.warning("Schedule %s has to wait: %s", row["id"], error)
                     else:
                         logger.exception("Schedule %s could not be worked for at %s.", row["id"], row["tick_at"])
                     return False
@@ -169,9 +169,12 @@ class Ticking:
 
     async def _prepare(self, row: Row) -> NewRun | TaskError:
         """The run of a tick, by the database's clock; the definition's own check sees the schedule's owner."""
-        [run] = await self._preparing.prepare(
-            [_request(row)], Principal.parse(row["owner"]), allow_private=True, at=row["now"]
-        )
+        try:
+            [run] = await self._preparing.prepare(
+                [_request(row)], Principal.parse(row["owner"]), allow_private=True, at=row["now"]
+            )
+        except TriggerRefused as late:
+            return late
         if isinstance(run, ServiceUnavailable):
             raise run
         if isinstance(run, NewRun):

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from app import TaskService, TriggerRequest
 from app.errors import (
@@ -21,7 +22,7 @@ from app.errors import (
 )
 from app.registry import Registry
 from app.settings import Settings
-from tests.service.conftest import service
+from tests.service.conftest import definition, service
 
 DEEP: Any = []
 for _ in range(400):
@@ -129,6 +130,29 @@ async def test_a_before_trigger_that_crashes_refuses_without_telling_its_secrets
     assert "RuntimeError" in refusal.value.message
     assert "secret" not in refusal.value.message
     assert "secret details" in caplog.text
+
+
+class Fatal(BaseModel):
+    text: str = ""
+
+    @field_validator("text")
+    @classmethod
+    def give_up(cls, text: str) -> str:
+        raise SystemExit("secret details")
+
+
+async def test_a_validator_that_ends_the_process_refuses_its_input_instead(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry()
+    registry.add(definition("fatal", input_type=Fatal))
+    async with service(settings, registry) as tasks:
+        with caplog.at_level(logging.ERROR), pytest.raises(InvalidTaskInput) as refusal:
+            await tasks.trigger("fatal", input={"text": "x"})
+        assert "failed with SystemExit" in refusal.value.message
+        assert "secret" not in refusal.value.message
+        assert "secret details" in caplog.text
+        assert [issue.type for issue in await tasks.validate("fatal", {"text": "x"})] == ["validation_failed"]
 
 
 async def test_a_server_without_the_code_of_a_check_refuses_and_names_the_module(

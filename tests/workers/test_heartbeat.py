@@ -10,13 +10,16 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import pytest
 
 from app import TaskService
 from app.db import plain_url
+from app.errors import ServiceUnavailable
 from app.registry import Definition, Registry
 from app.settings import Settings
 from app.states import TaskRunStatus
@@ -26,6 +29,7 @@ from tests.service.scheduled import HOURLY, execute, saved_task
 from tests.workbench import no_heartbeat, until, until_status, working
 from workers import TaskContext
 from workers.lease import HOUSEKEEPING_CONNECTIONS
+from workers.scheduler import calling_on
 from workers.term import Term
 from workers.watchdog import LOOK_SECONDS, Watchdog
 
@@ -151,6 +155,15 @@ async def test_who_waits_for_a_stuck_event_loop_goes_on_as_soon_as_it_turns() ->
     assert stuck.wait(60)
     assert await asyncio.wait_for(watching, 10) == 2 * LOOK_SECONDS
     assert watchdog.stuck_seconds == 0.0
+
+
+async def test_a_tick_is_left_to_others_where_the_event_loop_is_stuck_before_its_checks_are_called() -> None:
+    async def check() -> None: ...
+
+    call = calling_on(asyncio.get_running_loop(), 0.1)
+    with ThreadPoolExecutor() as threads, pytest.raises(ServiceUnavailable, match="stuck"):
+        # This is the event loop that is stuck.
+        threads.submit(asyncio.run, call(check)).result(60)
 
 
 def test_a_term_covers_the_time_since_it_began_and_not_what_was_before_a_gap() -> None:
