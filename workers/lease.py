@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskloom.lease")
 
+EXIT_CODE = 70
+"""How a worker ends whose lease nobody renews any more."""
 RETRY_SECONDS = 1.0
 HOUSEKEEPING_CONNECTIONS = 5
 BEAT_SHARE = 1 / 6
@@ -87,7 +89,16 @@ class LeaseKeeper:
             await asyncio.to_thread(self._thread.join, 5.0)
 
     def _run(self, held: asyncio.Future[None]) -> None:
-        asyncio.run(self._keep(held))
+        """The thread. Should it end without being told to, so does the worker: it would never have a lease again."""
+        try:
+            asyncio.run(self._keep(held))
+        except BaseException as error:
+            if not self.is_held:
+                self._call(held.set_exception, error)
+            elif self._stopped is None or not self._stopped.is_set():
+                logger.critical("The thread that renews the lease has ended; the worker ends with it.", exc_info=True)
+                # At once, because the event loop may be stuck, or wait for a run that never ends.
+                os._exit(EXIT_CODE)
 
     async def _keep(self, held: asyncio.Future[None]) -> None:
         connections = Connections.open(self._settings, pool_size=HOUSEKEEPING_CONNECTIONS)
@@ -97,8 +108,9 @@ class LeaseKeeper:
         own = replace(connections, db=Database(self._settings.database_url, pool_size=1, answer_seconds=patience))
         heart = own.lifecycle(self._settings, self._claimant)
         self._stopped = asyncio.Event()
-        await self._first_beat(heart, held)
+        await self._beat_at_last(heart)
         self._loop = asyncio.get_running_loop()
+        self._call(held.set_result, None)
         counting = Roller(connections.db)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
@@ -112,7 +124,11 @@ class LeaseKeeper:
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
-        await self._stopped.wait()
+        stopped = asyncio.create_task(self._stopped.wait())
+        ended, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if stopped not in ended:
+            # No chore ever ends by itself: what it ended with ends all.
+            ended.pop().result()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,15 +142,6 @@ class LeaseKeeper:
         there = (connections.db, connections.doorbell, connections.events)
         here = (self._main_loop, self._settings, self._registry)
         return Scheduler(connections.db, lambda: ticking_beside(*here, *there))
-
-    async def _first_beat(self, lifecycle: Lifecycle, held: asyncio.Future[None]) -> None:
-        assert self._main_loop is not None
-        try:
-            await self._beat_at_last(lifecycle)
-        except Exception as error:
-            self._main_loop.call_soon_threadsafe(held.set_exception, error)
-            raise
-        self._main_loop.call_soon_threadsafe(held.set_result, None)
 
     async def _beat_at_last(self, lifecycle: Lifecycle) -> None:
         """Take the lease, however often the connection is lost over it."""
@@ -194,10 +201,10 @@ class LeaseKeeper:
             logger.error("The lease could not be renewed in time; its runs are given back.")
         self._call(self._runner.release)
 
-    def _call(self, function: Callable[[], None]) -> None:
+    def _call(self, function: Callable[..., object], *args: object) -> None:
         assert self._main_loop is not None
         with contextlib.suppress(RuntimeError):  # The loop is closed: the worker ends.
-            self._main_loop.call_soon_threadsafe(function)
+            self._main_loop.call_soon_threadsafe(function, *args)
 
 
 async def _repeat(interval: float, chore: Callable[[], Awaitable[object]]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from workers import TaskContext, task, watchdog
+from workers.lease import LeaseKeeper
 
 # Workers of these tests notice soon that their event loop is stuck.
 watchdog.LOOK_SECONDS = float(os.environ.get("TASKLOOM_LOOK_SECONDS", watchdog.LOOK_SECONDS))
@@ -45,3 +48,20 @@ async def wait(ctx: TaskContext, input: Place) -> None:
     except asyncio.CancelledError:
         input.note("is stopped")
         raise
+
+
+class End(BaseModel):
+    by: str
+
+
+@task(id="stalled-lease")
+def end_the_thread_of_the_lease(ctx: TaskContext, input: End) -> None:
+    """Does to the thread that renews the lease what nothing should."""
+    keeper = next(thread._target.__self__ for thread in threading.enumerate() if thread.name == "taskloom-lease")
+    assert isinstance(keeper, LeaseKeeper)
+    assert keeper._loop
+    keeper._loop.call_soon_threadsafe({"exit": sys.exit, "cancel": cancel_a_chore}[input.by])
+
+
+def cancel_a_chore() -> None:
+    next(task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_repeat").cancel()

@@ -1,10 +1,15 @@
-"""A worker whose lease is over because its event loop was stuck claims nothing, and stops what others go on with."""
+"""A worker whose lease is over because its event loop was stuck claims nothing, and stops what others go on with.
+
+One that cannot renew its lease any more ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from app import TaskService
 from app.settings import Settings
@@ -13,6 +18,7 @@ from tests.faults import stalled
 from tests.faults.processes import worker_process
 from tests.faults.test_workers_that_die import outcomes
 from tests.workbench import no_heartbeat, until, until_status
+from workers.lease import EXIT_CODE
 
 assert stalled
 SOON = timedelta(seconds=30)
@@ -53,3 +59,13 @@ async def test_a_worker_that_was_stuck_stops_what_others_go_on_with_and_claims_a
     assert not noted(stuck.pid, "ends")
     assert noted(other.pid, "ends")
     assert await outcomes(tasks, run) == ["LOST", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize("by", ["exit", "cancel"])
+async def test_a_worker_whose_heartbeat_ends_without_being_told_to_ends_with_a_word_and_an_exit_code(
+    settings: Settings, tasks: TaskService, capfd: pytest.CaptureFixture[str], by: str
+) -> None:
+    async with worker_process(settings, **STALLING) as worker:
+        await tasks.trigger("stalled-lease", input={"by": by})
+        assert await worker.ended() == EXIT_CODE
+    assert "The thread that renews the lease has ended; the worker ends with it." in capfd.readouterr().err
