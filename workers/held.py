@@ -192,6 +192,16 @@ class HeldRun:
                 await asyncio.sleep(0)
             self.task.uncancel()
 
+    @property
+    def has_children(self) -> bool:
+        """Whether there are processes of the run that were not told to end yet. May be asked by any thread."""
+        return any(child.is_held for child in tuple(self.children))
+
+    def let_children_go(self) -> None:
+        """Tell its processes to end, without waiting for it. May be called by any thread."""
+        for child in tuple(self.children):
+            child.let_go()
+
     async def end_children(self) -> None:
         """End the processes that the code started with ``run_process``; returns when they are dead."""
         for child in tuple(self.children):

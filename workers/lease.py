@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskloom.lease")
 
+ABORTS_SECONDS = 1.0
+"""How often processes of aborted runs are looked for: they take 2 s to end, and a forced abort is final after 5 s."""
 EXIT_CODE = 70
 """How a worker ends whose lease nobody renews any more."""
 RETRY_SECONDS = 1.0
@@ -121,6 +123,7 @@ class LeaseKeeper:
             (roller.LOOK_SECONDS, counting.run_once),
             (roller.FORGET_SECONDS, counting.forget),
             (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
+            (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
@@ -178,6 +181,11 @@ class LeaseKeeper:
         self._renew(asked + self._settings.lease_seconds)
         self._clockwork.set_by(now, asked_at)
         return False
+
+    async def _end_processes_of_aborted(self, lifecycle: Lifecycle) -> None:
+        """The runner does so as well, unless the event loop is stuck; a reaper makes these runs final all the same."""
+        if self._runner.leashes.are_held:
+            self._runner.end_processes_of(await lifecycle.aborting())
 
     def _renew(self, until: float) -> None:
         """The lease is valid until then; when that is over the runs are stopped, whatever becomes of the next beat."""

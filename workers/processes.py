@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 
 from workers.held import HeldRun, Stop, StopReason
@@ -23,9 +24,14 @@ class Leashes:
     """The pipes by which all processes of this worker hear how long its lease is valid."""
 
     def __init__(self) -> None:
-        self._pipes: set[int] = set()
+        self._pipes: set[FileIO] = set()
         self._lock = threading.Lock()
         self.until = 0.0
+
+    @property
+    def are_held(self) -> bool:
+        """Whether there is any process. May be asked by any thread."""
+        return bool(self._pipes)
 
     def renew(self, until: float) -> None:
         """The lease is valid until then, by the monotonic clock. Called by the thread that holds it."""
@@ -33,34 +39,42 @@ class Leashes:
             self.until = until
             for pipe in self._pipes:
                 with contextlib.suppress(OSError):
-                    os.write(pipe, _line(until))
+                    pipe.write(_line(until))
 
-    def hold(self, pipe: int) -> None:
+    def hold(self, pipe: FileIO) -> None:
         """Tell this pipe too."""
         with self._lock:
             self._pipes.add(pipe)
             with contextlib.suppress(OSError):
-                os.write(pipe, _line(self.until))
+                pipe.write(_line(self.until))
 
-    def let_go(self, pipe: int) -> None:
-        """Close a pipe, which ends the process behind it."""
+    def let_go(self, pipe: FileIO) -> None:
+        """Close a pipe, which ends the process behind it. May be called by any thread, and again."""
         with self._lock:
-            if pipe in self._pipes:
-                self._pipes.discard(pipe)
-                os.close(pipe)
+            self._pipes.discard(pipe)
+            pipe.close()
 
 
 class Child:
     """One process of a run."""
 
-    def __init__(self, leashes: Leashes, pipe: int, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, leashes: Leashes, pipe: FileIO, process: asyncio.subprocess.Process) -> None:
         self._leashes = leashes
         self._pipe = pipe
         self.process = process
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it was not told to end yet."""
+        return not self._pipe.closed
+
+    def let_go(self) -> None:
+        """Tell it to end, and all that it started. May be called by any thread."""
+        self._leashes.let_go(self._pipe)
+
     async def end(self) -> None:
         """End it and all that it started; returns when they are dead."""
-        self._leashes.let_go(self._pipe)
+        self.let_go()
         await self.process.wait()
 
 
@@ -116,8 +130,9 @@ async def _start(
     *,
     has_input: bool,
 ) -> Child:
-    theirs, ours = os.pipe()
-    os.set_blocking(ours, False)
+    theirs, end = os.pipe()
+    os.set_blocking(end, False)
+    ours = FileIO(end, "w")
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", LEASH, str(theirs), str(leashes.until), *command,
@@ -126,7 +141,7 @@ async def _start(
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
     except BaseException:
-        os.close(ours)
+        ours.close()
         raise
     finally:
         os.close(theirs)

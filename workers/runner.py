@@ -319,6 +319,14 @@ class Runner:
             if held.grace is None:
                 held.grace = loop.call_later(self._settings.abort_grace_seconds, held.cancel, StopReason.FORCED)
 
+    def end_processes_of(self, asked: dict[UUID, bool]) -> None:
+        """End the processes of runs that were asked to abort, also while the event loop is stuck. For other threads."""
+        for held in tuple(self.running.values()):
+            if held.run_id in asked and held.has_children:
+                # First, so that the code learns of the abort before it learns that its process has ended.
+                self._bridge.call(self.ask_aborts, {held.run_id: asked[held.run_id]})
+                held.let_children_go()
+
     def warn(self, run_id: UUID, message: str) -> None:
         """Write a warning into a run's log, if it is still executed here."""
         if held := self.running.get(run_id):

@@ -97,6 +97,22 @@ async def test_processes_of_a_worker_that_is_killed_frozen_or_stopped_are_dead_b
         assert alive(await numbers(tmp_path)) == []
 
 
+@pytest.mark.parametrize("force", [False, True], ids=["abort", "force"])
+async def test_a_process_is_dead_before_its_run_is_final_though_another_run_blocks_their_event_loop(
+    settings: Settings, tasks: TaskService, tmp_path: Path, force: bool
+) -> None:
+    modules = f"{CHILDREN['TASKLOOM_TASKS']},tests.faults.stalled"
+    async with worker_process(settings, **CHILDREN | {"TASKLOOM_TASKS": modules}):
+        run = await family(tasks, "children-family", tmp_path / "family")
+        pids = await numbers(tmp_path / "family")
+        await tasks.trigger("stalled-block", input={"place": str(tmp_path)})
+        await until(lambda: (tmp_path / "notes").exists())
+        await tasks.abort(run.id, force=force)
+        run = await tasks.wait(run.id, timeout=SOON)
+        assert (run.status, alive(pids)) == (TaskRunStatus.ABORTED, [])
+        assert not (tmp_path / "go on").exists(), "the event loop is not blocked any more"
+
+
 async def test_a_process_is_given_input_and_gives_output_and_exit_code(
     worker: WorkerProcess, tasks: TaskService
 ) -> None:
