@@ -17,13 +17,13 @@ from uuid import UUID
 import orjson
 from arq.constants import default_queue_name, job_key_prefix
 from asyncpg.pgproto import pgproto
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app import metrics
+from app.patience import ANSWER_SECONDS, PatientRedis
 from app.registry import PRIORITY_LIMIT
 
 logger = logging.getLogger("taskloom.doorbell")
@@ -97,10 +97,10 @@ def deserialize(data: bytes) -> dict[str, Any]:
     return orjson.loads(data)
 
 
-def connect(url: str, **options: Any) -> Redis:
+def connect(url: str, **options: Any) -> PatientRedis:
     """A client for a ``redis://``, ``rediss://`` or ``unix://`` URL; connects at the first command."""
-    from_url = cast(Any, Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
-    return from_url(url, socket_connect_timeout=5, health_check_interval=30, **options)
+    from_url = cast(Any, PatientRedis.from_url)  # pyright: ignore[reportUnknownMemberType]
+    return from_url(url, socket_connect_timeout=ANSWER_SECONDS, health_check_interval=30, **options)
 
 
 class Doorbell:
@@ -115,7 +115,7 @@ class Doorbell:
         self._away = False
 
     async def ring(self, rings: Sequence[Ring]) -> bool:
-        """Ring for runs, in one call for each queue. Returns False, after one log line, when Redis is away."""
+        """Ring for runs, in one call for each queue. Returns False, after one log line, when Redis is away or hangs."""
         if not rings:
             return True
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,6 +14,7 @@ import asyncpg
 
 from app import TaskService
 from app.db import plain_url
+from app.dev.valkey import EmbeddedValkey
 from app.models import TaskRun
 from app.registry import Registry, registry
 from app.settings import Settings
@@ -74,6 +77,17 @@ async def until_status(tasks: TaskService, run_id: UUID, *statuses: TaskRunStatu
 async def lines(tasks: TaskService, run_id: UUID) -> list[str]:
     """The messages of a run's log, in order."""
     return [line.message async for line in tasks.logs(run_id)]
+
+
+@contextmanager
+def hanging(valkey: EmbeddedValkey) -> Iterator[None]:
+    """A Valkey that takes connections and commands, and answers none before the block ends."""
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from app import TaskService, doctor
 from app.db import Database, plain_url
+from app.dev.valkey import EmbeddedValkey
 from app.diagnosis import Finding, Health, judge_depths
 from app.ids import new_id
 from app.registry import Registry, registry
@@ -22,7 +23,7 @@ from app.vital_signs import LiveWorker, OldTransaction, Published, StuckRun, Tab
 from tests.cli import definitions
 from tests.cli.command import Command
 from tests.cli.definitions import reached
-from tests.workbench import working
+from tests.workbench import hanging, working
 from workers.worker import TaskloomWorker
 
 CHECKS = [
@@ -113,6 +114,22 @@ async def test_a_run_that_waits_without_a_ring_is_found(
         async with Redis.from_url(redis_url) as redis:
             await redis.flushall()
         assert (await healths(settings))["rings"] is Health.DOUBTFUL
+
+
+async def test_a_redis_that_hangs_does_not_answer_and_all_else_is_looked_at(
+    settings: Settings, embedded_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TaskService.connect(settings=settings) as tasks:
+        await publish(settings)
+        await tasks.trigger("cli-fail")
+        await tasks.finish_telling()
+    monkeypatch.setattr(doctor, "RING_SECONDS", 0.0)
+    with hanging(embedded_valkey):
+        found = {finding.check: finding for finding in await doctor.examine(settings)}
+    assert (found["redis"].health, found["redis"].finding) == (Health.ILL, "does not answer: no answer within 3 s")
+    assert (found["rings"].health, found["rings"].finding) == (Health.UNKNOWN, "1 runs are queued; Redis was not asked")
+    assert found["database"].health is Health.WELL
+    assert "statistics" in found
 
 
 async def test_a_run_that_a_dead_worker_holds_is_found(

@@ -15,13 +15,14 @@ import httpx2
 import pytest
 
 from app.dev.postgres import EmbeddedPostgres
+from app.dev.valkey import EmbeddedValkey
 from app.hosts import UnsafeHost, check_host, is_loopback
 from app.main import Server, create_app
 from app.settings import Settings
 from tests.schema.conftest import TRIGGER, GraphQLClient, serving
 from tests.schema.live import PATIENCE_SECONDS
 from tests.schema.test_trigger_tasks import BULK
-from tests.workbench import until
+from tests.workbench import hanging, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +128,20 @@ async def test_without_redis_everything_works_and_one_line_says_so(
         id = await gql.run()
         assert (await gql("query ($id: ID!) { taskRun(id: $id) { status } }", id=id))["taskRun"]["status"] == "QUEUED"
         assert (await http.get("/readyz")).status_code == 200
+    assert caplog.text.count("does not answer (REDIS_URL)") == 1
+
+
+async def test_a_server_that_starts_while_redis_hangs_is_ready_and_one_line_says_so(
+    settings: Settings, embedded_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(settings)
+    with hanging(embedded_valkey):
+        async with app.router.lifespan_context(app), client(app) as http:
+            await until(lambda: answers(http), 20)
+            gql = GraphQLClient(http)
+            id = await gql.run()
+            asked = await gql("query ($id: ID!) { taskRun(id: $id) { status } }", id=id)
+            assert asked["taskRun"]["status"] == "QUEUED"
     assert caplog.text.count("does not answer (REDIS_URL)") == 1
 
 
