@@ -15,11 +15,14 @@ from typing import Any
 from uuid import UUID
 
 from app.doorbell import AWAY, connect
+from app.patience import ANSWER_SECONDS
 
 logger = logging.getLogger("taskloom.events")
 
 CHANGES = "taskloom:changes"
 RECONNECT_SECONDS = 0.5
+QUIET_SECONDS = 10.0
+"""After so long a silence a listener asks whether Redis is still there."""
 
 
 def worker_channel(owner: UUID) -> str:
@@ -107,14 +110,32 @@ class Listener:
 
     async def _listen_until_lost(self) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
-            await pubsub.subscribe(self._channel)
-            async for message in pubsub.listen():
-                # From the moment of the subscription on nothing is missed, but until then something may have been.
-                self._notify(unpack(message["data"]) if message["type"] == "message" else None)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await pubsub.subscribe(self._channel)
+            while True:
+                message = await _hear(pubsub)
+                if message["type"] == "message":
+                    self._notify(unpack(message["data"]))
+                elif message["type"] == "subscribe":
+                    # From this moment on nothing is missed, but until now something may have been.
+                    self._notify(None)
 
     def _notify(self, run_ids: set[UUID] | None) -> None:
         for subscription in tuple(self._subscriptions):
             subscription.notify(run_ids)
+
+
+async def _hear(pubsub: Any) -> dict[str, Any]:
+    """What comes next on a connection, however late; in a silence that is the answer to a question, or an error:
+    a connection may die without a word.
+    """
+    if message := await pubsub.get_message(timeout=QUIET_SECONDS):
+        return message
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await pubsub.ping()
+        while not (message := await pubsub.get_message(timeout=None)):
+            pass
+    return message
 
 
 class Events:
