@@ -179,24 +179,24 @@ class Lifecycle:
         parents = await self._family.look()
         metrics.count_each(metrics.DISPATCHED, _kinds(due=slept, children=parents, expired=expired))
         metrics.count_finished(expired)
-        await self._doorbell.ring(_rings_of((*slept, *parents)))
+        # Not waited for: what has become due next must not wait for a Redis that hangs.
+        self._ring_queued((*slept, *parents))
         self._tell((*slept, *parents, *expired))
         return len(slept) + len(parents) + len(expired)
 
     async def ring_lost(self) -> int:
         """Ring again for the heads of the queues where Redis has lost the ring. Returns how many it was."""
-        lost = 0
+        due: list[Row] = []
         async with self._db.autocommit() as pipe:
             for queue in self._claimant.queues:
-                rows = await Leases(pipe).longest_due(self._claimant, queue, LOST_RING_SECONDS, BATCH)
-                try:
-                    missing = await self._doorbell.missing([_ring_of(row) for row in rows])
-                except AWAY:
-                    return lost
-                await self._doorbell.ring(missing)
-                metrics.DISPATCHED.labels("rung_again").inc(len(missing))
-                lost += len(missing)
-        return lost
+                due += await Leases(pipe).longest_due(self._claimant, queue, LOST_RING_SECONDS, BATCH)
+        try:
+            missing = await self._doorbell.missing([_ring_of(row) for row in due])
+        except AWAY:
+            return 0
+        await self._doorbell.ring(missing)
+        metrics.DISPATCHED.labels("rung_again").inc(len(missing))
+        return len(missing)
 
     async def look_for_room(self) -> None:
         """Ring for runs that wait for a limit, wherever there is room for them now."""

@@ -114,9 +114,11 @@ class LeaseKeeper:
         self._loop = asyncio.get_running_loop()
         self._call(held.set_result, None)
         counting = Roller(connections.db)
+        dispatcher = Dispatcher(lifecycle)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
-            (self._settings.dispatch_seconds, Dispatcher(lifecycle).run_once),
+            (self._settings.dispatch_seconds, dispatcher.run_once),
+            (self._settings.dispatch_seconds, dispatcher.ring_lost),
             (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
