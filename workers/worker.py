@@ -17,10 +17,12 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.worker import Worker, func
+from redis.exceptions import ResponseError
 
 from app import metrics
 from app.db import Row, is_disconnect
 from app.doorbell import AT_ONCE, AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
+from app.patience import PatientRedis
 from workers.engine import Engine
 
 logger = logging.getLogger("taskloom.worker")
@@ -150,7 +152,7 @@ class TaskloomWorker(Worker):
         try:
             job_ids = await self._rung(limit)
         except AWAY as error:
-            await self._take_without_redis(error)
+            await self._take_until_redis_answers(error)
             return
         if self._redis_away:
             logger.info("Redis is back.")
@@ -164,16 +166,33 @@ class TaskloomWorker(Worker):
                 await self._until_room()
             self._claim(self.engine.lifecycle.claim_rung(job_ids), len(job_ids))
 
-    async def _take_without_redis(self, error: Exception) -> None:
+    async def _take_until_redis_answers(self, error: Exception) -> None:
+        """Take runs that are found in PostgreSQL. Redis is asked beside that: one that hangs takes its time."""
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
         metrics.doorbell(answered=False)
         # Alone: its reply lost, it takes for its own whatever came to be held meanwhile.
         self._claims_at_once = 1
-        limit = min(await self._until_room(), CLAIM_LIMIT)
-        if not await asyncio.shield(self._claim(self.engine.lifecycle.claim_next(limit), limit)):
+        answer = asyncio.create_task(self._until_redis_answers())
+        try:
+            while not answer.done():
+                limit = min(await self._until_room(), CLAIM_LIMIT)
+                if not await asyncio.shield(self._claim(self.engine.lifecycle.claim_next(limit), limit)):
+                    await asyncio.wait([answer], timeout=self.engine.settings.poll_seconds)
+            await answer
+        finally:
+            answer.cancel()
+
+    async def _until_redis_answers(self) -> None:
+        while True:
             await asyncio.sleep(self.engine.settings.poll_seconds)
+            try:
+                # Asked for what is wanted of it, and for none of that: to a ping it may answer though it refuses this.
+                await self._pop(0)
+                return
+            except AWAY:
+                metrics.doorbell(answered=False)
 
     def _claim(self, claim: Coroutine[Any, Any, list[Row]], most: int) -> asyncio.Task[int]:
         """Claim, and execute what it brings, which is ``most`` runs at the most, in a task that gives their number."""
@@ -208,7 +227,8 @@ class TaskloomWorker(Worker):
 
     async def _rung(self, limit: int) -> list[str]:
         """Up to ``limit`` job ids, taken off the queues; waits for the first one up to ``LISTEN_SECONDS``."""
-        with contextlib.suppress(*AWAY):
+        # What a Redis that is full refuses here, it may give there.
+        with contextlib.suppress(ResponseError):
             await self.record_health()
         taken = await self._pop(limit)
         if not taken and (first := await self.pool.bzpopmin(self._queue_keys, timeout=LISTEN_SECONDS)):
@@ -226,9 +246,13 @@ class TaskloomWorker(Worker):
         return taken
 
 
+class _PatientArqRedis(PatientRedis, ArqRedis):
+    """arq's client, which waits for no answer for long."""
+
+
 def _arq_redis(url: str) -> ArqRedis:
     pool: Any = connect(url).connection_pool
-    return ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+    return _PatientArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
 
 
 async def engine_runs_them(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:
