@@ -113,11 +113,14 @@ class Doorbell:
         self._redis: Any = connect(redis_url, single_connection_client=True, **once_more)
         self._put_in = self._redis.register_script(_PUT_IN)
         self._away = False
+        self._closed = False
 
     async def ring(self, rings: Sequence[Ring]) -> bool:
         """Ring for runs, in one call for each queue. Returns False, after one log line, when Redis is away or hangs."""
         if not rings:
             return True
+        if self._closed:
+            return False
         try:
             await self._ring(rings)
         except AWAY as error:
@@ -139,7 +142,8 @@ class Doorbell:
         return found
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Rings that come later are dropped: they would open one again."""
+        self._closed = True
         await self._redis.aclose()
 
     async def _ring(self, rings: Sequence[Ring]) -> None:

@@ -88,6 +88,14 @@ async def test_the_first_ring_after_a_restart_of_redis_is_heard(
     await doorbell.close()
 
 
+async def test_a_ring_after_the_doorbell_was_closed_opens_no_connection(settings: Settings) -> None:
+    doorbell = Doorbell(settings.redis_url)
+    ring = Ring(new_id(), 0, "default", 0, clock.now())
+    assert await doorbell.ring([ring])
+    await doorbell.close()
+    assert not await doorbell.ring([ring])
+
+
 async def test_a_ring_goes_out_before_other_tasks_that_are_ready(settings: Settings) -> None:
     doorbell = Doorbell(settings.redis_url)
     first, second = (Ring(new_id(), 0, "default", 0, clock.now()) for _ in range(2))
