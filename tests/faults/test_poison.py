@@ -111,6 +111,7 @@ async def test_100_mb_of_log_end_at_the_limit_with_a_word_and_in_bounded_memory(
     assert run.error
     assert run.error["type"] == "LogLimitExceeded"
     assert 1_000 < run.log_count < 40_000
+    assert [line.sequence async for line in tasks.logs(run.id)] == list(range(1, run.log_count + 1))
     assert peak(worker.pid) - before < 120_000_000
     await assert_is_well(worker, tasks, bystander)
 
