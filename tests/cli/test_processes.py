@@ -153,6 +153,8 @@ async def test_a_worker_waits_for_its_database_with_one_line_then_serves_the_que
         assert await process.wait() == 0
     async with Command(**AWAY).started("worker") as process:
         await until_said(process.stderr, "PostgreSQL is away")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 @pytest.mark.parametrize("version", ["without tables", "of an older version"])
