@@ -23,14 +23,15 @@ from tests.workbench import connected, until
 
 SOON = timedelta(seconds=40)
 TROUBLE = {"disk full": "53100", "out of memory": "53200", "disk fails": "58030", "read-only": "25006"}
-# A sequence counts what a transaction that is rolled back did.
+# A sequence counts what a transaction that is rolled back did; for each row, because the dispatcher updates none at all
+# all the time.
 REFUSE = """
     CREATE SEQUENCE refused;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         PERFORM nextval('refused');
         RAISE EXCEPTION 'in trouble' USING ERRCODE = '{code}';
     END $$;
-    CREATE TRIGGER trouble BEFORE {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse();"""
+    CREATE TRIGGER trouble BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse();"""
 
 
 @asynccontextmanager
