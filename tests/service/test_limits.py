@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -47,6 +48,22 @@ async def test_no_more_runs_than_the_limit_are_claimed_and_the_others_say_what_t
     assert list(await claimed(worker)) == runs[:1]
     assert await standing(tasks, runs) == [RUNNING, PARKED, PARKED]
     assert not await claimed(worker)
+
+
+async def test_a_claim_waits_for_the_one_before_it_and_sees_what_that_took(
+    tasks: TaskService, worker: Hand, hire: Callable[..., Hand], db: Database
+) -> None:
+    runs = await trigger(tasks, "one", "a", "b")
+    first = hire("free", limits=LIMITS)
+    await first.live()
+    async with db.pipe() as pipe:
+        gate = LimitedRuns(pipe, "one", ONE)
+        await gate.lock()
+        second = asyncio.create_task(claimed(worker))
+        await until(lambda: second.done() or waits_for_lock(db))
+        due = await gate.rung(runs, [0, 0])
+        assert await gate.claim(first.owner, "host:1", due[:1])
+    assert await second == {}
 
 
 async def test_each_key_has_slots_of_its_own(tasks: TaskService, worker: Hand) -> None:
