@@ -17,9 +17,9 @@ def test_every_invariant_has_its_part() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.split()[0])
-def test_every_test_that_is_named_exists_and_one_was_seen_to_fail(part: str) -> None:
+def test_every_test_that_is_named_exists_and_was_seen_to_fail(part: str) -> None:
     rows = re.findall(r"^\| `(tests/[\w/]+\.py)::(\w+)` \| (.+) \|$", part, re.MULTILINE)
     assert rows
     for file, name, _ in rows:
         assert f"def {name}(" in (HOUSE / file).read_text(encoding="utf-8"), f"{file}::{name}"
-    assert any(seen != "-" for *_, seen in rows)
+    assert all(len(seen) > 3 for *_, seen in rows), "each was seen to fail"
