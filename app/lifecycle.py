@@ -184,8 +184,8 @@ class Lifecycle:
         self._tell((*slept, *parents, *expired))
         return len(slept) + len(parents) + len(expired)
 
-    async def ring_lost(self) -> int:
-        """Ring again for the heads of the queues where Redis has lost the ring. Returns how many it was."""
+    async def ring_lost(self) -> list[Ring]:
+        """Ring again for the heads of the queues where Redis has lost the ring. Returns these rings."""
         due: list[Row] = []
         async with self._db.autocommit() as pipe:
             for queue in self._claimant.queues:
@@ -193,10 +193,10 @@ class Lifecycle:
         try:
             missing = await self._doorbell.missing([_ring_of(row) for row in due])
         except AWAY:
-            return 0
+            return []
         await self._doorbell.ring(missing)
         metrics.DISPATCHED.labels("rung_again").inc(len(missing))
-        return len(missing)
+        return missing
 
     async def look_for_room(self) -> None:
         """Ring for runs that wait for a limit, wherever there is room for them now."""

@@ -114,7 +114,7 @@ class LeaseKeeper:
         self._loop = asyncio.get_running_loop()
         self._call(held.set_result, None)
         counting = Roller(connections.db)
-        dispatcher = Dispatcher(lifecycle)
+        dispatcher = Dispatcher(lifecycle, self._runner)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
             (self._settings.dispatch_seconds, dispatcher.run_once),

@@ -66,6 +66,8 @@ class Runner:
         self.lost_seconds = 0.0
         """For how long, in all, the event loop has stood still: runs that waited for it get this time back."""
         self.room = asyncio.Event()
+        self.has_overlooked = False
+        """Whether there are due runs for this worker whose rings never come. May be set by any thread."""
 
     @property
     def free(self) -> int:

@@ -149,6 +149,9 @@ class TaskloomWorker(Worker):
 
     async def _take_some(self, limit: int) -> None:
         """Begin to claim runs that are due: rung ones, or while Redis is away those found in PostgreSQL."""
+        if self.engine.runner.has_overlooked:
+            await self._take_overlooked()
+            return
         try:
             job_ids = await self._rung(limit)
         except AWAY as error:
@@ -166,19 +169,29 @@ class TaskloomWorker(Worker):
                 await self._until_room()
             self._claim(self.engine.lifecycle.claim_rung(job_ids), len(job_ids))
 
+    async def _take_overlooked(self) -> None:
+        """Take runs whose rings never come, found in PostgreSQL."""
+        self.engine.runner.has_overlooked = False
+        while await self._take_found() == CLAIM_LIMIT:
+            pass
+
+    async def _take_found(self) -> int:
+        """Claim runs that are found in PostgreSQL; returns how many."""
+        # Alone: its reply lost, it takes for its own whatever came to be held meanwhile.
+        self._claims_at_once = 1
+        limit = min(await self._until_room(), CLAIM_LIMIT)
+        return await asyncio.shield(self._claim(self.engine.lifecycle.claim_next(limit), limit))
+
     async def _take_until_redis_answers(self, error: Exception) -> None:
         """Take runs that are found in PostgreSQL. Redis is asked beside that: one that hangs takes its time."""
         if not self._redis_away:
             logger.warning("Redis is away (%s); due runs are looked up in PostgreSQL.", error)
             self._redis_away = True
         metrics.doorbell(answered=False)
-        # Alone: its reply lost, it takes for its own whatever came to be held meanwhile.
-        self._claims_at_once = 1
         answer = asyncio.create_task(self._until_redis_answers())
         try:
             while not answer.done():
-                limit = min(await self._until_room(), CLAIM_LIMIT)
-                if not await asyncio.shield(self._claim(self.engine.lifecycle.claim_next(limit), limit)):
+                if not await self._take_found():
                     await asyncio.wait([answer], timeout=self.engine.settings.poll_seconds)
             await answer
         finally:

@@ -75,6 +75,36 @@ async def test_runs_are_triggered_and_executed_while_redis_is_away_and_after_it_
         await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 3)
 
 
+async def test_runs_are_executed_while_redis_is_full(settings: Settings, tasks: TaskService) -> None:
+    async with worker_process(settings), Redis.from_url(settings.redis_url) as redis:
+        await redis.config_set("maxmemory", 1)
+        try:
+            runs = [await tasks.trigger("fault-iterations", input={"steps": 2, "pause": 0}) for _ in range(3)]
+            for run in runs:
+                await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 2)
+            assert await redis.zcard(queue_key("default")) == 0, "no ring was taken"
+        finally:
+            await redis.config_set("maxmemory", 0)
+
+
+async def test_runs_are_executed_though_somebody_takes_all_rings_away(settings: Settings, tasks: TaskService) -> None:
+    """As workers do in a deploy that have not the code of a new definition yet."""
+    async with worker_process(settings), Redis.from_url(settings.redis_url) as redis:
+        taking = [asyncio.create_task(take_rings_away(redis)) for _ in range(40)]
+        try:
+            runs = [await tasks.trigger("fault-iterations", input={"steps": 2, "pause": 0}) for _ in range(3)]
+            for run in runs:
+                await assert_nothing_lost_or_doubled(tasks, await tasks.wait(run.id, timeout=SOON), 2)
+        finally:
+            for task in taking:
+                task.cancel()
+
+
+async def take_rings_away(redis: Redis) -> None:
+    while True:
+        await redis.bzpopmin([queue_key("default")], timeout=0)
+
+
 async def test_the_first_ring_after_a_restart_of_redis_is_heard(
     settings: Settings, embedded_valkey: EmbeddedValkey
 ) -> None:
