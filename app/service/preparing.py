@@ -312,9 +312,17 @@ async def _call_hook(hook: Callable[..., Any], parsed: Any, principal: Principal
         await hook(parsed, principal)
         return
     # In a thread, because a plain function may block, and the server must not stand still meanwhile.
-    answer = await asyncio.to_thread(hook, parsed, principal)
+    answer = await asyncio.to_thread(_call_plain, hook, parsed, principal)
     if inspect.isawaitable(answer):
         await answer
+
+
+def _call_plain(hook: Callable[..., Any], parsed: Any, principal: Principal) -> Any:
+    try:
+        return hook(parsed, principal)
+    except StopIteration as error:
+        # A future cannot carry it, and whoever awaits that would wait for ever.
+        raise RuntimeError("the check raised StopIteration") from error
 
 
 def _has_own_name(request: TriggerRequest, known: Known) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from app import TaskService, TriggerRequest
+from app.auth import Principal
 from app.errors import (
     CodeNotLoaded,
     InvalidArgument,
@@ -22,7 +24,7 @@ from app.errors import (
 )
 from app.registry import Registry
 from app.settings import Settings
-from tests.service.conftest import definition, service
+from tests.service.conftest import EchoInput, definition, service
 
 DEEP: Any = []
 for _ in range(400):
@@ -153,6 +155,18 @@ async def test_a_validator_that_ends_the_process_refuses_its_input_instead(
         assert "secret" not in refusal.value.message
         assert "secret details" in caplog.text
         assert [issue.type for issue in await tasks.validate("fatal", {"text": "x"})] == ["validation_failed"]
+
+
+def exhausted(input: EchoInput, principal: Principal) -> None:
+    next(iter(()))
+
+
+async def test_a_plain_check_that_raises_stop_iteration_keeps_nobody_waiting(settings: Settings) -> None:
+    registry = Registry()
+    registry.add(definition("exhausted", before_trigger=exhausted))
+    async with service(settings, registry) as tasks, asyncio.timeout(5):
+        with pytest.raises(TriggerRefused, match="failed with RuntimeError"):
+            await tasks.trigger("exhausted")
 
 
 async def test_a_server_without_the_code_of_a_check_refuses_and_names_the_module(
