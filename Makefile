@@ -5,8 +5,8 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 READY := .venv/.ready
 BIN := .venv/bin
-# The whole suite takes two processes with servers of their own; a Redis that is given is one, which tests flush.
-AT_ONCE := $(if $(TASKLOOM_TEST_REDIS_URL),,-n 2 --dist loadfile)
+# The whole suite takes three processes with servers of their own; a Redis that is given is one, which tests flush.
+AT_ONCE := $(if $(TASKLOOM_TEST_REDIS_URL),,-n 3 --dist loadfile)
 
 # A moved checkout, or one whose Python has gone, needs its environment again.
 ifneq ($(shell test -x .venv/bin/python && cat $(READY) 2>/dev/null),$(shell pwd -P))

@@ -209,17 +209,17 @@ def test_fragments_nested_in_fragments_are_judged_in_milliseconds(body: str) -> 
     query = bomb(25, body)
     query = "query ($n: Int) " + query if "$n" in query else query
     limited = engine()
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(RequestRefused):
         ask(limited, query, {"n": 200})
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 0.1
 
 
 def test_a_fragment_bomb_within_the_limits_is_executed_as_quickly() -> None:
     limited = engine(max_query_depth=100, max_query_cost=10**30)
-    begun = time.perf_counter()
+    begun = time.thread_time()
     ask(limited, bomb(12, "child { NEXT } NEXT"))
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5
 
 
 def test_fragments_in_a_circle_are_left_to_validation() -> None:
@@ -239,9 +239,11 @@ def test_a_document_has_a_number_of_tokens() -> None:
 
 @pytest.mark.parametrize("filler", ["#\n", ",", "# long comment"])
 def test_a_long_document_is_refused_whatever_it_is_filled_with(filler: str) -> None:
-    begun = time.perf_counter()
-    assert refused(engine(), "{ tree { name } } " + filler * 1_000_000)
-    assert time.perf_counter() - begun < 0.1
+    limited, document = engine(), "{ tree { name } } " + filler * 1_000_000
+    # Of this thread's processor, because the machine may be busy.
+    begun = time.thread_time()
+    assert refused(limited, document)
+    assert time.thread_time() - begun < 0.1
 
 
 def test_a_document_is_parsed_once_and_kept_within_bounds() -> None:
