@@ -12,11 +12,12 @@ import asyncpg
 import pytest
 
 from app import doctor
-from app.db import Database, plain_url
+from app.db import plain_url
 from app.diagnosis import Finding, Health
 from app.settings import Settings
-from app.vital_signs import OldTransaction, VitalSigns
+from app.vital_signs import OldTransaction
 from tests.cli.command import Command
+from tests.cli.test_doctor import old_transactions
 from tests.operations.outages import as_role
 from tests.workbench import connected, until
 
@@ -50,16 +51,6 @@ async def open_transaction(url: str) -> AsyncIterator[int]:
             yield await connection.fetchval("SELECT pg_backend_pid()")
     finally:
         await connection.close()
-
-
-async def old_transactions(settings: Settings) -> list[OldTransaction]:
-    """Every transaction that is open now, however young."""
-    db = Database(settings.database_url, pool_size=1)
-    try:
-        async with db.autocommit() as pipe:
-            return await VitalSigns(pipe).old_transactions(seconds=0)
-    finally:
-        await db.close()
 
 
 async def test_a_database_that_refuses_the_connection_is_not_said_to_be_silent(settings: Settings) -> None:

@@ -78,9 +78,8 @@ async def test_a_lease_outlives_its_length_while_every_chore_is_stuck_and_the_ru
     assert (ended.attempt, ended.interruptions, ended.claim_no) == (1, 0, 1)
 
 
-async def test_a_heartbeat_whose_connection_goes_silent_goes_on_with_another_one_before_the_lease_is_over(
-    settings: Settings, tasks: TaskService
-) -> None:
+def patient_one() -> tuple[list[int], asyncio.Event, Registry]:
+    """A definition ``patient`` whose runs note their attempt when they begin, and end when they are allowed to."""
     began: list[int] = []
     allowed = asyncio.Event()
 
@@ -90,6 +89,13 @@ async def test_a_heartbeat_whose_connection_goes_silent_goes_on_with_another_one
 
     registry = Registry()
     registry.add(Definition(id="patient", function=patient, title="Patient", input_type=None))
+    return began, allowed, registry
+
+
+async def test_a_heartbeat_whose_connection_goes_silent_goes_on_with_another_one_before_the_lease_is_over(
+    settings: Settings, tasks: TaskService
+) -> None:
+    began, allowed, registry = patient_one()
     async with lossy(settings.database_url) as proxy:
         far = settings.model_copy(update={"database_url": proxy.url})
         async with working(far, registry, lease_seconds=3.0, heartbeat_seconds=0.5) as worker:
@@ -110,15 +116,7 @@ async def test_a_heartbeat_whose_connection_goes_silent_goes_on_with_another_one
 async def test_runs_are_given_back_when_the_lease_is_over_though_the_answer_to_the_heartbeat_is_still_to_come(
     settings: Settings, tasks: TaskService
 ) -> None:
-    began: list[int] = []
-    allowed = asyncio.Event()
-
-    async def patient(ctx: TaskContext) -> None:
-        began.append(ctx.attempt)
-        await allowed.wait()
-
-    registry = Registry()
-    registry.add(Definition(id="patient", function=patient, title="Patient", input_type=None))
+    began, allowed, registry = patient_one()
     # Nobody reaps, so that nothing but the worker's own knowledge of its lease stops the run.
     quick = {"lease_seconds": LEASE_SECONDS, "heartbeat_seconds": 0.1, "reap_seconds": 3600.0}
     async with working(settings, registry, **quick) as worker:
