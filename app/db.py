@@ -50,6 +50,7 @@ TIME_SECONDS = 2.0
 """How long it is waited for the database's time."""
 QUERY_CANCELED = "57014"
 ANSWER_SECONDS = 60.0
+"""How long a pipe waits for the answer to a statement, unless its user is in more of a hurry."""
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
 because the reaper passes over locked rows."""

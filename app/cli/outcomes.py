@@ -12,8 +12,6 @@ from typer.core import TyperGroup
 from app.cli.terminal import complain
 from app.errors import ServiceUnavailable, TaskError
 
-OLD_TABLES = ("42P01", "42703")
-"""PostgreSQL's codes for a table and a column that are not there."""
 OUR_WORDS = {
     "'delaySeconds'": "--delay",
     "'startAt'": "--start-at",
@@ -100,7 +98,7 @@ def in_words_of_the_command(message: str) -> str:
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
     """The same for the errors of the libraries beneath, which are loaded by now if they raised one."""
-    from app.db import driver_error, is_disconnect
+    from app.db import is_disconnect, is_unmigrated
     from app.hosts import CannotListen
     from app.registry import DefinitionError
 
@@ -108,7 +106,7 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
         return ExitCode.REFUSED, str(error)
     if isinstance(error, BrokenPipeError):
         return None
-    if getattr(driver_error(error), "sqlstate", None) in OLD_TABLES:
+    if is_unmigrated(error):
         return ExitCode.AWAY, "The database has not the tables of this version: run `taskloom migrate`, then try again."
     return (ExitCode.AWAY, unreachable(error)) if is_disconnect(error) else None
 

@@ -105,24 +105,26 @@ async def test_a_database_without_tables_needs_migrations(settings: Settings, fr
 async def test_a_run_that_waits_without_a_ring_is_found(
     settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await trigger_and_tell(settings)
+    monkeypatch.setattr(doctor, "RING_SECONDS", 0.0)
+    assert (await healths(settings))["rings"] is Health.WELL
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushall()
+    assert (await healths(settings))["rings"] is Health.DOUBTFUL
+
+
+async def trigger_and_tell(settings: Settings) -> None:
+    """A run that is due and was rung for."""
     async with TaskService.connect(settings=settings) as tasks:
         await publish(settings)
         await tasks.trigger("cli-fail")
         await tasks.finish_telling()
-        monkeypatch.setattr(doctor, "RING_SECONDS", 0.0)
-        assert (await healths(settings))["rings"] is Health.WELL
-        async with Redis.from_url(redis_url) as redis:
-            await redis.flushall()
-        assert (await healths(settings))["rings"] is Health.DOUBTFUL
 
 
 async def test_a_redis_that_hangs_does_not_answer_and_all_else_is_looked_at(
     settings: Settings, embedded_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with TaskService.connect(settings=settings) as tasks:
-        await publish(settings)
-        await tasks.trigger("cli-fail")
-        await tasks.finish_telling()
+    await trigger_and_tell(settings)
     monkeypatch.setattr(doctor, "RING_SECONDS", 0.0)
     with hanging(embedded_valkey):
         found = {finding.check: finding for finding in await doctor.examine(settings)}
