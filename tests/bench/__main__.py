@@ -9,7 +9,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from app.garbage import SERVER_THRESHOLD, leave_alone_what_stays
-from tests.bench import backlog, bed, figures, filled, measures, purges, report, task_lists
+from tests.bench import backlog, bed, figures, filled, measures, purges, report, share, task_lists
 from tests.bench.bed import Bed, Process, beside
 from tests.bench.report import Figure, percentile
 
@@ -52,6 +52,19 @@ class Bench:
         self.note("Two workers to one", "times", 1.5, two.rate / one.rate)
         self.note("Runs that compute for 1 ms to all final, one worker", "runs/s", None, computing.rate)
         self.note("Two workers to one, runs that compute for 1 ms", "times", None, together.rate / computing.rate)
+        if share.is_possible():
+            await self._bounded_workers(bed, worker)
+
+    async def _bounded_workers(self, bed: Bed, worker: Process) -> None:
+        """What a second worker brings where it is not short of processors."""
+        with share.of_a_processor(worker.pid):
+            one = await measures.throughput(bed, {})
+            async with bed.worker() as second:
+                with share.of_a_processor(second.pid):
+                    two = await measures.throughput(bed, {})
+        each = f"with {share.SHARE} of a processor"
+        self.note(f"Bulk trigger to all final, one worker {each}", "runs/s", None, one.rate)
+        self.note(f"Two workers to one, each {each}", "times", None, two.rate / one.rate)
 
     async def _triggers(self, bed: Bed) -> None:
         self.note("`triggerTasks` of 1,000", "runs/s", 30_000, await measures.bulk_triggers(bed))

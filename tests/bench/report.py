@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backlog, figures, filled, measures, purges, task_lists
+from tests.bench import backlog, figures, filled, measures, purges, share, task_lists
 from tests.bench.bed import CONCURRENCY, ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -78,6 +78,9 @@ def conditions() -> list[str]:
         f"Runs that compute: {m.COMPUTING:,}, each with a millisecond of processor time in Python.",
         "Processor time: user and system time of a process and its children, divided by the runs; the client is the "
         "process that triggers and looks on.",
+        f"Workers with {share.SHARE} of a processor: bounded by control groups, in periods of "
+        f"{share.PERIOD / 1000:.0f} ms, so that client, servers and two of them have about what they need, as on "
+        "several machines. Left out where the system lets us make no groups.",
         f"triggerTasks: {m.BULKS} calls of TaskService.submit_many, no worker, until the last one has been rung.",
         f"triggerTask: {m.CLIENTS} keep-alive connections of one client process for {m.HTTP_SECONDS:.0f} s, one "
         "server process, no worker.",
