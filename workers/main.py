@@ -106,6 +106,16 @@ async def _on_shutdown(context: dict[Any, Any]) -> None:
     await context["engine"].stop()
 
 
+def _only_queue(settings: Settings) -> str:
+    """The queue that arq's stock worker serves. Raises ``ValueError`` for several, of which it would serve one."""
+    if len(settings.queues) == 1:
+        return settings.queues[0]
+    raise ValueError(
+        f"arq's stock worker serves one queue, and TASKLOOM_QUEUES names {len(settings.queues)}: "
+        f"{', '.join(settings.queues)}. Start one for each of them, or `taskloom worker`, which serves them all."
+    )
+
+
 def _worker_settings() -> type:
     settings = get_settings()
     return type(
@@ -113,7 +123,7 @@ def _worker_settings() -> type:
         (),
         {
             "functions": [func(execute_run, name=JOB_FUNCTION, max_tries=1, keep_result=0)],
-            "queue_name": queue_key(settings.queues[0]),
+            "queue_name": queue_key(_only_queue(settings)),
             "redis_settings": RedisSettings.from_dsn(settings.redis_url),
             "on_startup": _on_startup,
             "on_shutdown": _on_shutdown,
