@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -40,6 +41,10 @@ logger = logging.getLogger("taskloom.service")
 
 VANISHED_ROUNDS = 5
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+TRY_SECONDS = 15.0
+"""How long one try may take: then its connection has gone silent, and the next try gets another one."""
+GIVE_UP_SECONDS = 30.0
+"""After this time nothing is tried again, because a caller waits for the answer."""
 REPEATABLE = (
     asyncpg.exceptions.DeadlockDetectedError,
     asyncpg.exceptions.SerializationError,
@@ -129,15 +134,17 @@ class Storing:
 
     async def _insert_surely(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
         """Insert, again and again for a few seconds while the connection is lost. Raises ``ServiceUnavailable``."""
+        given_up_at = time.monotonic() + GIVE_UP_SECONDS
         sent = False
         # All of them are, or none.
         limited = is_admitted(new[0])
         for seconds in (*RETRY_SECONDS, None):
             again = sent
             try:
-                async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
-                    sent = True
-                    result = await (admit(pipe, new) if limited else _insert_all(pipe, new, again=again))
+                async with asyncio.timeout(TRY_SECONDS):
+                    async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
+                        sent = True
+                        result = await (admit(pipe, new) if limited else _insert_all(pipe, new, again=again))
             except Overtaken:
                 return []
             except Exception as error:
@@ -145,7 +152,7 @@ class Storing:
                     raise
                 if isinstance(error, IN_TROUBLE):
                     sent = again
-                if seconds is None:
+                if seconds is None or time.monotonic() > given_up_at:
                     logger.warning("Triggers could not be stored: %s", error)
                     raise (ServiceUnavailable(UNKNOWN) if sent else _refusal(error)) from error
                 logger.info("Storing triggers again, because: %s", error)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import text
 
-from app import TaskRunStatus, TaskService, Triggered, TriggerRequest
+from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand
 from app.auth import LOCAL_ADMIN
 from app.db import Database
+from app.dev.postgres import EmbeddedPostgres
 from app.errors import QueryTooSlow, ServiceUnavailable
 from app.events import Events
 from app.registry import Registry
+from app.service import storing
 from app.service.known import KnownDefinitions
 from app.service.preparing import NewRun, Preparing
 from app.service.storing import Storing
 from app.settings import Settings
+from tests.operations.outages import frozen
 from tests.service.conftest import SUCCEED, Hand, service
 from tests.service.lossy import Lossy, lossy
 
@@ -54,6 +58,36 @@ async def test_a_trigger_whose_reply_was_lost_is_one_run_and_the_caller_is_told_
     assert triggered.deduplicated is False
     assert next(run.id for run in (await tasks.list()).items) == triggered.run.id
     assert await tasks.count() == 2
+
+
+async def test_a_trigger_whose_connection_goes_silent_is_one_run_and_the_caller_is_told_of_it_by_another_connection(
+    far: TaskService, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr(at_hand, "CLOSE_SECONDS", 0.5)
+    proxy.keep_reply_to(b"the-silent-one")
+    async with asyncio.timeout(20):
+        triggered = await far.submit(TriggerRequest(definition_id="echo", name="the-silent-one"))
+    assert proxy.kept == 1
+    assert triggered.deduplicated is False
+    assert next(run.id for run in (await tasks.list()).items) == triggered.run.id
+    assert await tasks.count() == 2
+
+
+async def test_a_trigger_that_a_frozen_postgresql_does_not_answer_is_refused_in_time_as_maybe_stored(
+    far: TaskService, embedded_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr(storing, "GIVE_UP_SECONDS", 1.0)
+    monkeypatch.setattr(at_hand, "CLOSE_SECONDS", 0.5)
+    async with frozen(embedded_postgres), asyncio.timeout(20):
+        with pytest.raises(ServiceUnavailable, match="not known whether it was"):
+            await far.trigger("echo", name="the-frozen-one")
+    again = await far.trigger("echo", name="the-next-one")
+    names = Counter([run.name for run in (await far.list()).items])
+    assert names["the-next-one"] == 1
+    assert names["the-frozen-one"] <= 1
+    assert again.status is TaskRunStatus.QUEUED
 
 
 async def test_a_repeated_key_gives_the_same_run_also_when_the_first_reply_was_lost(
