@@ -54,6 +54,14 @@ JUDGED = {
 }
 
 
+FORGET = """
+    DELETE FROM pg_statistic WHERE starelid IN (
+        SELECT oid FROM pg_class WHERE relname IN ('task_runs', 'run_rollups', 'task_rollups')
+        UNION SELECT indexrelid FROM pg_index WHERE indrelid IN (
+            'task_runs'::regclass, 'run_rollups'::regclass, 'task_rollups'::regclass))"""
+"""What ANALYZE, or autovacuum, found in the rows of earlier tests."""
+
+
 class Explaining:
     """A connection that explains what it is asked instead of doing it."""
 
@@ -75,8 +83,9 @@ async def connection(request: pytest.FixtureRequest, migrated_database_url: str)
     """A connection that sees a large table, which is gone afterwards because nothing is committed."""
     connection = await asyncpg.connect(plain_url(migrated_database_url))
     await connection.execute("SET plan_cache_mode = force_custom_plan")
-    # Dead rows and wide pages that earlier tests have left behind would count in the costs.
+    # Dead rows and wide pages that earlier tests have left behind would count in the costs, and statistics stay.
     await connection.execute("TRUNCATE task_runs, run_rollups, task_rollups")
+    await connection.execute(FORGET)
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("SET LOCAL lock_timeout = '10s'")
