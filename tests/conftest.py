@@ -79,7 +79,8 @@ def postgres_server_url(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def _new_database(server_url: str) -> AsyncGenerator[str]:
+async def new_database(server_url: str) -> AsyncGenerator[str]:
+    """The URL of an empty database on a server, dropped when the block ends."""
     name = f"taskloom_test_{secrets.token_hex(6)}"
     await _execute(server_url, f'CREATE DATABASE "{name}"')
     yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
@@ -89,14 +90,14 @@ async def _new_database(server_url: str) -> AsyncGenerator[str]:
 @pytest.fixture
 async def fresh_database_url(postgres_server_url: str) -> AsyncIterator[str]:
     """The URL of a database of the test's own, without any tables."""
-    async with _new_database(postgres_server_url) as url:
+    async with new_database(postgres_server_url) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 async def migrated_database_url(postgres_server_url: str) -> AsyncIterator[str]:
     """The URL of a database made for this session, with all migrations applied."""
-    async with _new_database(postgres_server_url) as url:
+    async with new_database(postgres_server_url) as url:
         await app.migrations.upgrade(url)
         yield url
 

@@ -80,6 +80,14 @@ async def install(url: str) -> None:
 async def load(url: str) -> dict[UUID, RunHistory]:
     """All that was taken down, by run; a run that was deleted has an empty row."""
     connection = await connect(url)
+    try:
+        return await read(connection)
+    finally:
+        await connection.close()
+
+
+async def read(connection: Any) -> dict[UUID, RunHistory]:
+    """The same, as a connection sees it in its transaction."""
     runs: dict[UUID, RunHistory] = defaultdict(lambda: RunHistory({}))
     for row in await _rows(connection, "SELECT * FROM task_runs"):
         runs[row["id"]].row = row
@@ -89,7 +97,6 @@ async def load(url: str) -> dict[UUID, RunHistory]:
         runs[row["run_id"]].lines.append(row)
     for row in await _rows(connection, ITERATIONS):
         runs[row["run_id"]].iterations.append(row)
-    await connection.close()
     return dict(runs)
 
 
