@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -21,18 +21,18 @@ from tests.chaos.checker import ENDED, Violation, check, summary
 from tests.chaos.disorder import Disorder
 from tests.chaos.history import RunHistory
 from tests.chaos.load import Load, live_runs
-from tests.chaos.worker import NO_FENCING
+from tests.chaos.worker import WITHOUT
 
 assert definitions
 SETTLING_SECONDS = 90.0
 SHOWN = 20
 
 
-async def main(seed: int, seconds: float, *, fencing: bool, log: Path | None) -> int:
-    """One run; the number of violations."""
-    environment = {} if fencing else {NO_FENCING: "1"}
-    print(f"seed {seed}, {seconds:g} s, {cluster.WORKERS} workers, fencing {'on' if fencing else 'OFF'}", flush=True)
-    async with cluster.made(**environment) as made:
+async def main(seed: int, seconds: float, *, without: Sequence[str], log: Path | None) -> int:
+    """One run, of workers with some parts taken off; the number of violations."""
+    taken_off = "".join(f", without {part}" for part in without)
+    print(f"seed {seed}, {seconds:g} s, {cluster.WORKERS} workers{taken_off}", flush=True)
+    async with cluster.made(**{WITHOUT: ",".join(without)}) as made:
         faults = Disorder(made, seed)
         async with TaskService.connect(settings=made.settings) as tasks:
             load = Load(tasks, seed)
@@ -74,7 +74,7 @@ def _report(runs: dict[UUID, RunHistory], load: Load, violations: list[Violation
     outcomes = Counter(attempt["outcome"] for run in runs.values() for attempt in run.iterations)
     triggers = sum(map(len, told.runs.values()))
     print(f"  acknowledged: {len(told.runs)} keys, {triggers} triggers, {len(told.aborted)} aborts")
-    _say("final by status", Counter(run.row["status"] for run in runs.values() if run.row["status"] in ENDED))
+    _say("final by status", Counter(run.row["status"] for run in runs.values() if run.row.get("status") in ENDED))
     print(f"  runs: {len(runs)}, with children; changes: {sum(len(run.changes) for run in runs.values())}")
     _say(f"attempts: {outcomes.total()}", outcomes)
     print(f"  interruptions: {outcomes['LOST'] + outcomes['INTERRUPTED']}")
@@ -93,8 +93,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what the faults and the load are drawn from (1)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long there are faults (60)")
-    parser.add_argument("--no-fencing", action="store_true", help="take the fencing off: violations must be found")
+    part = {"dest": "without", "action": "append_const", "default": []}
+    parser.add_argument("--no-fencing", const="fencing", help="take the fencing off: violations must be found", **part)
+    parser.add_argument("--no-attempts", const="attempts", help="store no attempts: a violation in every run", **part)
     parser.add_argument("--log", type=Path, help="where to keep what the workers said")
     chosen = parser.parse_args()
-    found = uvloop.run(main(chosen.seed, chosen.seconds, fencing=not chosen.no_fencing, log=chosen.log))
+    found = uvloop.run(main(chosen.seed, chosen.seconds, without=chosen.without, log=chosen.log))
     sys.exit(1 if found else 0)
