@@ -28,6 +28,11 @@ QUICK = {
     "TASKLOOM_DRAIN_SECONDS": "5",
 }
 """Settings of these workers: a lease that is over soon, so that a test need not wait half a minute."""
+AS_SHIPPED = {
+    name: str(Settings.model_fields[name.removeprefix("TASKLOOM_").lower()].default)
+    for name in QUICK.keys() - {"TASKLOOM_TASKS"}
+}
+"""The same settings with their defaults, for tests that take their time."""
 OURS = (sys.executable, "-m", "workers")
 STOCK = (sys.executable, "-m", "arq", "workers.main.WorkerSettings")
 

@@ -14,10 +14,12 @@ from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus, TaskRunStatusReason
 from tests.faults import poison
-from tests.faults.processes import WorkerProcess, holder, two_workers, worker_process
-from tests.workbench import lines, until, until_status
+from tests.faults.processes import AS_SHIPPED, WorkerProcess, holder, two_workers, worker_process
+from tests.workbench import connected, lines, until, until_status
 
 SOON = timedelta(seconds=30)
+BLOCKED_SECONDS = float(os.environ.get("TASKLOOM_TEST_BLOCKED_SECONDS", "7.5"))
+DEFAULT_LEASE_SECONDS = Settings.model_fields["lease_seconds"].default
 POISON = {"TASKLOOM_TASKS": "tests.faults.definitions,tests.faults.poison", "TASKLOOM_POISONED": "1"}
 
 
@@ -73,7 +75,7 @@ async def test_whatever_is_raised_fails_its_run_and_nothing_else(
 
 
 OUTPUTS = {
-    "50 MB": "at most 1,048,576 are stored",
+    "50 MB": "The output has 50,000,002 bytes as JSON; at most 1,048,576 are stored",
     "deep": "depth exceeded",
     "surrogate": "surrogates not allowed",
     "NUL": "NUL character",
@@ -81,7 +83,7 @@ OUTPUTS = {
     "broken serializer": "RecursionError",
 }
 SAVES = {
-    "50 MB of state": ("FAILED", "at most 1,048,576 are stored"),
+    "50 MB of state": ("FAILED", "The state has 50,000,002 bytes as JSON; at most 1,048,576 are stored"),
     "a message of 50 MB": ("SUCCEEDED", None),
     "a number of 400 digits": ("FAILED", "too large"),
 }
@@ -124,6 +126,8 @@ async def test_100_mb_of_log_that_are_allowed_pass_through_16_mb_of_memory(
         before = resident(worker.pid)
         run = await ended(tasks, "poison-log-plain", "x")
         assert (run.status, run.log_count) == (TaskRunStatus.SUCCEEDED, poison.HUNDRED_MB)
+        async with connected(settings) as database:
+            assert await database.fetchval("SELECT sum(octet_length(message)) FROM task_logs") == 100_000_000
         run = await ended(tasks, "poison-log", "x")
         assert run.status == TaskRunStatus.FAILED
         assert "wait to be stored" in (run.error or {})["message"]
@@ -142,17 +146,22 @@ def peak(pid: int) -> int:
 async def test_a_blocked_event_loop_costs_nobody_lease_or_attempt_and_is_told_with_its_line(
     settings: Settings, tasks: TaskService, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """For five leases of 1.5 s; the thread of the heartbeat is not the one that is blocked."""
-    async with worker_process(settings, **POISON):
+    """For five leases of 1.5 s; the thread of the heartbeat is not the one that is blocked.
+
+    ``TASKLOOM_TEST_BLOCKED_SECONDS=120`` blocks it for two minutes; above 30 s leases and chores go by the defaults.
+    """
+    patience = SOON + timedelta(seconds=BLOCKED_SECONDS)
+    pace = {} if BLOCKED_SECONDS <= DEFAULT_LEASE_SECONDS else AS_SHIPPED
+    async with worker_process(settings, **POISON, **pace):
         sleeper = await tasks.trigger("poison-sleep", input={"name": "1"})
-        thread = await tasks.trigger("poison-tick", input={"name": "4"})
+        thread = await tasks.trigger("poison-tick", input={"name": str(BLOCKED_SECONDS / 2)})
         for run in (sleeper, thread):
             await until_status(tasks, run.id, TaskRunStatus.RUNNING)
-        blocker = await tasks.trigger("poison-block", input={"name": "7.5"})
-        runs = [await tasks.wait(run.id, timeout=SOON) for run in (sleeper, thread, blocker)]
+        blocker = await tasks.trigger("poison-block", input={"name": str(BLOCKED_SECONDS)})
+        runs = [await tasks.wait(run.id, timeout=patience) for run in (sleeper, thread, blocker)]
     assert [run.status for run in runs] == [TaskRunStatus.SUCCEEDED] * 3
     assert {(run.claim_no, run.attempt, run.interruptions) for run in runs} == {(1, 1, 0)}
-    assert runs[1].output > 200, "the thread did not go on"
+    assert runs[1].output > 25 * BLOCKED_SECONDS, "the thread did not go on"
     where = f"{Path(poison.__file__)}:{line_of('time.sleep(float')} (block)"
     assert f"blocked for 5 s by run {blocker.id}, at {where}" in capfd.readouterr().err
     [_, warning] = await lines(tasks, blocker.id)
