@@ -76,6 +76,15 @@ def test_a_healthy_run_breaks_nothing(recorded: Recorded, kind: str) -> None:
     assert check(recorded.runs, recorded.told, MAX_INTERRUPTIONS) == []
 
 
+@pytest.mark.parametrize("kind", STATUSES)
+def test_what_is_taken_down_of_a_run_ends_as_its_row_stands(recorded: Recorded, kind: str) -> None:
+    run = recorded.runs[recorded.ids[kind]]
+    last = run.changes[-1]
+    names = last.keys() & run.row.keys()
+    assert names >= {"status", "claim_no", "write_no", "log_count"}
+    assert {name: last[name] for name in names} == {name: run.row[name] for name in names}
+
+
 class Planted(NamedTuple):
     """A violation: what the checker should say of it, in which run, and the SQL that plants it there."""
 
