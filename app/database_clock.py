@@ -39,6 +39,11 @@ class DatabaseClock:
         """The time by what is known of the database's clock."""
         return clock.now() + self._correction
 
+    async def time(self) -> datetime:
+        """The time by the database's clock, which is asked, and may not answer, as in ``correction``."""
+        correction = await self.correction()
+        return clock.now() + correction
+
     async def correction(self) -> timedelta:
         """What has to be added to this machine's time; the database is asked when the last answer is old.
 

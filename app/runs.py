@@ -283,17 +283,26 @@ class Runs:
             grouped[getattr(row, column)].append(run_from(row._mapping) if columns is None else row)
         return grouped
 
-    async def changed_since(self, moment: datetime, limit: int) -> list[UUID]:
-        """Runs that may have changed since a time, found by indexes; rather a few too many than too few."""
+    async def changed_since(
+        self,
+        moment: datetime,
+        on_their_way: Collection[UUID],
+        columns: Collection[str],
+        conditions: Sequence[ColumnElement[bool]],
+    ) -> list[Any]:
+        """Runs that meet the conditions and may have changed since a time, as rows of just these columns and the id.
+
+        They are found by indexes: rather a few too many than too few, each once, in order of creation. No index tells
+        when a run became QUEUED: of old runs only those that were ``on_their_way`` there are found so.
+        """
         held = TABLE.c.status.in_(sorted(status.value for status in HELD))
         waiting = (TABLE.c.status == "WAITING") & (TABLE.c.status_changed_at >= moment)
-        found: set[UUID] = set()
-        for condition in (TABLE.c.id >= first_id(moment), TABLE.c.finished_at >= moment, held, waiting):
-            rows = await self._session.exec(
-                select(TABLE.c.id).where(condition).order_by(TABLE.c.id.desc()).limit(limit)
-            )
-            found |= {row[0] for row in rows}
-        return sorted(found)
+        found: dict[UUID, Any] = {}
+        queued = _among(on_their_way) & (TABLE.c.status == "QUEUED")
+        for condition in (TABLE.c.id >= first_id(moment), TABLE.c.finished_at >= moment, held, waiting, queued):
+            rows = await self._session.exec(select(*_columns({"id", *columns})).where(condition, *conditions))
+            found |= {row.id: row for row in rows}
+        return [found[id] for id in sorted(found)]
 
     async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
         """How many runs there are, counted no further than ``limit`` + 1."""

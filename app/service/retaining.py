@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app import audit, clock
+from app import audit
 from app.audit import Deed
 from app.auth import Principal
 from app.db import Database, Pipe, is_disconnect
@@ -238,8 +238,9 @@ class Retaining:
             for row in (await tasks.retention.report()).definitions:
                 print(row.definition_id, row.stripped, row.logs, row.runs, row.bytes)
         """
+        now = await self._db.clock.time()
         async with self._pipe() as pipe:
-            return await sweeping.report(Retention(pipe), clock.now())
+            return await sweeping.report(Retention(pipe), now)
 
     @asynccontextmanager
     async def _pipe(self) -> AsyncGenerator[Pipe]:
@@ -249,7 +250,7 @@ class Retaining:
         except Exception as error:
             if is_disconnect(error):
                 raise ServiceUnavailable(
-                    "The database does not answer, so it is not known whether this was done. Try again."
+                    "The database is away or in trouble, so it is not known whether this was done. Try again."
                 ) from error
             raise
 

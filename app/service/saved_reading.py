@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app import clock, task_filters
+from app import task_filters
 from app.auth import Principal
 from app.db import Database
 from app.errors import InvalidArgument
@@ -115,7 +115,7 @@ class SavedTaskReading:
         """
         by, settings = _order(order, question), self._settings
         view = window(page, by.keyset, default=settings.default_page_size, limit=settings.max_page_size)
-        conditions = self._conditions(question, principal)
+        conditions = await self._conditions(question, principal)
         async with self._db.read() as session:
             found = await Searching(session).search(question.search)
             chosen = replace(by, rank=found.rank) if found and by.field is TaskOrderField.RELEVANCE else by
@@ -128,7 +128,7 @@ class SavedTaskReading:
         Example:
             number = await tasks.saved.count(TaskQuestion(quick=TaskQuickFilter.NEVER_RAN))
         """
-        conditions = self._conditions(question, principal)
+        conditions = await self._conditions(question, principal)
         async with self._db.read() as session:
             found = await Searching(session).search(question.search)
             return await Tasks(session).count([*conditions, *_condition(found)], self._settings.count_limit)
@@ -139,8 +139,9 @@ class SavedTaskReading:
         Example:
             rate = (await tasks.saved.stats([task.id]))[task.id].success_rate
         """
+        since = await self._db.clock.time() - STATS_AGE
         async with self._db.read() as session:
-            return await Tasks(session).stats(ids, first_id(clock.now() - STATS_AGE))
+            return await Tasks(session).stats(ids, first_id(since))
 
     async def tag_suggestions(self, prefix: str, limit: int = 10) -> builtins.list[str]:
         """Tags of tasks that begin with a text, in upper or lower case, the most used first. Raises InvalidArgument.
@@ -196,11 +197,12 @@ class SavedTaskReading:
 
     # Beneath.
 
-    def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
+    async def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
         found = task_filters.conditions(question.filter)
         if question.quick is not None:
             viewer = str(principal or self._principal)
-            found.append(task_filters.quick_condition(question.quick, viewer, question.time_zone, clock.now()))
+            now = await self._db.clock.time()
+            found.append(task_filters.quick_condition(question.quick, viewer, question.time_zone, now))
         return found
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app import clock
 from app.conditions import storable
 from app.db import Database
 from app.errors import InvalidArgument, TaskDefinitionNotFound
@@ -191,7 +190,7 @@ class Statistics:
                 cannot be one.
             TaskNotFound, TaskDefinitionNotFound: there is none, and never was one that was counted.
         """
-        self._range(query)
+        await self._range(query)
         for definition_id in query.definition_ids or ():
             await self._check_definition(definition_id)
         ids = [task_uuid(id) for id in query.task_ids or ()]
@@ -208,7 +207,7 @@ class Statistics:
             rates = [bucket.measures.success_rate for bucket in report.buckets]
         """
         await self.check(query)
-        asked = self._range(query)
+        asked = await self._range(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
@@ -240,7 +239,7 @@ class Statistics:
         """
         _check_first(first, MAX_GROUPS)
         await self.check(query)
-        asked = self._range(query)
+        asked = await self._range(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
@@ -257,7 +256,7 @@ class Statistics:
         """
         _check_first(first, SLOWEST)
         await self.check(query)
-        asked = self._range(query)
+        asked = await self._range(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
@@ -265,8 +264,8 @@ class Statistics:
 
     # Beneath.
 
-    def _range(self, query: StatisticsQuery) -> _Range:
-        where, now = zone(query.time_zone), clock.now()
+    async def _range(self, query: StatisticsQuery) -> _Range:
+        where, now = zone(query.time_zone), await self._db.clock.time()
         until = _moment(query.until, "until") or now
         since = _moment(query.since, "since") or until - DEFAULT_RANGES[query.interval]
         if since >= until:

@@ -7,15 +7,16 @@ after a second at the latest, in which Redis may be away.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import filterfalse
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
 
-from app import clock, run_filters
+from app import run_filters
 from app.db import Database
 from app.errors import ServiceUnavailable
 from app.events import Events
@@ -25,13 +26,14 @@ from app.run_filters import RunFilter
 from app.runs import Runs
 from app.service import arguments
 from app.service.reading import Reading
-from app.states import FINAL
+from app.states import FINAL, TaskRunStatus
 
 LOOK_SECONDS = 1.0
 LOG_BATCH = 500
-CHANGED_BATCH = 1000
+CHANGED_BATCH = 500
 REMEMBERED_RUNS = 20_000
 OVERLAP = timedelta(seconds=10)
+SETTLED = FINAL | {TaskRunStatus.QUEUED}
 
 
 class Watching:
@@ -99,35 +101,43 @@ class Watching:
         conditions = run_filters.conditions(filter)
         news = News()
         async with self._events.subscribe(None) as subscription:
-            since = clock.now()
-            for run in await self._changed_since(since, conditions):
-                news.note(run)
+            since = await self._db.clock.time()
+            for row in await self._changed_since(since, news, conditions):
+                news.note(row)
+            pending: set[UUID] = set()
             behind = False
             while True:
                 changed = await subscription.changed(LOOK_SECONDS)
-                looked_at = clock.now()
+                pending |= changed or set()
                 try:
-                    runs = await self._changed(None if behind else changed, since, conditions)
+                    looked_at = await self._db.clock.time()
+                    # Now and then also while ids come: who changes a run may not reach Redis.
+                    behind = behind or changed is None or looked_at - since > OVERLAP
+                    if behind:
+                        pending |= await self._news_since(since, news, conditions)
+                    found = sorted(pending)
+                    for start in range(0, len(found), CHANGED_BATCH):
+                        runs = await self._matching(found[start : start + CHANGED_BATCH], conditions)
+                        for run in filterfalse(news.note, runs):
+                            yield run
                 except ServiceUnavailable:
                     # What changed meanwhile is found by time once the database answers again.
-                    behind = True
                     continue
-                behind, since = False, looked_at
-                for run in filterfalse(news.note, runs):
-                    yield run
+                pending.clear()
+                if behind:
+                    behind, since = False, looked_at
 
-    async def _changed(
-        self, changed: set[UUID] | None, since: datetime, conditions: Sequence[ColumnElement[bool]]
-    ) -> list[TaskRun]:
-        if changed is None:
-            return await self._changed_since(since, conditions)
-        async with self._db.read() as session:
-            return await Runs(session).matching(changed, conditions)
+    async def _news_since(self, since: datetime, news: News, conditions: Sequence[ColumnElement[bool]]) -> set[UUID]:
+        return {row.id for row in await self._changed_since(since, news, conditions) if not news.knows(row)}
 
-    async def _changed_since(self, since: datetime, conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
+    async def _changed_since(self, since: datetime, news: News, conditions: Sequence[ColumnElement[bool]]) -> list[Any]:
+        """How the runs stand that may have changed, however many: little of each, because most are known."""
         async with self._db.read() as session:
-            runs = Runs(session)
-            return await runs.matching(await runs.changed_since(since - OVERLAP, CHANGED_BATCH), conditions)
+            return await Runs(session).changed_since(since - OVERLAP, news.on_their_way(), MARKS, conditions)
+
+    async def _matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
+        async with self._db.read() as session:
+            return await Runs(session).matching(run_ids, conditions)
 
 
 class News:
@@ -136,17 +146,24 @@ class News:
     def __init__(self) -> None:
         self._seen: OrderedDict[UUID, Any] = OrderedDict()
 
-    def note(self, run: TaskRun) -> bool:
+    def on_their_way(self) -> list[UUID]:
+        """The runs that may come to be QUEUED, or be so again."""
+        return [id for id, (status, *_) in self._seen.items() if status not in SETTLED]
+
+    def knows(self, run: TaskRun | Any) -> bool:
+        """Whether the run was given out as it stands."""
+        return self._seen.get(run.id) == _mark(run)
+
+    def note(self, run: TaskRun | Any) -> bool:
         """Whether the run was given out as it stands; from now on it was."""
-        mark = _mark(run)
-        known = self._seen.get(run.id) == mark
-        self._seen[run.id] = mark
+        known = self.knows(run)
+        self._seen[run.id] = _mark(run)
         self._seen.move_to_end(run.id)
         if len(self._seen) > REMEMBERED_RUNS:
             self._seen.popitem(last=False)
         return known
 
 
-def _mark(run: TaskRun) -> tuple[Any, ...]:
-    """What differs between two states of a run: each write of a worker counts ``write_no`` up."""
-    return (run.status, run.status_reason, run.claim_no, run.write_no, run.abort_requested_at, run.abort_forced)
+MARKS = ("status", "status_reason", "claim_no", "write_no", "abort_requested_at", "abort_forced")
+"""What differs between two states of a run: each write of a worker counts ``write_no`` up."""
+_mark: Callable[[Any], tuple[Any, ...]] = attrgetter(*MARKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -95,20 +96,27 @@ def shifted(seconds: int, *module: str) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def triggered_elsewhere(settings: Settings, seconds: int = 0, **options: Any) -> AsyncIterator[UUID]:
-    """A run of a process whose clock is wrong by so many seconds, and which is killed when the block ends."""
-    command = shifted(seconds, "tests.faults.trigger_and_stay", json.dumps(options))
+async def said_elsewhere(settings: Settings, seconds: int, *module: str) -> AsyncIterator[asyncio.StreamReader]:
+    """What a process prints whose clock is wrong by so many seconds, and which is killed when the block ends."""
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment(settings), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        *shifted(seconds, *module), env=environment(settings), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
-            run_id = UUID((await process.stdout.readline()).decode().strip())
-        yield run_id
+        yield process.stdout
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def triggered_elsewhere(settings: Settings, seconds: int = 0, **options: Any) -> AsyncIterator[UUID]:
+    """A run of a process whose clock is wrong by so many seconds, and which is killed when the block ends."""
+    async with said_elsewhere(settings, seconds, "tests.faults.trigger_and_stay", json.dumps(options)) as said:
+        async with asyncio.timeout(20):
+            run_id = UUID((await said.readline()).decode().strip())
+        yield run_id
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
-"""Processes whose clocks are two hours wrong, ahead or behind: leases, due times, times of runs and logs are right."""
+"""Processes whose clocks are two hours wrong, ahead or behind: leases, due times, times and what is shown are right."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,10 +15,14 @@ from app import TaskService
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
-from tests.faults.processes import shifted, triggered_elsewhere, worker_process
+from tests.faults.processes import said_elsewhere, shifted, triggered_elsewhere, worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled
+from tests.service.scheduled import execute, saved_task
 
 SOON = timedelta(seconds=30)
+FAILED_JUST_NOW = """
+    INSERT INTO task_summaries (task_id, last_run_id, last_run_at, last_status, last_failed_at)
+    VALUES ($1, gen_random_uuid(), now(), 'FAILED', now())"""
 SLACK = timedelta(seconds=1)
 TWO_HOURS = 7200
 STEPS = 60
@@ -91,6 +97,47 @@ async def test_runs_are_executed_in_the_order_of_their_triggers_though_the_clock
             runs = [await tasks.wait(run_id, timeout=SOON) for run_id in (first.id, second, last.id)]
     assert [run.id for run in sorted(runs, key=lambda run: str(run.started_at))] == [first.id, second, last.id]
     assert [run.id for run in (await tasks.list()).items] == [last.id, second, first.id]
+
+
+@ahead_and_behind
+async def test_a_server_two_hours_ahead_or_behind_tells_of_every_change_while_redis_is_away(
+    settings: Settings, tasks: TaskService, seconds: int
+) -> None:
+    alone = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with said_elsewhere(alone, seconds, "tests.faults.follow_and_stay") as said, asyncio.timeout(30):
+        first = asyncio.ensure_future(said.readline())
+        while not first.done():
+            # What is triggered before it follows is not its business, so that one trigger might not do.
+            run = await tasks.trigger("fault-nothing")
+            await asyncio.wait({first}, timeout=0.2)
+        await tasks.abort(run.id)
+        while (await said.readline()).decode() != f"{run.id} ABORTED\n":
+            pass
+
+
+@ahead_and_behind
+async def test_a_server_two_hours_ahead_or_behind_shows_what_finished_up_to_now_and_failed_today(
+    settings: Settings, tasks: TaskService, seconds: int
+) -> None:
+    await tasks.abort((await tasks.trigger("fault-nothing")).id)
+    task_id = await saved_task(settings, "fault-nothing", "{}")
+    await execute(settings, FAILED_JUST_NOW, task_id)
+    shown = await printed(settings, seconds, "stats", "--interval", "QUARTER_HOUR")
+    failed = await printed(settings, seconds, "tasks", "list", "-q", "FAILED_TODAY", "-z", where_it_is_22_oclock())
+    assert shown["totals"]["aborted"] == 1
+    assert [task["id"] for task in failed["nodes"]] == [str(task_id)]
+
+
+async def printed(settings: Settings, seconds: int, *command: str) -> Any:
+    """What a command of the command line prints as JSON, in a process whose clock is wrong."""
+    async with said_elsewhere(settings, seconds, "app.cli", *command, "--json") as said, asyncio.timeout(30):
+        return json.loads(await said.read())
+
+
+def where_it_is_22_oclock() -> str:
+    """A time zone in which two hours more make another day, and a moment more does not."""
+    # Their signs are the other way round than elsewhere.
+    return f"Etc/GMT{(datetime.now(UTC).hour - 22 + 12) % 24 - 12:+d}"
 
 
 def assert_executed_in_time(run: TaskRun) -> None:

@@ -7,12 +7,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 
-from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService
+from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService, TriggerRequest, states
+from app.dev.valkey import EmbeddedValkey
 from app.errors import TaskRunNotFound
+from app.models import TaskRun
 from app.registry import Registry
+from app.service import watching
 from app.settings import Settings
 from tests.service.conftest import SUCCEED, Hand, service
 
@@ -139,3 +143,72 @@ async def test_watching_all_gives_every_matching_run_at_its_changes(
     assert {run.id for run in seen} <= triggered
     moments = [(run.id, run.status) for run in seen]
     assert len(set(moments)) == len(moments)
+
+
+async def test_watching_all_gives_every_run_as_it_stands_however_many_change_at_once_while_redis_is_away(
+    tasks: TaskService, embedded_valkey: EmbeddedValkey
+) -> None:
+    async with asyncio.timeout(60), aclosing(tasks.watch_all()) as stream:
+        parent = await listened_to(stream, tasks)
+        await embedded_valkey.kill()
+        try:
+            child = TriggerRequest(definition_id="echo", parent_id=parent)
+            ids = {parent}
+            for _ in range(3):
+                ids |= {answer.run.id for answer in await tasks.submit_many([child] * 900)}  # type: ignore[union-attr]
+            latest: dict[UUID, TaskRunStatus] = {}
+            await given(stream, latest, ids - {parent}, TaskRunStatus.QUEUED)
+            # All of them in one transaction.
+            await tasks.abort(parent)
+            await given(stream, latest, ids, TaskRunStatus.ABORTED)
+        finally:
+            await embedded_valkey.start()
+
+
+async def test_watching_all_gives_a_run_that_was_given_back_while_redis_is_away(
+    tasks: TaskService, without_redis: TaskService, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the run is soon older than what is looked at for being new.
+    monkeypatch.setattr(watching, "OVERLAP", timedelta(0))
+    async with asyncio.timeout(20), aclosing(without_redis.watch_all()) as stream:
+        run_id = await listened_to(stream, tasks)
+        held = next(held for held in await hand.claim(1000) if held.row["id"] == run_id)
+        latest: dict[UUID, TaskRunStatus] = {}
+        await given(stream, latest, {run_id}, TaskRunStatus.RUNNING)
+        await held.write(move=states.interrupt())
+        await given(stream, latest, {run_id}, TaskRunStatus.QUEUED)
+
+
+async def test_watching_all_gives_what_one_did_who_reaches_no_redis_while_others_are_heard_of_all_the_time(
+    tasks: TaskService, without_redis: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "OVERLAP", timedelta(seconds=1))
+    async with asyncio.timeout(20), aclosing(tasks.watch_all()) as stream:
+        await listened_to(stream, tasks)
+        silent = (await without_redis.trigger("no-input")).id
+        given_out = asyncio.create_task(given(stream, {}, {silent}, TaskRunStatus.QUEUED))
+        while not given_out.done():
+            await tasks.trigger("echo")
+            await asyncio.wait({given_out}, timeout=0.1)
+        await given_out
+
+
+async def listened_to(stream: AsyncGenerator[TaskRun, Any], tasks: TaskService) -> UUID:
+    """A run that a stream of all runs has given, which it does from now on."""
+    listening = asyncio.ensure_future(anext(stream))
+    while not listening.done():
+        # What is triggered before the stream listens is not its business, so that one trigger might not do.
+        await tasks.trigger("echo")
+        await asyncio.wait({listening}, timeout=0.05)
+    return (await listening).id
+
+
+async def given(
+    stream: AsyncGenerator[TaskRun, Any], latest: dict[UUID, TaskRunStatus], ids: set[UUID], status: TaskRunStatus
+) -> None:
+    """Take from a stream of all runs until these, by what it gave of each last, have a status."""
+    missing = {id for id in ids if latest.get(id) != status}
+    while missing:
+        run = await anext(stream)
+        latest[run.id] = run.status
+        missing = missing - {run.id} if run.status is status else missing
