@@ -60,6 +60,8 @@ _ANY_OPEN = f"""
     SELECT EXISTS (SELECT FROM batches WHERE complete_definition_id IS NOT NULL AND completed_at IS NULL)
         OR EXISTS (SELECT FROM batches b WHERE {_FORGOTTEN})"""
 _PASS = "UPDATE batches SET first_live = $2 WHERE id = $1 AND first_live IS DISTINCT FROM $2"
+_TAKE = """
+    SELECT aborted_at FROM batches WHERE id = $1 AND completed_at IS NULL FOR UPDATE SKIP LOCKED"""
 _COMPLETE = """
     UPDATE batches SET completed_at = now(), sealed_at = COALESCE(sealed_at, now()), complete_run_id = $2,
         complete_error = $3, total = COALESCE(total, (SELECT count(*) FROM task_runs r WHERE r.batch_id = $1))
@@ -100,6 +102,11 @@ async def any_open(pipe: Pipe) -> bool:
 async def open_batches(pipe: Pipe, after: UUID, limit: int) -> list[Row]:
     """Lock the next batches that have something to trigger; ``live_id`` is a run that is not final, if there is one."""
     return await pipe.fetch(_OPEN, after, limit)
+
+
+async def take(pipe: Pipe, batch_id: UUID) -> Row | None:
+    """Lock a batch to complete it; None when somebody else does, or has. The row says whether it was aborted."""
+    return await pipe.fetchrow(_TAKE, batch_id)
 
 
 def stored_input(row: Row) -> Any:

@@ -89,8 +89,13 @@ class Areas:
     def batches(self: TaskService) -> Batches:  # type: ignore[misc]
         """Runs that were triggered together."""
         from app.service.batches import Batches
+        from app.service.calling import calling_within
+        from app.service.preparing import Preparing
 
-        return Batches(self._db, self, self._triggering, self.bulk, self._principal)
+        # What follows a batch is checked while nobody waits for the answer, so that nobody would give up.
+        bounded = calling_within(self._settings.hook_seconds)
+        preparing = Preparing(self._db, self._settings, self._known, bounded)
+        return Batches(self._db, self, preparing, self._triggering, self.bulk, self._principal)
 
     @cached_property
     def retention(self) -> Retaining:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +12,20 @@ from app import batches
 from app.auth import Principal
 from app.batches import BatchRows, Tally
 from app.db import Database, Row, is_disconnect
-from app.errors import BatchNotAbortable, BatchNotFound, InvalidTaskInput, ServiceUnavailable, TaskError
+from app.errors import (
+    BatchNotAbortable,
+    BatchNotFound,
+    InvalidTaskInput,
+    ServiceUnavailable,
+    TaskError,
+    TriggerRefused,
+)
 from app.ids import new_id, parse_id
 from app.models import Batch, BulkAction
 from app.rows import detached
 from app.service import arguments
 from app.service.bulk import BulkActions, TaskSelection
+from app.service.preparing import NewRun, Preparing
 from app.service.reading import Reading
 from app.service.requests import NOWHERE, UNSET, Provenance, Triggered, TriggerRequest, Unset
 from app.service.triggering import Triggering
@@ -48,14 +57,32 @@ class Batches:
     """Batches. All methods may raise ``ServiceUnavailable``."""
 
     def __init__(
-        self, db: Database, reading: Reading, triggering: Triggering, bulk: BulkActions, principal: Principal
+        self,
+        db: Database,
+        reading: Reading,
+        preparing: Preparing,
+        triggering: Triggering,
+        bulk: BulkActions,
+        principal: Principal,
     ) -> None:
+        """Describe batches.
+
+        Args:
+            db: where they are.
+            reading: finds runs and definitions.
+            preparing: checks what follows a batch, in bounded time.
+            triggering: stores runs.
+            bulk: executes and aborts many.
+            principal: who asks, where a method is not told otherwise.
+        """
         self._db = db
         self._reading = reading
+        self._preparing = preparing
         self._triggering = triggering
         self._bulk = bulk
         self._principal = principal
         self._looked_at = FIRST
+        self._turn = asyncio.Lock()
 
     async def trigger(
         self,
@@ -222,8 +249,9 @@ class Batches:
 
         Batches that a process left when it died while it triggered their runs are sealed first.
 
-        Any number of processes may do so at once: each batch is looked at by one of them, and what follows has an
-        idempotency key of its batch, so that it is triggered once even if the process dies before it says so.
+        Any number of processes may do so at once: each batch is completed by one of them, and what follows has an
+        idempotency key of its batch, so that it is triggered once even if the process dies before it says so. The
+        definition's own checks of what follows may be called by several, for TASKLOOM_HOOK_SECONDS at the most.
 
         Example:
             await tasks.batches.complete_due()
@@ -234,24 +262,56 @@ class Batches:
             for row in rows:
                 if row["live_id"] is not None:
                     await batches.pass_final(pipe, row["id"], row["live_id"])
-                else:
-                    await batches.complete(pipe, row["id"], *await self._follow(row))
         self._looked_at = rows[-1]["id"] if len(rows) == LOOK_LIMIT else FIRST
+        await self._complete_each([row for row in rows if row["live_id"] is None])
         return len(rows)
 
-    async def _follow(self, row: Row) -> tuple[UUID | None, str | None]:
-        """Trigger what follows a batch: the run, or why there is none."""
+    async def _complete_each(self, rows: Sequence[Row]) -> None:
+        """Complete batches; one that cannot be completed just now, or takes its time, holds up none of the others."""
+        outcomes = await asyncio.gather(*map(self._complete, rows), return_exceptions=True)
+        for error in outcomes:
+            if isinstance(error, Exception):
+                raise error
+
+    async def _complete(self, row: Row) -> None:
+        """Trigger what follows a batch, and say so, unless somebody else does."""
+        # Before anything is locked, because the definition's own checks are code that may take its time.
+        follower = await self._follower(row)
+        # One at a time, because each takes a second connection to store its run.
+        async with self._turn, self._db.pipe() as pipe:
+            batch = await batches.take(pipe, row["id"])
+            if batch is None:
+                return
+            run_id, refusal = (None, None) if batch["aborted_at"] else await self._trigger(follower)
+            await batches.complete(pipe, row["id"], run_id, refusal)
+
+    async def _follower(self, row: Row) -> NewRun | TaskError | None:
+        """What follows a batch, checked and not stored, or why it cannot; None when nothing does."""
         if row["aborted_at"] is not None or not row["has_runs"]:
-            return None, None
+            return None
         request = TriggerRequest(
             definition_id=row["complete_definition_id"],
             input=batches.stored_input(row),
             idempotency_key=f"batch/{row['id']}/complete",
         )
         try:
-            triggered = await self._triggering.submit(
-                request, Principal.parse(row["created_by"]), allow_private=True, is_owed=True
-            )
+            [run] = await self._preparing.prepare([request], Principal.parse(row["created_by"]), allow_private=True)
+        except TriggerRefused as late:
+            return late
+        if isinstance(run, ServiceUnavailable):
+            raise run
+        if isinstance(run, NewRun):
+            run.is_owed = True
+        return run
+
+    async def _trigger(self, follower: NewRun | TaskError | None) -> tuple[UUID | None, str | None]:
+        """Trigger what follows a batch: the run, or why there is none."""
+        if follower is None:
+            return None, None
+        if isinstance(follower, TaskError):
+            return None, follower.message
+        try:
+            triggered = await self._triggering.store(follower)
         except ServiceUnavailable:
             raise
         except TaskError as refusal:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -38,6 +38,7 @@ from app.rows import RUN_DEFAULTS, detached
 from app.runs import INSERTED, Runs
 from app.service import arguments, inputs
 from app.service.arguments import Checked
+from app.service.calling import Call, call_here
 from app.service.known import Known, KnownDefinitions
 from app.service.requests import NOWHERE, Provenance, TriggerRequest, UniquePolicy
 from app.settings import Settings
@@ -46,8 +47,6 @@ from app.states import TaskRunStatus
 logger = logging.getLogger("taskloom.service")
 
 NO_TAGS = "{}"
-Parameters = ParamSpec("Parameters")
-Answer = TypeVar("Answer")
 _stored_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(*INSERTED)
 
 
@@ -130,26 +129,6 @@ class Origin:
     rerun_of: UUID
     state: Any = None
     iteration: int = 1
-
-
-class Call(Protocol):
-    """Calls what calls the code of definitions, where that code may be called."""
-
-    async def __call__(
-        self,
-        function: Callable[Parameters, Awaitable[Answer]],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Answer:
-        """The function's answer. May raise ``TriggerRefused`` and ``ServiceUnavailable`` where it comes too late."""
-        ...
-
-
-async def call_here(
-    function: Callable[Parameters, Awaitable[Answer]], *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Answer:
-    """Call it on this event loop, for as long as it takes."""
-    return await function(*args, **kwargs)
 
 
 class Preparing:

@@ -51,13 +51,15 @@ class Triggering:
         *,
         allow_private: bool,
         origin: Origin | None = None,
-        is_owed: bool = False,
     ) -> Triggered:
         """Trigger one run, in one insert with all that arrive at the same time."""
         [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origins=[origin])
         if isinstance(run, TaskError):
             raise run
-        run.is_owed = is_owed
+        return await self.store(run)
+
+    async def store(self, run: NewRun) -> Triggered:
+        """Trigger a run that was prepared elsewhere, in one insert with all that arrive at the same time."""
         return await self._inserts.submit(run)
 
     async def submit_many(

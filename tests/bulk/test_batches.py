@@ -23,6 +23,7 @@ from app.service.batches import BatchOptions, OnComplete
 from app.settings import Settings
 from tests.service.scheduled import execute
 from tests.workbench import until
+from tests.workers.definitions import allowed, reached
 from workers.worker import TaskloomWorker
 
 DOUBLE = TriggerRequest(definition_id="test-double", input={"value": 3})
@@ -62,12 +63,24 @@ async def test_many_who_look_at_once_and_one_who_died_before_saying_so_trigger_i
     assert (await tasks.batches.get(batch.id)).completed_at is None
     await tasks.abort(answer.run.id)  # type: ignore[union-attr]
     # As one who triggered it and died before the batch's row was written.
-    first = await tasks.batches._follow(
-        {**vars(batch), "has_runs": True, "complete_input": '{"value": 21}', "id": batch.id}
-    )
+    row = {**vars(batch), "has_runs": True, "complete_input": '{"value": 21}', "id": batch.id}
+    first = await tasks.batches._trigger(await tasks.batches._follower(row))
     await asyncio.gather(*(tasks.batches.complete_due() for _ in range(4)))
     assert (await tasks.batches.get(batch.id)).complete_run_id == first[0]
     assert await tasks.count(RunFilter(definition_ids=["test-double"])) == 1
+
+
+async def test_nothing_follows_a_full_stop_that_comes_while_what_follows_is_checked(tasks: TaskService) -> None:
+    follows = OnComplete("test-checked-slowly", {"name": "followed"})
+    batch, [answer] = await tasks.batches.trigger([LATER], BatchOptions(on_complete=follows))
+    await tasks.abort(answer.run.id)  # type: ignore[union-attr]
+    completing = asyncio.create_task(tasks.batches.complete_due())
+    await until(reached["followed"].is_set)
+    await tasks.bulk.stop_all(confirm="stop all tasks")
+    allowed["followed"].set()
+    await completing
+    assert (await tasks.batches.get(batch.id)).completed_at is not None
+    assert await tasks.count(RunFilter(definition_ids=["test-checked-slowly"])) == 0
 
 
 async def test_a_batch_of_a_process_that_died_while_it_triggered_is_completed_all_the_same(

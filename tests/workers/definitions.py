@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.auth import Principal
 from workers import Continue, Progress, Retry, RetryLater, Stop, TaskContext, TriggerRefused, task
 
 reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -34,6 +35,16 @@ async def double(ctx: TaskContext, input: Number) -> Number:
     """Doubles a number."""
     ctx.log.info("doubling", value=input.value)
     return Number(value=2 * input.value)
+
+
+async def check_slowly(input: Named, principal: Principal) -> None:
+    reached[input.name].set()
+    await allowed[input.name].wait()
+
+
+@task(id="test-checked-slowly", before_trigger=check_slowly)
+async def checked_slowly(ctx: TaskContext, input: Named) -> None:
+    """May be triggered when the test allows it."""
 
 
 @task(id="test-order", max_iterations=2, retry=Retry(max_attempts=2))

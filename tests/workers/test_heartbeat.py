@@ -21,6 +21,7 @@ from app import TaskService
 from app.db import plain_url
 from app.errors import ServiceUnavailable
 from app.registry import Definition, Registry
+from app.service.calling import calling_within
 from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.test_workers_that_die import outcomes
@@ -29,7 +30,6 @@ from tests.service.scheduled import HOURLY, execute, saved_task
 from tests.workbench import no_heartbeat, until, until_status, working
 from workers import TaskContext
 from workers.lease import HOUSEKEEPING_CONNECTIONS
-from workers.scheduler import calling_on
 from workers.term import Term
 from workers.watchdog import LOOK_SECONDS, Watchdog
 
@@ -158,7 +158,7 @@ async def test_who_waits_for_a_stuck_event_loop_goes_on_as_soon_as_it_turns() ->
 async def test_a_tick_is_left_to_others_where_the_event_loop_is_stuck_before_its_checks_are_called() -> None:
     async def check() -> None: ...
 
-    call = calling_on(asyncio.get_running_loop(), 0.1)
+    call = calling_within(0.1, asyncio.get_running_loop())
     with ThreadPoolExecutor() as threads, pytest.raises(ServiceUnavailable, match="stuck"):
         # This is the event loop that is stuck.
         threads.submit(asyncio.run, call(check)).result(60)
