@@ -39,7 +39,8 @@ class Manifest:
         self.directory, name = os.path.split(self.path)
         self.partial = os.path.join(self.directory, b"." + name + b".partial")
         self._new = self.partial + b".new"
-        self.names = frozenset({name, os.path.basename(self.partial), os.path.basename(self._new)})
+        self._done = self.partial + b".done"
+        self.names = frozenset({name, *map(os.path.basename, (self.partial, self._new, self._done))})
         self._file: BinaryIO | None = None
         self._length = 0
         self._digest = hashlib.sha256()
@@ -58,10 +59,10 @@ class Manifest:
     def resume(self, written: Written) -> bool:
         """Go on after what was written; False when that is not there any more.
 
-        The complete manifest counts too: it is where a run stands that was killed right after it published. Raises
-        ``ManifestTaken``.
+        The complete manifest counts too: it is where a run stands that was killed right after it published, or while
+        it did. Raises ``ManifestTaken``.
         """
-        for path in (self.partial, self.path):
+        for path in (self.partial, self._done, self.path):
             with _opened(path) as source:
                 if source is not None and _digest(source, written.length) == written.sha256:
                     source.seek(0)
@@ -84,10 +85,18 @@ class Manifest:
         return Written(self._length, self._digest.hexdigest())
 
     def publish(self) -> None:
-        """Put the manifest in its place, complete. Raises ``ManifestTaken``."""
+        """Put the manifest in its place, complete. Raises ``ManifestTaken``.
+
+        What has the name of the partial manifest is taken away before it is looked at once more: between a look and a
+        move another run may begin, and what it has not finished would be published.
+        """
         self._check_ours()
         try:
-            os.replace(self.partial, self.path)
+            os.replace(self.partial, self._done)
+            if not self._is_ours(self._done):
+                os.replace(self._done, self.partial)
+                raise self._taken()
+            os.replace(self._done, self.path)
         except FileNotFoundError:
             raise self._taken() from None
         _sync_directory(self.directory)
@@ -103,12 +112,14 @@ class Manifest:
         return self._file
 
     def _check_ours(self) -> None:
-        try:
-            ours = os.path.samestat(os.stat(self.partial), os.fstat(self._open_file.fileno()))
-        except FileNotFoundError:
-            ours = False
-        if not ours:
+        if not self._is_ours(self.partial):
             raise self._taken()
+
+    def _is_ours(self, path: bytes) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._open_file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def _taken(self) -> ManifestTaken:
         name = os.fsdecode(self.path)
