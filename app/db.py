@@ -72,6 +72,8 @@ IN_TROUBLE = (
 """Errors of a server that answers, but has no room or no right to write just now: nothing came of the statement."""
 TURNED_AWAY = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 """PostgreSQL is there and refuses the connection: no such user or database, or a wrong password."""
+ANSWERS = (*IN_TROUBLE, asyncpg.exceptions.CannotConnectNowError)
+"""Errors that are the answer of a server which cannot do what it was asked just now, because it is starting, say."""
 DISCONNECTED = (
     *TURNED_AWAY,
     OSError,
@@ -124,6 +126,14 @@ def refusal(error: BaseException) -> str | None:
     """Why PostgreSQL refuses the connection, in its own words, which never hold the password; None for other errors."""
     cause = driver_error(error)
     return str(cause) if isinstance(cause, TURNED_AWAY) else None
+
+
+def complaint(error: BaseException) -> str | None:
+    """What PostgreSQL says is the matter when it answers and cannot do what it was asked; None for other errors."""
+    cause = driver_error(error)
+    if isinstance(cause, asyncpg.exceptions.TargetServerAttributeNotMatched):
+        return "it is a standby, and only a primary will do"
+    return str(cause).splitlines()[0] if isinstance(cause, ANSWERS) else None
 
 
 def driver_error(error: BaseException) -> BaseException:

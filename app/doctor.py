@@ -10,7 +10,7 @@ import asyncpg
 
 from app import clock, tables
 from app.backlog import Queue, depths, queues
-from app.db import DISCONNECTED, Database, Pipe, is_disconnect, refusal
+from app.db import DISCONNECTED, Database, Pipe, complaint, is_disconnect, refusal
 from app.diagnosis import (
     Finding,
     Health,
@@ -95,6 +95,9 @@ def _no_database(error: Exception) -> Finding:
     if said := refusal(error):
         cure = "DATABASE_URL says where and as whom; `taskloom migrate --create-database` creates what it names."
         return Finding("database", Health.ILL, f"refuses the connection: {said}", cure)
+    if said := complaint(error):
+        cure = "Mend what it says, or set DATABASE_URL to another server."
+        return Finding("database", Health.ILL, f"answers, but cannot be used just now: {said}", cure)
     waited = f"nothing within {PATIENCE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
     reason = str(error).splitlines()[0] if str(error) else waited
     cure = "Start PostgreSQL (`make run` starts everything), or set DATABASE_URL to where it is."

@@ -339,8 +339,9 @@ class ServiceUnavailable(TaskError):
 
     code = ErrorCode.SERVICE_UNAVAILABLE
 
-    def __init__(self, what: str = "The database does not answer; try again shortly.") -> None:
-        super().__init__(what)
+    def __init__(self, what: str | None = None) -> None:
+        super().__init__(what or "The database does not answer; try again shortly.")
+        self.tells_what_became = what is not None
 
 
 class QueryTooSlow(TaskError):

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from app import dashboard, garbage, tables
 from app.auth import LOCAL_ADMIN
-from app.db import NOT_MIGRATED, Database, driver_error, is_disconnect, is_unmigrated, refusal
+from app.db import NOT_MIGRATED, Database, complaint, driver_error, is_disconnect, is_unmigrated, refusal
 from app.definitions import publish
 from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
@@ -111,6 +111,8 @@ class Server:
         database = f"PostgreSQL at {place(self.settings.database_url)}"
         if said := refusal(error):
             return f"{database} refuses the connection: {said} (DATABASE_URL). Waiting for it."
+        if said := complaint(error):
+            return f"{database} answers, but cannot be used just now: {said} (DATABASE_URL). Waiting for it."
         if isinstance(error, ServiceUnavailable) or is_disconnect(error):
             return f"{database} does not answer (DATABASE_URL). Waiting for it."
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from enum import IntEnum
 from typing import Any
@@ -19,6 +20,7 @@ OUR_WORDS = {
     "'timeoutSeconds'": "--timeout",
     "'maxAttempts'": "--max-attempts",
     "'idempotencyKey'": "--idempotency-key",
+    "an idempotencyKey": "--idempotency-key",
     "'uniqueKey'": "--unique-key",
     "'uniquePolicy'": "--unique-policy",
     "'priority'": "--priority",
@@ -39,6 +41,8 @@ OUR_WORDS = {
     "'first'": "--limit",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",
+    "bulkActions shows": "`taskloom bulk list` shows",
+    "auditEvents shows": "`taskloom audit` shows",
     "triggerTask": "`taskloom trigger`",
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
@@ -55,7 +59,7 @@ class ExitCode(IntEnum):
     REFUSED = 2
     """What was asked is not allowed, or is not there."""
     AWAY = 3
-    """The database does not answer, or is not ready for this version."""
+    """The database does not answer, cannot do what it was asked just now, or is not ready for this version."""
 
 
 class Refusal(Exception):
@@ -67,6 +71,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. A bug still shows its traceback."""
+        if logging.lastResort is not None:
+            logging.lastResort.addFilter(_is_said_nowhere_else)
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -76,6 +82,11 @@ class Commands(TyperGroup):
             code, sentence = known
             complain(sentence)
             raise typer.Exit(code) from None
+
+
+def _is_said_nowhere_else(record: logging.LogRecord) -> bool:
+    """Whether to print a line of a log that nobody has set up: of what the service warns, the sentence tells."""
+    return record.name != "taskloom.service" or record.levelno > logging.WARNING
 
 
 def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
@@ -112,13 +123,24 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
 
 
 def unreachable(error: Exception) -> str:
-    """The sentence for a database that does not answer, or lets this process not in."""
+    """The sentence for a database that does not answer, cannot do what it was asked, or lets this process not in."""
     from app.cli.environment import database_place
-    from app.db import refusal
+    from app.db import complaint, refusal
 
     if said := refusal(error):
         return f"PostgreSQL refuses the connection: {said}. DATABASE_URL says where and as whom."
+    database = f"PostgreSQL at {database_place()}"
+    if said := complaint(error):
+        became = _what_became(error) or f"{database} answers, but cannot do this just now; try again shortly. "
+        return f"{became}It says: {said}."
     return (
-        f"PostgreSQL at {database_place()} does not answer. Start it (`make run` starts everything), "
+        f"{_what_became(error)}{database} does not answer. Start it (`make run` starts everything), "
         "or set DATABASE_URL to where it is."
     )
+
+
+def _what_became(error: Exception) -> str:
+    """What the service knows of what it was asked to do; nothing where it has only the general sentence."""
+    if isinstance(error, ServiceUnavailable) and error.tells_what_became:
+        return f"{in_words_of_the_command(error.message)} "
+    return ""

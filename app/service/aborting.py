@@ -65,7 +65,7 @@ class Aborting:
                     raise
                 if seconds is None:
                     raise ServiceUnavailable(
-                        "The database does not answer, so it is not known whether the run was aborted. Try again."
+                        "The database is away or in trouble, so it is not known whether the run was aborted. Try again."
                     ) from error
                 logger.info("Aborting again, because: %s", error)
                 repeated = True

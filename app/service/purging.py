@@ -59,7 +59,7 @@ class Purging:
         except Exception as error:
             if is_disconnect(error):
                 raise ServiceUnavailable(
-                    "The database does not answer, so it is not known whether a batch was deleted. Try again."
+                    "The database is away or in trouble, so it is not known whether a batch was deleted. Try again."
                 ) from error
             raise
 

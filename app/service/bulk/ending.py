@@ -31,7 +31,8 @@ class Ending:
         except Exception as error:
             if is_disconnect(error):
                 raise ServiceUnavailable(
-                    "The database does not answer, so it is not known whether the bulk action was aborted. Try again."
+                    "The database is away or in trouble, so it is not known whether the bulk action was aborted. "
+                    "Try again."
                 ) from error
             raise
         await tell_aborted(self._events, changed)

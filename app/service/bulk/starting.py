@@ -103,7 +103,7 @@ class Starting:
                     raise
                 if seconds is None:
                     raise ServiceUnavailable(
-                        "The database does not answer, so it is not known whether the bulk action was begun. "
+                        "The database is away or in trouble, so it is not known whether the bulk action was begun. "
                         "bulkActions shows it."
                     ) from error
                 logger.info("Storing a bulk action again, because: %s", error)

@@ -172,8 +172,8 @@ class Transfer:
                     raise
                 if seconds is None:
                     raise ServiceUnavailable(
-                        "The database does not answer, so it is not known whether the tasks were imported. auditEvents "
-                        "shows it; with REPLACE or SKIP, importing again does no harm."
+                        "The database is away or in trouble, so it is not known whether the tasks were imported. "
+                        "auditEvents shows it; with REPLACE or SKIP, importing again does no harm."
                     ) from error
                 logger.info("Importing tasks again, because: %s", error)
                 await asyncio.sleep(seconds)
