@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,29 +21,59 @@ ROOT = Path(__file__).parents[2]
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
+class ServerProcess:
+    """``taskloom serve`` in a process of its own, which may be killed and started again at the same address."""
+
+    def __init__(self, settings: Settings, **changes: str) -> None:
+        port = free_port("127.0.0.1", 0)
+        servers = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+        self._environment = {**os.environ, **changes, **servers, "PORT": str(port), "PYTHONPATH": str(ROOT)}
+        self._process: asyncio.subprocess.Process | None = None
+        self.address = f"127.0.0.1:{port}"
+        self.http = httpx2.AsyncClient(base_url=f"http://{self.address}")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process that was started last is still there."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start the process, and wait until it is ready."""
+        command = (sys.executable, "-m", "app.cli", "serve")
+        self._process = await asyncio.create_subprocess_exec(*command, env=self._environment, cwd=ROOT)
+        await until(self._is_ready, 40)
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait for the end; nothing where it has ended."""
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+
+    async def _is_ready(self) -> bool:
+        assert self.is_running, "the server ended at its start"
+        try:
+            return (await self.http.get("/readyz")).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+
 @asynccontextmanager
-async def server_process(settings: Settings, **changes: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A server process and a client of it; it is ready when the block begins, and stopped when it ends."""
-    port = free_port("127.0.0.1", 0)
-    environment = {**os.environ, **changes, "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    environment |= {"PORT": str(port), "PYTHONPATH": str(ROOT)}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app.cli", "serve", env=environment, cwd=ROOT)
-    try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-
-            async def is_ready() -> bool:
-                assert process.returncode is None, "the server ended at its start"
-                try:
-                    return (await http.get("/readyz")).status_code == 200
-                except httpx2.TransportError:
-                    return False
-
-            await until(is_ready, 40)
-            yield http
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+async def server_process(settings: Settings, **changes: str) -> AsyncIterator[ServerProcess]:
+    """A server process; it is ready when the block begins, and stopped when it ends."""
+    server = ServerProcess(settings, **changes)
+    async with server.http:
+        try:
+            await server.start()
+            yield server
+        finally:
+            await server.stop()
 
 
 def parsed(text: str) -> Figures:

@@ -91,7 +91,8 @@ async def test_the_worker_that_takes_over_counts_what_it_took(settings: Settings
 
 
 async def test_a_server_tells_exactly_what_it_answered_and_what_waits(settings: Settings) -> None:
-    async with server_process(settings, **TASKS) as http:
+    async with server_process(settings, **TASKS) as server:
+        http = server.http
         for _ in range(3):
             assert (await ask(http, TRIGGER, input={"definitionId": "fault-nothing"}))["data"]
         later = {"definitionId": "fault-nothing", "delaySeconds": 3600}
@@ -133,8 +134,8 @@ async def test_each_queue_is_counted_and_its_oldest_run_found_whatever_its_prior
         "UPDATE task_runs SET due_at = now() - interval '1 hour' WHERE queue = 'a' AND priority = 0"
     )
     await connection.close()
-    async with server_process(settings) as http:
-        figures = await scraped(http)
+    async with server_process(settings) as server:
+        figures = await scraped(server.http)
     assert {queue: figure(figures, "taskloom_queue_runs", queue=queue) for queue in ("a", "b", "default")} == {
         "a": 3, "b": 1, "default": 1,
     }  # fmt: skip
@@ -145,12 +146,12 @@ async def test_each_queue_is_counted_and_its_oldest_run_found_whatever_its_prior
 async def test_without_postgresql_the_process_s_own_figures_are_told_all_the_same(
     settings: Settings, embedded_postgres: EmbeddedPostgres
 ) -> None:
-    async with server_process(settings) as http:
+    async with server_process(settings) as server:
         await embedded_postgres.stop()
         try:
 
             async def told() -> Figures | None:
-                figures = await scraped(http)
+                figures = await scraped(server.http)
                 return figures if figure(figures, "taskloom_database_up") == 0 else None
 
             figures = await until(told)
