@@ -40,6 +40,7 @@ from app.schema.context import Context
 from app.schema.execution import Caller
 from app.schema.loaders import Loaders
 from app.schema.schema import schema
+from app.schema.sse import EventStreams
 from app.schema.view import PATH, graphql_routes
 from app.service import TaskService
 from app.settings import Settings, get_settings
@@ -65,6 +66,7 @@ class Server:
         self.counts = Counts(self.db, settings.count_limit)
         self.exposition = Exposition(self.db, settings.redis_url)
         self.readiness = Readiness(self.db)
+        self.streams = EventStreams()
         self.is_published = asyncio.Event()
         self.waiting_for = ""
 
@@ -170,7 +172,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application; by default with the settings of the environment."""
     server = Server(settings or get_settings())
     routes = [
-        *graphql_routes(schema, server.context, server.settings, dashboard.page),
+        *graphql_routes(schema, server.context, server.settings, dashboard.page, server.streams),
         Route("/", _to_graphql),
         Route("/healthz", server.is_up),
         Route("/readyz", server.is_ready),
@@ -199,13 +201,17 @@ def serve(settings: Settings | None = None) -> None:
     settings = settings or get_settings()
     check_host(settings)
     with contextlib.suppress(KeyboardInterrupt):
-        server = HttpServer(uvicorn_config(create_app(settings), settings))
+        server = HttpServer(create_app(settings), settings)
         garbage.leave_alone_what_stays(garbage.SERVER_THRESHOLD)
         server.run()
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, saying in one line where it listens."""
+    """uvicorn, saying in one line where it listens, and ending event streams as it does WebSockets."""
+
+    def __init__(self, app: Starlette, settings: Settings) -> None:
+        super().__init__(uvicorn_config(app, settings))
+        self._streams: EventStreams = app.state.server.streams
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start listening."""
@@ -213,6 +219,11 @@ class HttpServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             logger.info("Listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, and let requests under way end. Streams would not, and are broken off at once."""
+        self._streams.end()
+        await super().shutdown(sockets)
 
 
 def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:

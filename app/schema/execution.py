@@ -138,21 +138,25 @@ class Engine:
             ended("errors" if answer.errors else "answered")
             return answer
 
-    async def stream(
+    async def begin(
         self, operation: Operation, request: OperationRequest, caller: Caller
     ) -> AsyncGenerator[Answer, None]:
-        """Execute an operation of any kind: each event of a subscription is an answer, and ends are ends.
+        """Begin an operation of any kind: each event of a subscription is an answer, and ends are ends.
 
-        Raises RequestRefused like ``run``, and where the subscription cannot begin. An error later on is the last
-        answer.
+        Raises RequestRefused like ``run``, and where the subscription cannot begin; it has begun before there is an
+        event. An error later on is the last answer.
         """
         if operation.kind is not OperationType.SUBSCRIPTION:
-            yield await self.run(operation, request, caller)
-            return
+            return _only(await self.run(operation, request, caller))
         with measured(operation.kind) as ended:
             executor = self._build(operation, request, await self.context(caller))
             events = await _source(executor, caller.request_id)
             ended("answered")
+        return self._answers(executor, events, caller)
+
+    async def _answers(
+        self, executor: Executor[Any], events: AsyncIterable[Any], caller: Caller
+    ) -> AsyncGenerator[Answer, None]:
         async with aclosing(cast("AsyncGenerator[Any, None]", events)):
             try:
                 with metrics.SUBSCRIPTIONS.track_inprogress():
@@ -190,6 +194,10 @@ class Engine:
         execution = executor.build_per_event_executor(event)
         execution.context_value = await self.context(caller)
         return await self._execute(execution, caller.request_id, serially=False)
+
+
+async def _only(answer: Answer) -> AsyncGenerator[Answer, None]:
+    yield answer
 
 
 async def _source(executor: Executor[Any], request_id: str) -> AsyncIterable[Any]:

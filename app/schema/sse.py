@@ -29,25 +29,51 @@ _endings: set[asyncio.Future[None]] = set()
 """Streams that clean up: a task that nobody holds may be collected before its end."""
 
 
-async def event_stream(
-    first: Answer | None, answers: AsyncGenerator[Answer, None], heartbeat: float = HEARTBEAT_SECONDS
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of the stream: the first answer, those that follow, and a comment after ``heartbeat`` idle seconds."""
-    following: asyncio.Future[Answer | None] | None = None
-    try:
-        while first is not None:
-            yield _event(first)
-            following = asyncio.ensure_future(anext(answers, None))
-            while not (await asyncio.wait({following}, timeout=heartbeat))[0]:
-                yield _HEARTBEAT
-            first = following.result()
-        yield _COMPLETE
-    finally:
-        # In a task of its own: of a client that has gone, whatever waits in here is cancelled again at every turn.
-        ending = asyncio.ensure_future(_end(following, answers))
-        _endings.add(ending)
-        ending.add_done_callback(_endings.discard)
-        await asyncio.shield(ending)
+class EventStreams:
+    """The streams of one server."""
+
+    def __init__(self) -> None:
+        self._reads: set[asyncio.Future[Answer | None]] = set()
+        self._are_over = False
+
+    def end(self) -> None:
+        """Break off all streams, because the server stops; its clients come back and find another one."""
+        self._are_over = True
+        for read in self._reads:
+            read.cancel()
+
+    async def of(
+        self, answers: AsyncGenerator[Answer, None], heartbeat: float = HEARTBEAT_SECONDS
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a stream: the answers, a comment after every ``heartbeat`` idle seconds, and the end.
+
+        One that is broken off has no ``complete``.
+        """
+        following: asyncio.Future[Answer | None] | None = None
+        try:
+            while not self._are_over:
+                following = self._read(answers)
+                while not (await asyncio.wait({following}, timeout=heartbeat))[0]:
+                    yield _HEARTBEAT
+                if following.cancelled():
+                    return
+                answer = following.result()
+                if answer is None:
+                    yield _COMPLETE
+                    return
+                yield _event(answer)
+        finally:
+            # In a task of its own: of a client that has gone, whatever waits in here is cancelled again at every turn.
+            ending = asyncio.ensure_future(_end(following, answers))
+            _endings.add(ending)
+            ending.add_done_callback(_endings.discard)
+            await asyncio.shield(ending)
+
+    def _read(self, answers: AsyncGenerator[Answer, None]) -> asyncio.Future[Answer | None]:
+        read = asyncio.ensure_future(anext(answers, None))
+        self._reads.add(read)
+        read.add_done_callback(self._reads.discard)
+        return read
 
 
 async def _end(following: asyncio.Future[Answer | None] | None, answers: AsyncGenerator[Answer, None]) -> None:

@@ -26,7 +26,6 @@ from strawberry.types.unset import UNSET
 
 from app.errors import ErrorCode
 from app.ids import new_id
-from app.schema import sse
 from app.schema.execution import Caller, Engine, refusal_errors, require_no_subscription
 from app.schema.faults import BUG, INTERNAL_SERVER_ERROR, RequestRefused, refuse
 from app.schema.negotiation import GRAPHQL_JSON, JSON, accepted
@@ -38,6 +37,7 @@ from app.schema.request import (
     request_from_url,
     require_json_type,
 )
+from app.schema.sse import HEADERS, EventStreams
 from app.schema.websocket import FrameAdapter, TransportHandler
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from strawberry.types.unset import UnsetType
 
     from app.schema.documents import Operation
-    from app.schema.execution import Answer, ContextFactory
+    from app.schema.execution import ContextFactory
     from app.schema.negotiation import Accepted
     from app.settings import Settings
 
@@ -69,6 +69,7 @@ class GraphQLView(GraphQL[Caller, None]):
     """One GraphQL endpoint as an ASGI application.
 
     ``page`` makes the answer for browsers that open the endpoint; without it they are told to send a request.
+    ``streams`` are what its event streams belong to, for whoever stops the server.
     Raises ValueError when ``settings.allowed_origins`` holds anything but origins.
     """
 
@@ -81,6 +82,7 @@ class GraphQLView(GraphQL[Caller, None]):
         get_context: ContextFactory,
         settings: Settings,
         page: Callable[[], Response] | None = None,
+        streams: EventStreams | None = None,
     ) -> None:
         super().__init__(
             schema,
@@ -91,6 +93,7 @@ class GraphQLView(GraphQL[Caller, None]):
         )
         self.engine = Engine(schema, get_context, settings)
         self._page = page
+        self._streams = streams or EventStreams()
         self._max_bytes = settings.max_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,9 +143,8 @@ class GraphQLView(GraphQL[Caller, None]):
         return _json(answer.payload, 200, accept)
 
     async def _stream(self, operation: Operation, request: OperationRequest, caller: Caller) -> Response:
-        answers = self.engine.stream(operation, request, caller)
-        first: Answer | None = await anext(answers, None)
-        return StreamingResponse(sse.event_stream(first, answers), headers=sse.HEADERS)
+        answers = await self.engine.begin(operation, request, caller)
+        return StreamingResponse(self._streams.of(answers), headers=HEADERS)
 
     def _require_known_origin(self, caller: Caller) -> None:
         origin = caller.headers.get("origin")
@@ -174,13 +176,14 @@ def graphql_routes(
     get_context: ContextFactory,
     settings: Settings,
     page: Callable[[], Response] | None = None,
+    streams: EventStreams | None = None,
 ) -> list[BaseRoute]:
     """The routes of the GraphQL endpoint, ``/graphql``, for a Starlette application.
 
-    ``get_context`` makes the context of one operation from its Caller. Pages on ``settings.allowed_origins`` may send
-    requests too (CORS).
+    ``get_context`` makes the context of one operation from its Caller; whoever stops the server ends ``streams``. Pages
+    on ``settings.allowed_origins`` may send requests too (CORS).
     """
-    view = GraphQLView(schema, get_context, settings, page)
+    view = GraphQLView(schema, get_context, settings, page, streams)
     return [Route(PATH, view, middleware=_cors(settings)), WebSocketRoute(PATH, view)]
 
 

@@ -111,7 +111,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Caller, None]):
     async def _answers(self, operation: Operation[Caller, None], caller: Caller) -> AsyncGenerator[Answer, None]:
         names = {"query": operation.query, "variables": operation.variables, "operationName": operation.operation_name}
         request = request_from_payload(names)
-        async with aclosing(self.engine.stream(self.engine.prepare(request), request, caller)) as answers:
+        async with aclosing(await self.engine.begin(self.engine.prepare(request), request, caller)) as answers:
             async for answer in answers:
                 yield answer
 

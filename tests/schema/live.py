@@ -11,7 +11,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from app.main import HttpServer, Server, create_app, uvicorn_config
+from app.main import HttpServer, Server, create_app
 from app.settings import Settings
 
 PATIENCE_SECONDS = 30
@@ -22,7 +22,7 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[Server, str]]:
     """The server and its address, ``127.0.0.1:port``, served by uvicorn as ``serve`` does."""
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    running = HttpServer(uvicorn_config(app, settings))
+    running = HttpServer(app, settings)
     serving = asyncio.create_task(running.serve(sockets=[listener]))
     server: Server = app.state.server
     await asyncio.wait_for(server.is_published.wait(), PATIENCE_SECONDS)
