@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from app import lease_statements as sql
+from app import unique_keys
 from app.db import Pipe, Row
 from app.limits import Limits
 from app.models import CLAIMABLE, LASTED, statuses
@@ -200,10 +201,14 @@ class Leases:
         query = f"""
             WITH chosen AS (
                 SELECT id FROM task_runs WHERE expires_at <= now() AND status IN {statuses(move.sources)}
-                AND started_at IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED)
-            UPDATE task_runs r SET status = $1, status_reason = $2, status_changed_at = now(), finished_at = now(),
-                due_at = NULL, parked = NULL
-            FROM chosen WHERE r.id = chosen.id RETURNING r.id, r.parent_id, r.definition_id, r.status"""
+                AND started_at IS NULL LIMIT $3 FOR UPDATE SKIP LOCKED
+            ), expired AS (
+                UPDATE task_runs r SET status = $1, status_reason = $2, status_changed_at = now(), finished_at = now(),
+                    due_at = NULL, parked = NULL
+                FROM chosen WHERE r.id = chosen.id
+                RETURNING r.id, r.parent_id, r.definition_id, r.status, r.unique_key, r.wait_for
+            ), given_back AS ({unique_keys.give_back("expired")})
+            SELECT id, parent_id, definition_id, status FROM expired"""
         return await self._pipe.fetch(query, move.landing.status.value, sql.value(move.landing.reason), limit)
 
     async def longest_due(self, claimant: Claimant, queue: str, age: float, limit: int) -> list[Row]:

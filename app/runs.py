@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, any_, func, literal, select, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app import unique_keys
 from app.db import Pipe, ReadSession, Row
 from app.models import LASTED, TaskRun, statuses
 from app.paging import Window
@@ -97,14 +98,18 @@ _LOCK_LIVE_FAMILIES = f"""
     ORDER BY id FOR UPDATE"""
 _LOCK_LIVE = f"""
     SELECT id FROM task_runs WHERE id = ANY($1::uuid[]) AND status IN {statuses(LIVE)} ORDER BY id FOR UPDATE"""
+# A run that never began keeps what it waited for: whose unique key it gives back.
 _ABORT = f"""
-    UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(),
-        finished_at = CASE WHEN $4 THEN now() END, error = CASE WHEN $4 THEN NULL ELSE error END,
-        due_at = CASE WHEN $4 THEN NULL ELSE due_at END, wait_for = CASE WHEN $4 THEN NULL ELSE wait_for END,
-        parked = NULL,
-        abort_requested_at = now(), abort_requested_by = $6, abort_message = $7, abort_forced = $8
-    WHERE id = ANY($1::uuid[]) AND status = ANY($5::text[])
-    RETURNING id, lease_owner, definition_id, status, {LASTED}"""
+    WITH aborted AS (
+        UPDATE task_runs SET status = $2, status_reason = $3, status_changed_at = now(),
+            finished_at = CASE WHEN $4 THEN now() END, error = CASE WHEN $4 THEN NULL ELSE error END,
+            due_at = CASE WHEN $4 THEN NULL ELSE due_at END,
+            wait_for = CASE WHEN $4 AND status <> 'SCHEDULED' THEN NULL ELSE wait_for END, parked = NULL,
+            abort_requested_at = now(), abort_requested_by = $6, abort_message = $7, abort_forced = $8
+        WHERE id = ANY($1::uuid[]) AND status = ANY($5::text[])
+        RETURNING id, lease_owner, definition_id, status, unique_key, wait_for, {LASTED}
+    ), given_back AS ({unique_keys.give_back("aborted")})
+    SELECT id, lease_owner, definition_id, status, lasted FROM aborted"""
 _FORCE = """
     UPDATE task_runs SET abort_requested_at = now(), abort_requested_by = $2, abort_forced = true,
         abort_message = COALESCE($3, abort_message)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from app.db import Pipe, Row
+from app.lease_statements import by_id
 from app.models import statuses
 from app.states import FINAL
 
@@ -23,6 +24,17 @@ _HOLDERS = f"""
         AND r.status NOT IN {statuses(FINAL)}
     ORDER BY r.id FOR UPDATE OF r"""
 _GIVE_AWAY = "UPDATE task_runs SET unique_key = NULL WHERE id = ANY($1::uuid[])"
+
+
+def give_back(ended: str) -> str:
+    """The part of a statement that lets runs which are still being aborted hold their unique keys again.
+
+    ``ended`` names the rows, with ``unique_key`` and ``wait_for``, of runs that ended before they could replace them:
+    without the key, the next run would be executed beside the one that has not stopped yet.
+    """
+    return f"""
+        UPDATE task_runs r SET unique_key = e.unique_key FROM {ended} e CROSS JOIN unnest(e.wait_for) AS replaced(id)
+        WHERE {by_id("replaced.id")} AND r.status = 'ABORTING' AND e.unique_key IS NOT NULL"""
 
 
 async def lock(pipe: Pipe, keys: Sequence[tuple[int, str, str]]) -> None:

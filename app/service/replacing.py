@@ -7,7 +7,7 @@ are executed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -73,12 +73,16 @@ async def _replace(pipe: Pipe, holder: Row, new: NewRun, way: Way) -> None:
     message = f"Replaced by run {new.id}, which has taken over the unique key '{key}'."
     way.aborted += await abort_locked(pipe, family, str(new.values["created_by"]), message)
     way.replacing[_key(new)] = new.id
+    if still_executed := _still_executed(holder):
+        await unique_keys.give_away(pipe, still_executed)
+        new.wait_until_final(still_executed)
+
+
+def _still_executed(holder: Row) -> Sequence[UUID]:
+    """What a worker goes on with, though its key is taken over: the holder, or the one that it had itself replaced."""
     if TaskRunStatus(holder["status"]) in HELD:
-        await unique_keys.give_away(pipe, [holder["id"]])
-        new.wait_until_final([holder["id"]])
-    elif holder["status"] == TaskRunStatus.SCHEDULED:
-        # It may itself have waited for the one that it had replaced.
-        new.wait_until_final(holder["wait_for"] or ())
+        return [holder["id"]]
+    return holder["wait_for"] or () if holder["status"] == TaskRunStatus.SCHEDULED else ()
 
 
 def _key(run: NewRun) -> Key:

@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.states import Status, acknowledge_abort
 from tests.service.conftest import SUCCEED, Hand, definition, definitions, service
 from tests.service.lossy import Lossy, lossy
+from tests.workbench import until
 
 REPLACE, EXISTING = UniquePolicy.REPLACE, UniquePolicy.RETURN_EXISTING
 
@@ -160,6 +161,29 @@ async def test_a_waiting_replacement_can_be_aborted(tasks: TaskService, hand: Ha
     await tasks.abort(second.id)
     assert (await tasks.get(second.id)).status is Status.ABORTED
     assert isinstance(await tasks.submit(taking(REPLACE)), Triggered)
+
+
+@pytest.mark.parametrize("end", ["aborted", "expired"])
+async def test_a_waiting_replacement_that_ends_lets_nobody_be_executed_beside_the_run_that_still_stops(
+    tasks: TaskService, hand: Hand, hire: Callable[..., Hand], end: str
+) -> None:
+    first = await tasks.trigger("echo", unique_key="u")
+    [held] = await hand.claim()
+    second = (await tasks.submit(taking(REPLACE, ttl=0.001 if end == "expired" else None))).run
+    if end == "aborted":
+        await tasks.abort(second.id)
+    else:
+        await until(hand.lifecycle.dispatch)
+    assert (await tasks.get(second.id)).status is (Status.ABORTED if end == "aborted" else Status.EXPIRED)
+    with pytest.raises(UniqueConflict) as refusal:
+        await tasks.trigger("echo", unique_key="u")
+    assert refusal.value.run_id == str(first.id)
+    third = (await tasks.submit(taking(REPLACE))).run
+    assert (third.status, third.wait_for) == (Status.SCHEDULED, [first.id])
+    assert await hire().claim() == []
+    await held.write(move=acknowledge_abort())
+    await hand.lifecycle.dispatch()
+    assert [run.id for run in await hire().claim()] == [third.id]
 
 
 async def test_many_that_replace_at_once_leave_one_live_run_and_all_are_answered(
