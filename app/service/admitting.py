@@ -18,7 +18,7 @@ from app.limited_runs import LimitedRuns, Live
 from app.limits import Full, Limits, Measure, Scope, WhenFull
 from app.service.cooling import cool_down, give_back, is_cooled
 from app.service.preparing import NewRun, in_key_order
-from app.service.repetitions import refused_with, unknown
+from app.service.repetitions import unknown
 from app.service.replacing import make_way, replaces
 from app.service.stopping import abort_family
 from app.task_errors import CooldownActive
@@ -47,9 +47,9 @@ def _is_limited(new: NewRun) -> bool:
 
 
 async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
-    """Insert runs as far as the limits of their definitions let them in; in one transaction.
+    """Insert runs, no two of which share a key, as far as the limits of their definitions let them in.
 
-    Raises ``Overtaken``, and then nothing of it may be committed.
+    In one transaction. Raises ``Overtaken``, and then nothing of it may be committed.
     """
     for run in new:
         run.wait_until_final(())
@@ -57,7 +57,7 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
     for limited in each:
         await limited.lock()
-    asking = await unknown(pipe, new)
+    asking: Sequence[NewRun] = await unknown(pipe, new)
     refused: Refused = {**await _cooling(pipe, asking)}
     asking = [run for run in asking if run.id not in refused]
     for limited in each:
@@ -66,9 +66,7 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     # Whoever is refused aborts nobody.
     way = await make_way(pipe, [run for run in asking if run.id not in refused])
     refused |= way.refused
-    # Neither may a repetition take the place of the one that it repeats.
-    refused = refused_with(refused, new)
-    let_in = [run for run in new if run.id not in refused and way.leads(run)]
+    let_in = [run for run in new if run.id not in refused]
     admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
     admitted.refused, admitted.aborted = refused, way.aborted
     stored = set(admitted.inserted)
@@ -87,7 +85,7 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
 async def _cooling(pipe: Pipe, asking: Sequence[NewRun]) -> dict[UUID, CooldownActive]:
     """The refusals of those that meet a cooldown, but not of repetitions whose first run was stored just before."""
     refused = await cool_down(pipe, asking)
-    first = await unknown(pipe, [run for run in asking if run.id in refused]) if refused else []
+    first: Sequence[NewRun] = await unknown(pipe, [run for run in asking if run.id in refused]) if refused else []
     return {run.id: refused[run.id] for run in first}
 
 

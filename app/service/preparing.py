@@ -86,6 +86,12 @@ class NewRun:
         return bool(self.values["idempotency_key"] or self.values["unique_key"])
 
     @property
+    def keys(self) -> set[tuple[str, str, str]]:
+        """What it may share with another run: its definition with its idempotency key, and with its unique key."""
+        names = ("idempotency_key", "unique_key")
+        return {(self.known.id, name, key) for name in names if (key := self.values[name]) is not None}
+
+    @property
     def key_order(self) -> tuple[str, str, str]:
         """Where the run stands in the one order in which unique keys are taken."""
         return (self.known.id, self.values["idempotency_key"] or "", self.values["unique_key"] or "")
@@ -120,6 +126,19 @@ def in_key_order(new: Sequence[NewRun]) -> Sequence[NewRun]:
     if any(run.has_key for run in new):
         return sorted(new, key=lambda run: run.key_order)
     return new
+
+
+def first_of_each_key(new: Sequence[NewRun]) -> Sequence[NewRun]:
+    """Those that share no key with one that comes before them, and so are in nobody's way among themselves."""
+    if not any(run.has_key for run in new):
+        return new
+    taken: set[tuple[str, str, str]] = set()
+    first: list[NewRun] = []
+    for run in new:
+        if taken.isdisjoint(run.keys):
+            taken |= run.keys
+            first.append(run)
+    return first
 
 
 @dataclass(frozen=True, slots=True)

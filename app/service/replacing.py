@@ -19,8 +19,6 @@ from app.service.requests import UniquePolicy
 from app.service.stopping import abort_locked
 from app.states import HELD, TaskRunStatus
 
-Key = tuple[str, str]
-
 
 class Overtaken(Exception):
     """A run that was to replace another one could not be stored, so nothing may be aborted for it."""
@@ -28,19 +26,15 @@ class Overtaken(Exception):
 
 @dataclass(slots=True)
 class Way:
-    """What was done for those that replace: the rows that were aborted, by whom each, and the refusals by id."""
+    """What was done for those that replace: which of them do, the refusals by id, and the rows that were aborted."""
 
-    replacing: dict[Key, UUID] = field(default_factory=dict[Key, UUID])
+    replacing: set[UUID] = field(default_factory=set[UUID])
     refused: dict[UUID, UniqueConflict] = field(default_factory=dict[UUID, UniqueConflict])
     aborted: list[Row] = field(default_factory=list[Row])
 
-    def leads(self, new: NewRun) -> bool:
-        """Whether a run may be stored now: not one that is refused, nor one whose key another has just taken over."""
-        return new.id not in self.refused and self.replacing.get(_key(new), new.id) == new.id
-
     def check(self, stored: set[UUID]) -> None:
         """Raises ``Overtaken`` unless all for whose sake others were aborted are stored."""
-        if not stored.issuperset(self.replacing.values()):
+        if not stored.issuperset(self.replacing):
             raise Overtaken
 
 
@@ -50,13 +44,15 @@ def replaces(new: NewRun) -> bool:
 
 
 async def make_way(pipe: Pipe, new: Iterable[NewRun]) -> Way:
-    """Abort the runs that hold the unique keys of those that replace; in the transaction that stores them."""
+    """Abort the runs that hold the unique keys of those that replace; in the transaction that stores them.
+
+    No two of them have the same key.
+    """
     way = Way()
-    asking: dict[Key, NewRun] = {_key(run): run for run in new if replaces(run)}
-    if not asking:
+    taking = [run for run in new if replaces(run)]
+    if not taking:
         return way
-    taking = list(asking.values())
-    keys = [(n, definition_id, key) for n, (definition_id, key) in enumerate(asking)]
+    keys = [(n, run.known.id, run.values["unique_key"]) for n, run in enumerate(taking)]
     await unique_keys.lock(pipe, keys)
     for holder in await unique_keys.lock_holders(pipe, keys):
         await _replace(pipe, holder, taking[int(holder["n"])], way)
@@ -72,7 +68,7 @@ async def _replace(pipe: Pipe, holder: Row, new: NewRun, way: Way) -> None:
         return
     message = f"Replaced by run {new.id}, which has taken over the unique key '{key}'."
     way.aborted += await abort_locked(pipe, family, str(new.values["created_by"]), message)
-    way.replacing[_key(new)] = new.id
+    way.replacing.add(new.id)
     if still_executed := _still_executed(holder):
         await unique_keys.give_away(pipe, still_executed)
         new.wait_until_final(still_executed)
@@ -83,7 +79,3 @@ def _still_executed(holder: Row) -> Sequence[UUID]:
     if TaskRunStatus(holder["status"]) in HELD:
         return [holder["id"]]
     return holder["wait_for"] or () if holder["status"] == TaskRunStatus.SCHEDULED else ()
-
-
-def _key(run: NewRun) -> Key:
-    return run.known.id, run.values["unique_key"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from app import runs
 from app.db import IN_TROUBLE, Database, Pipe, Row, is_disconnect
 from app.errors import (
     IdempotencyConflict,
+    LimitReached,
     ParentAborted,
     ServiceUnavailable,
     TaskError,
@@ -31,11 +32,13 @@ from app.models import TaskRun
 from app.runs import Runs
 from app.service import arguments
 from app.service.admitting import Admitted, admit, is_admitted
-from app.service.preparing import NewRun, in_key_order
+from app.service.preparing import NewRun, first_of_each_key, in_key_order
+from app.service.repetitions import refused_with
 from app.service.replacing import Overtaken
 from app.service.requests import UniquePolicy
 from app.service.stopping import tell_aborted
 from app.states import BARREN, FINAL
+from app.task_errors import CooldownActive
 
 logger = logging.getLogger("taskloom.service")
 
@@ -51,6 +54,8 @@ REPEATABLE = (
     # What was taken for new is there.
     asyncpg.exceptions.UniqueViolationError,
 )
+ALIKE = ("limit_key", "task_id", "parent_id")
+"""What limits and cooldowns go by, besides the definition."""
 UNKNOWN = (
     "The database went away while the trigger was stored, so it is not known whether it was. "
     "Triggering with an idempotencyKey can be repeated safely."
@@ -81,13 +86,17 @@ class Storing:
         self._events = events
 
     async def store(self, new: Sequence[NewRun]) -> list[Outcome]:
-        """Store runs in one insert; each gets its own outcome, in order. Raises ``ServiceUnavailable``."""
+        """Store runs in as few inserts as can be; each gets its own outcome, in order. Raises ``ServiceUnavailable``.
+
+        Of those that share a key the first one goes first, and the others find what became of it.
+        """
         outcomes: dict[UUID, Outcome] = {}
         pending: list[NewRun] = list(new)
         vain = 0
         while vain < VANISHED_ROUNDS:
             before = len(pending)
-            inserted = await self._insert(pending, outcomes)
+            insert = self._insert_or_say_why if outcomes else self._insert
+            inserted = await insert(first_of_each_key(pending), outcomes)
             if len(inserted) == len(new):
                 return list(new)
             ours = set(inserted)
@@ -97,8 +106,9 @@ class Storing:
                 break
             # A conflict whose run vanished meanwhile is no conflict any more: such a run is tried again.
             outcomes |= await self._explain(pending)
+            # Whoever shares a key with what was refused, and meets the same limit, need not ask by itself.
+            outcomes = {**refused_with(_refusals(outcomes), new, ALIKE), **outcomes}
             pending = [run for run in pending if run.id not in outcomes]
-            # Those that replace each other are stored one after another.
             vain = vain + 1 if len(pending) == before else 0
         for run in pending:
             outcomes[run.id] = UniqueConflict(run.values["unique_key"] or "", "(one that ended just now)")
@@ -125,7 +135,7 @@ class Storing:
         return await self._insert(new[:middle], outcomes) + await self._insert(new[middle:], outcomes)
 
     async def _insert_or_say_why(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
-        """The same for the second of two inserts: when the database is away by now, only these are told so."""
+        """The same for all but the first insert: when the database is away by now, only these are told so."""
         try:
             return await self._insert(new, outcomes)
         except ServiceUnavailable as error:
@@ -191,6 +201,11 @@ class Storing:
             if outcome is not None:
                 outcomes[run.id] = outcome
         return outcomes
+
+
+def _refusals(outcomes: Mapping[UUID, Outcome]) -> dict[UUID, LimitReached | CooldownActive]:
+    """Those of the outcomes that others would have met as well."""
+    return {id: outcome for id, outcome in outcomes.items() if isinstance(outcome, (LimitReached, CooldownActive))}
 
 
 def _refusal(error: Exception) -> ServiceUnavailable:

@@ -190,9 +190,16 @@ async def test_repetitions_are_answered_although_the_queue_is_full(tasks: TaskSe
     assert await count(db) == LIMIT
 
 
-async def test_repetitions_share_one_place(tasks: TaskService) -> None:
+@pytest.mark.parametrize(
+    "again",
+    [
+        TriggerRequest(definition_id="echo", idempotency_key="k"),
+        TriggerRequest(definition_id="echo", unique_key="u", unique_policy="RETURN_EXISTING"),
+    ],
+    ids=["idempotency", "unique"],
+)
+async def test_repetitions_share_one_place(again: TriggerRequest, tasks: TaskService) -> None:
     await fill(tasks, LIMIT - 1)
-    again = TriggerRequest(definition_id="echo", idempotency_key="k")
     answers = await tasks.trigger_many([again, again, TriggerRequest(definition_id="echo")])
     assert [type(answer) for answer in answers] == [Triggered, Triggered, QueueFull]
 

@@ -65,6 +65,20 @@ async def test_the_same_key_twice_in_one_batch_gives_one_run(tasks: TaskService)
     assert isinstance(fourth, Triggered)
 
 
+@pytest.mark.parametrize("keys", [("z", "u", "a", "u"), ("k", "z", "k", "a")], ids=["unique", "idempotency"])
+async def test_of_two_in_one_batch_that_share_a_key_the_first_is_stored_whatever_their_other_keys(
+    keys: tuple[str, str, str, str], tasks: TaskService
+) -> None:
+    one, two = keyed(keys[0], name="first", unique_key=keys[1]), keyed(keys[2], name="second", unique_key=keys[3])
+    first, second = await tasks.submit_many([one, two])
+    assert isinstance(first, Triggered)
+    assert (first.run.name, first.deduplicated) == ("first", False)
+    if isinstance(second, Triggered):
+        assert (second.run.id, second.deduplicated) == (first.run.id, True)
+    else:
+        assert isinstance(second, UniqueConflict)
+
+
 async def test_batches_with_the_same_keys_in_opposite_order_both_succeed(
     tasks: TaskService, other: TaskService
 ) -> None:

@@ -24,6 +24,7 @@ REPLACE, EXISTING = UniquePolicy.REPLACE, UniquePolicy.RETURN_EXISTING
 @pytest.fixture
 def registry() -> Registry:
     registry = definitions()
+    registry.add(definition("pair", limits=Limits(max_concurrency=2, when_full=WhenFull.REJECT)))
     registry.add(definition("single", limits=Limits(max_concurrency=1, when_full=WhenFull.REJECT)))
     return registry
 
@@ -198,13 +199,31 @@ async def test_many_that_replace_at_once_leave_one_live_run_and_all_are_answered
     assert len(stored) == len({run.id for run in stored}) == 30
 
 
-async def test_in_one_batch_the_last_of_a_key_replaces_the_others(tasks: TaskService) -> None:
+@pytest.mark.parametrize("held_before", [False, True])
+async def test_in_one_batch_the_last_of_a_key_replaces_the_others(tasks: TaskService, held_before: bool) -> None:
+    if held_before:
+        await tasks.trigger("echo", unique_key="u")
     requests = [*(taking(REPLACE, idempotency_key=key) for key in "cba"), taking(REPLACE, "v"), taking("REJECT")]
     answers = await tasks.submit_many(requests)
     assert [type(answer) for answer in answers[:4]] == [Triggered] * 4
     made = [answer.run for answer in answers if isinstance(answer, Triggered)]
     live = [run for run in made if (await tasks.get(run.id)).status is Status.QUEUED]
-    assert sorted(run.unique_key or "" for run in live) == ["u", "v"]
+    assert [(run.unique_key, run.idempotency_key) for run in live] == [("u", "a"), ("v", None)]
+    assert isinstance(answers[4], UniqueConflict)
+
+
+async def test_in_one_batch_all_that_share_a_key_get_the_run_of_the_first_also_when_a_limit_lets_in_one(
+    tasks: TaskService,
+) -> None:
+    answers = await tasks.submit_many([taking(EXISTING, definition_id="single")] * 3)
+    given = [(answer.run.id, answer.deduplicated) for answer in answers if isinstance(answer, Triggered)]
+    assert given == [(given[0][0], False), (given[0][0], True), (given[0][0], True)]
+
+
+async def test_what_a_unique_key_refuses_takes_no_room_below_a_limit_of_the_same_batch(tasks: TaskService) -> None:
+    await tasks.submit(taking("REJECT", definition_id="pair"))
+    answers = await tasks.submit_many([taking("REJECT", definition_id="pair"), TriggerRequest(definition_id="pair")])
+    assert [type(answer) for answer in answers] == [UniqueConflict, Triggered]
 
 
 async def test_who_repeats_a_replacement_with_its_key_aborts_nobody(tasks: TaskService) -> None:
