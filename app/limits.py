@@ -7,6 +7,7 @@ counts and says what a run would meet, to the claim as well as to a trigger.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -227,12 +228,20 @@ def _found(expression: str, value: Any) -> Any:
         return None
 
 
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, _no_json, orjson.OPT_SORT_KEYS).decode()
+    except TypeError:
+        # The encoder takes no whole number beyond 64 bits, and an expression can make one, as a sum does.
+        return json.dumps(value, default=_no_json, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def _no_json(_value: Any) -> None:
     """Null for what an expression can bring and JSON cannot hold, as a reference to an expression."""
 
 
 def _key_text(value: Any) -> str:
-    text = value if isinstance(value, str) else orjson.dumps(value, _no_json, orjson.OPT_SORT_KEYS).decode()
+    text = value if isinstance(value, str) else _json(value)
     if len(text) <= MAX_KEY:
         return text
     # Keys are indexed, and an index takes no text of any length.

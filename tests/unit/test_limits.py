@@ -65,6 +65,9 @@ def test_limits_that_cannot_work_are_refused_where_they_are_declared(changes: di
         ("length(tenant)", {"tenant": 7}, "null"),
         ("@", {"b": 1, "a": 2}, '{"a":2,"b":1}'),
         ("tenant", {"tenant": ""}, ""),
+        ("to_number(tenant)", {"tenant": "99999999999999999999999"}, "99999999999999999999999"),
+        ("[sum(sizes), tenant]", {"sizes": [2**63] * 2, "tenant": "ü"}, '[18446744073709551616,"ü"]'),
+        ("to_number(tenant)", {"tenant": "1e999"}, "null"),
         (None, {"tenant": "acme"}, ""),
     ],
 )
