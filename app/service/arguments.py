@@ -73,7 +73,8 @@ def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = Fals
             f"'{field}' is {shown}, but must be {'0 or more' if zero else 'above 0'} "
             f"and at most {limit.total_seconds():.0f} seconds ({limit.days} days).",
         )
-    return timedelta(seconds=seconds)
+    # A time below a microsecond would be rounded to none at all, which means that there is no limit.
+    return timedelta(seconds=seconds) if zero else max(timedelta(seconds=seconds), timedelta.resolution)
 
 
 def text(value: str, field: str, limit: int) -> None:

@@ -55,6 +55,12 @@ async def test_what_is_not_given_comes_from_the_definition(tasks: TaskService) -
     assert (run.status, run.due_at, run.created_by) == (TaskRunStatus.QUEUED, run.start_at, "USER:local-admin")
 
 
+async def test_a_time_too_short_to_be_stored_is_the_shortest_and_not_none(tasks: TaskService) -> None:
+    run = await tasks.get((await tasks.trigger("echo", ttl=1e-9, timeout=1e-9)).id)
+    assert run.expires_at == run.start_at + timedelta(microseconds=1)
+    assert run.timeout_seconds == 1e-6
+
+
 async def test_a_start_time_in_the_past_is_due_at_once(tasks: TaskService) -> None:
     run = await tasks.trigger("echo", start_at=datetime(2025, 1, 1, tzinfo=UTC))
     assert run.status is TaskRunStatus.QUEUED
