@@ -211,7 +211,7 @@ def judge_workers(workers: Sequence[LiveWorker]) -> Finding:
         draining = f"; {len(workers)} are draining" if workers else ""
         return Finding("workers", Health.ILL, f"none takes runs{draining}", "Start one with `taskloom worker`.")
     names = named([f"{worker.name} (seen {worker.silent_seconds:.0f} s ago)" for worker in workers])
-    running, capacity = sum(w.running for w in workers), sum(w.capacity for w in taking)
+    running, capacity = sum(w.running for w in taking), sum(w.capacity for w in taking)
     finding = f"{len(taking)} alive, {running} of {capacity} slots in use: {names}"
     if running >= capacity:
         return Finding("workers", Health.DOUBTFUL, finding, "All slots are in use: start another `taskloom worker`.")

@@ -174,6 +174,9 @@ def test_an_old_postgresql_is_refused() -> None:
 def test_workers_that_drain_or_are_full_are_said() -> None:
     assert doctor.judge_workers([worker_sign(is_draining=True)]).health is Health.ILL
     assert doctor.judge_workers([worker_sign(running=10)]).health is Health.DOUBTFUL
+    told = doctor.judge_workers([worker_sign(running=10, is_draining=True), worker_sign()])
+    assert told.health is Health.WELL
+    assert told.finding.startswith("1 alive, 0 of 10 slots in use")
     assert "m:1 (seen 1 s ago)" in doctor.judge_workers([worker_sign()]).finding
 
 
