@@ -90,6 +90,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("queues")
+    @classmethod
+    def _serve_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("a worker needs a queue to serve. Name one or more, as in default,reports")
+        return value
+
     @field_validator("queue_limits", mode="before")
     @classmethod
     def _split_limits(cls, value: object) -> object:
