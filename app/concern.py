@@ -1,6 +1,7 @@
 """Which run the code at hand is about, so that every line which a process logs meanwhile can say so.
 
-Follows into tasks and threads that the code starts, as context variables do.
+Follows into tasks that the code starts and into ``asyncio.to_thread``, as context variables do; into a thread that it
+starts by itself only by ``contextvars.copy_context().run``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from workers.held import Stop
 from workers.log_lines import LogLimitExceeded
 
 current: contextvars.ContextVar[TaskContext | None] = contextvars.ContextVar("current_run", default=None)
-"""The run that this piece of code executes for; follows into threads and tasks that the code starts."""
+"""The run that this piece of code executes for; follows into tasks that the code starts and ``asyncio.to_thread``."""
 
 OWN = "taskloom"
 

@@ -202,6 +202,42 @@ async def test_logs_are_json_lines_where_the_setting_says_so(settings: Settings)
     assert {"timestamp", "message"} <= set(line)
 
 
+BROKEN = """
+import logging, threading, warnings
+raise_it = lambda: 1 / 0
+from workers.capture import install
+from app.reporting import configure_logging
+from app.settings import get_settings
+configure_logging(get_settings())
+install()
+library = logging.getLogger("somebody.elses")
+library.info("not worth a line")
+circle = {}
+circle[("a", 1)] = circle
+library.warning("a message", extra={"event": "another", "level": "none", "circle": circle})
+warnings.warn("old", stacklevel=1)
+thread = threading.Thread(target=raise_it, name="lonely")
+thread.start()
+thread.join()
+raise_it()
+"""
+
+
+async def test_every_line_is_a_document_whatever_libraries_log_and_however_threads_and_the_process_end() -> None:
+    environment = {**os.environ, "TASKLOOM_LOG_FORMAT": "json", "TASKLOOM_LOG_LEVEL": "WARNING"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BROKEN, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, written = await process.communicate()
+    message, warning, thread, end = [orjson.loads(line) for line in written.splitlines()]
+    assert (message["message"], message["level"], message["logger"]) == ("a message", "warning", "somebody.elses")
+    assert (warning["logger"], "UserWarning: old" in warning["message"]) == ("py.warnings", True)
+    assert (thread["level"], thread["message"]) == ("critical", "The thread 'lonely' ended with ZeroDivisionError.")
+    assert end["message"] == "The process ended with ZeroDivisionError."
+    assert all("Traceback" in line["exception"] for line in (thread, end))
+    assert process.returncode == 1
+
+
 def test_a_logged_error_shows_its_traceback_without_locals_and_without_passwords() -> None:
     hidden = "hunter" + "2"
     try:
