@@ -18,28 +18,29 @@ COUNTED = 10_000
 MOST_QUEUES = 50
 _MOST_PRIORITIES = 500
 
-# From one (queue, priority) to the next by index probes. Each is headed by its oldest run, because the index
-# task_runs_claimable is in the order (queue, priority DESC, due_at).
-_HEADS = f"""
-    WITH RECURSIVE head(queue, priority, due_at) AS (
-        (SELECT queue, priority, due_at FROM task_runs WHERE {CLAIMABLE}
-         ORDER BY queue, priority DESC, due_at LIMIT 1)
+# From one queue to the next by index probes, and in each from one priority to the next. Each priority is headed by its
+# oldest run, because the index task_runs_claimable is in the order (queue, priority DESC, due_at).
+_NEXT_QUEUE = f"SELECT queue FROM task_runs WHERE {CLAIMABLE} {{behind}} ORDER BY queue LIMIT 1"
+_NEXT_HEAD = f"""
+    SELECT priority, due_at FROM task_runs WHERE {CLAIMABLE} AND queue = q.queue {{behind}}
+    ORDER BY queue, priority DESC, due_at LIMIT 1"""
+_QUEUES = f"""
+    WITH RECURSIVE found(queue) AS (
+        ({_NEXT_QUEUE.format(behind="")})
         UNION ALL
-        SELECT next.queue, next.priority, next.due_at FROM head h CROSS JOIN LATERAL (
-            (SELECT 1 AS step, queue, priority, due_at FROM task_runs
-             WHERE {CLAIMABLE} AND queue = h.queue AND priority < h.priority
-             ORDER BY queue, priority DESC, due_at LIMIT 1)
-            UNION ALL
-            (SELECT 2, queue, priority, due_at FROM task_runs WHERE {CLAIMABLE} AND queue > h.queue
-             ORDER BY queue, priority DESC, due_at LIMIT 1)
-            ORDER BY step LIMIT 1) next
+        SELECT next.queue FROM found f CROSS JOIN LATERAL ({_NEXT_QUEUE.format(behind="AND queue > f.queue")}) next
     ), queues AS (
-        SELECT queue, min(due_at) AS oldest FROM (SELECT * FROM head LIMIT {_MOST_PRIORITIES}) h
-        GROUP BY queue ORDER BY queue LIMIT {MOST_QUEUES})"""
-_QUEUES = f"""{_HEADS}
+        SELECT q.queue, (
+            WITH RECURSIVE head(priority, due_at) AS (
+                ({_NEXT_HEAD.format(behind="")})
+                UNION ALL
+                SELECT next.priority, next.due_at FROM head h
+                CROSS JOIN LATERAL ({_NEXT_HEAD.format(behind="AND priority < h.priority")}) next)
+            SELECT min(due_at) FROM (SELECT due_at FROM head LIMIT {_MOST_PRIORITIES}) heads) AS oldest
+        FROM (SELECT queue FROM found LIMIT {MOST_QUEUES}) q)
     SELECT q.queue, greatest(0, extract(epoch FROM now() - q.oldest))::float8 AS oldest_seconds,
         (SELECT count(*) FROM (SELECT FROM task_runs r WHERE {CLAIMABLE} AND r.queue = q.queue
-                               LIMIT {COUNTED}) counted) AS queued
+                               ORDER BY r.priority DESC, r.due_at LIMIT {COUNTED}) counted) AS queued
     FROM queues q ORDER BY q.queue"""
 # Each part by an index that has nothing but such runs, in its order, and no further than it matters.
 _DEPTHS = f"""

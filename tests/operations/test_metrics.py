@@ -9,8 +9,9 @@ import asyncpg
 import httpx2
 import pytest
 
-from app import TaskService
-from app.db import plain_url
+from app import TaskService, TriggerRequest
+from app.backlog import queues
+from app.db import Database, plain_url
 from app.dev.http_probe import free_port
 from app.dev.postgres import EmbeddedPostgres
 from app.settings import Settings
@@ -141,6 +142,16 @@ async def test_each_queue_is_counted_and_its_oldest_run_found_whatever_its_prior
     }  # fmt: skip
     assert 3600 <= (figure(figures, "taskloom_queue_oldest_seconds", queue="a") or 0) < 3700
     assert 0 <= (figure(figures, "taskloom_queue_oldest_seconds", queue="b") or 0) < 100
+
+
+async def test_a_queue_is_seen_behind_one_with_any_number_of_priorities(tasks: TaskService, settings: Settings) -> None:
+    many = [TriggerRequest(definition_id="fault-nothing", queue="many", priority=n) for n in range(600)]
+    await tasks.trigger_many([*many, TriggerRequest(definition_id="fault-nothing", queue="one")])
+    db = Database(settings.database_url)
+    async with db.autocommit() as pipe:
+        found = await queues(pipe)
+    await db.close()
+    assert [(queue.name, queue.queued) for queue in found] == [("many", 600), ("one", 1)]
 
 
 async def test_without_postgresql_the_process_s_own_figures_are_told_all_the_same(
