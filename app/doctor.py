@@ -240,13 +240,14 @@ def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
 
 
 def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWorker]) -> Finding:
-    """Whether each definition has a live worker that has its code and serves its queue."""
+    """Whether each definition has a live worker that has its code and serves its queue, and those of its due runs."""
     alone = [row for row in published if not any(_serves(worker, row) for worker in workers)]
     if not alone:
-        listed = sum(not row.is_private for row in published)
-        return Finding("definitions", Health.WELL, f"{listed} published, each with a live worker")
-    finding = f"{len(alone)} of {len(published)} have no live worker: {named(list(_lonely(alone)))}"
-    cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue."
+        listed = {row.definition_id for row in published if not row.is_private}
+        return Finding("definitions", Health.WELL, f"{len(listed)} published, each with a live worker")
+    lonely, known = ({row.definition_id for row in rows} for rows in (alone, published))
+    finding = f"{len(lonely)} of {len(known)} have no live worker: {named(list(_lonely(alone)))}"
+    cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue, both at once."
     waiting = any(row.queued for row in alone)
     return Finding("definitions", Health.ILL if waiting else Health.DOUBTFUL, finding, cure)
 

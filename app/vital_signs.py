@@ -36,7 +36,7 @@ class StuckRun:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published definition, and how many of the due runs that were looked at are of it."""
+    """A published definition in a queue, and how many of the due runs that were looked at are of it and in there."""
 
     definition_id: str
     queue: str
@@ -129,14 +129,18 @@ class VitalSigns:
         return [Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"]) for row in rows]
 
     async def published(self) -> list[Published]:
-        """The definitions, with how many of the due runs are of each; no more than 100,000 runs are looked at."""
+        """The definitions, each in its own queue and in those in which runs of it are due.
+
+        No more than 100,000 runs are looked at.
+        """
         rows = await self._pipe.fetch(
             """
-            SELECT d.id, d.queue, d.is_private, coalesce(due.runs, 0) AS queued FROM task_definitions d LEFT JOIN (
-                SELECT definition_id, count(*) AS runs
-                FROM (SELECT definition_id FROM task_runs WHERE status = 'QUEUED' LIMIT 100000) AS looked_at
-                GROUP BY definition_id) due ON due.definition_id = d.id
-            ORDER BY d.id
+            SELECT d.id, place.queue, d.is_private, sum(place.runs) AS queued FROM task_definitions d JOIN (
+                SELECT id, queue, 0 AS runs FROM task_definitions
+                UNION ALL
+                (SELECT definition_id, queue, 1 FROM task_runs WHERE status = 'QUEUED' LIMIT 100000)
+            ) AS place ON place.id = d.id
+            GROUP BY d.id, place.queue ORDER BY d.id, place.queue
             """
         )
         return [Published(row["id"], row["queue"], row["queued"], row["is_private"]) for row in rows]

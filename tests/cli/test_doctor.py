@@ -192,6 +192,17 @@ def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> No
     assert doctor.judge_definitions(rows, []).health is Health.ILL
 
 
+async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    await tasks.trigger("cli-fail", queue="elsewhere")
+    async with working(settings, Registry(), queues=("elsewhere",)):
+        found = {finding.check: finding for finding in await doctor.examine(settings)}
+    assert found["queues"].health is Health.WELL
+    assert found["definitions"].health is Health.ILL
+    assert "have no live worker: cli-fail (queue elsewhere, 1 runs wait)" in found["definitions"].finding
+
+
 def test_definitions_are_counted_as_lists_show_them_without_the_private_ones() -> None:
     rows = [Published("a", "default", 0), Published("hidden", "default", 0, is_private=True)]
     worker = worker_sign(definition_ids=frozenset({"a", "hidden"}))
