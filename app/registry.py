@@ -23,6 +23,7 @@ from app.errors import InputIssue, InvalidTaskInput
 from app.ids import is_slug
 from app.limits import Limits
 from app.retry import Retry
+from app.settings import QUEUE, QUEUE_WORDS
 from app.states import FailurePolicy
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -294,6 +295,8 @@ def _check(definition: Definition) -> None:
         )
     if not -PRIORITY_LIMIT <= definition.priority <= PRIORITY_LIMIT:
         raise DefinitionError(f"{definition.id}: priority is {definition.priority}, but must be -1000 to 1000.")
+    if not QUEUE.fullmatch(definition.queue):
+        raise DefinitionError(f"{definition.id}: queue is '{definition.queue}', but must have {QUEUE_WORDS}.")
     if definition.max_iterations < 1:
         raise DefinitionError(f"{definition.id}: max_iterations is {definition.max_iterations}, but must be 1 or more.")
     if definition.timeout is not None and not 0 < definition.timeout <= 366 * 86400:

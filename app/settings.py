@@ -14,6 +14,7 @@ HEARTBEATS_OF_A_LEASE = 3
 """At the least: one that is lost, or late, must not cost a worker its runs."""
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """The name of a queue."""
+QUEUE_WORDS = "1 to 63 lower-case letters, digits, '.', '_' or '-', the first of them a letter or digit"
 _NUMBER = re.compile(r"[0-9]{1,12}")
 
 
@@ -95,6 +96,9 @@ class Settings(BaseSettings):
     def _serve_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("a worker needs a queue to serve. Name one or more, as in default,reports")
+        for queue in value:
+            if not QUEUE.fullmatch(queue):
+                raise ValueError(f"'{queue[:100]}' is no name of a queue. Give it {QUEUE_WORDS}")
         return value
 
     @field_validator("queue_limits", mode="before")

@@ -12,7 +12,7 @@ from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.registry import PRIORITY_LIMIT
 from app.service.requests import Duration, TriggerRequest, UniquePolicy
-from app.settings import QUEUE
+from app.settings import QUEUE, QUEUE_WORDS
 
 YEARS_10 = timedelta(days=3653)
 MAX_TIMEOUT = timedelta(days=366)
@@ -126,10 +126,7 @@ def _check_texts(request: TriggerRequest) -> None:
     if request.unique_key is not None:
         text(request.unique_key, "uniqueKey", MAX_KEY)
     if request.queue is not None and not QUEUE.fullmatch(request.queue):
-        raise _refusal(
-            "queue",
-            "'queue' must be 1 to 63 lower-case letters, digits, '.', '_' or '-', and begin with a letter or digit.",
-        )
+        raise _refusal("queue", f"'queue' must have {QUEUE_WORDS}.")
 
 
 def _unique_policy(request: TriggerRequest) -> UniquePolicy:

@@ -109,6 +109,7 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
         ({"TASKLOOM_LOG_FORMAT": "xml"}, "log_format: Input should be 'console' or 'json'"),
         ({"TASKLOOM_QUEUE_LIMITS": "mail=10,reports"}, "'reports' is no limit of a queue. Give each queue once"),
         ({"TASKLOOM_QUEUES": " , "}, "a worker needs a queue to serve. Name one or more, as in default,reports"),
+        ({"TASKLOOM_QUEUES": "mail,Reports"}, "'Reports' is no name of a queue. Give it 1 to 63 lower-case letters"),
         ({"TASKLOOM_LEASE_SECONDS": "29"}, "Set TASKLOOM_LEASE_SECONDS to 30 or more, or TASKLOOM_HEARTBEAT_SECONDS"),
         ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
     ],
