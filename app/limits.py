@@ -85,6 +85,8 @@ class Limits:
         max_concurrency_per_key, rate_per_key: the same for the runs of one key.
         when_full: ``QUEUE`` lets a run wait, ``REJECT`` refuses the trigger, ``ABORT_OLDEST`` aborts the oldest runs
             above the limit, but none that the new one belongs to: where only such are left, the trigger is refused.
+            A run that is triggered for later, or that waits for the one it replaces, counts from when it is due: then
+            it refuses and aborts nobody, and waits for its turn.
     """
 
     max_concurrency: int | None = None
