@@ -54,8 +54,8 @@ REPEATABLE = (
     # What was taken for new is there.
     asyncpg.exceptions.UniqueViolationError,
 )
-ALIKE = ("limit_key", "task_id", "parent_id")
-"""What limits and cooldowns go by, besides the definition."""
+ALIKE = ("status", "limit_key", "task_id", "parent_id")
+"""What limits and cooldowns go by, besides the definition: a run that is not due yet meets no limit."""
 UNKNOWN = (
     "The database went away while the trigger was stored, so it is not known whether it was. "
     "Triggering with an idempotencyKey can be repeated safely."

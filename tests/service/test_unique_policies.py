@@ -226,6 +226,15 @@ async def test_what_a_unique_key_refuses_takes_no_room_below_a_limit_of_the_same
     assert [type(answer) for answer in answers] == [UniqueConflict, Triggered]
 
 
+async def test_what_a_limit_refuses_takes_along_those_of_its_key_but_none_that_the_limit_lets_in(
+    tasks: TaskService,
+) -> None:
+    await tasks.trigger("single")
+    now, later = taking("REJECT", definition_id="single"), taking("REJECT", definition_id="single", delay=60)
+    answers = await tasks.submit_many([now, now, later, later])
+    assert [type(answer) for answer in answers] == [LimitReached, LimitReached, Triggered, UniqueConflict]
+
+
 async def test_who_repeats_a_replacement_with_its_key_aborts_nobody(tasks: TaskService) -> None:
     request = taking(REPLACE, idempotency_key="k")
     first = await tasks.submit(request)
