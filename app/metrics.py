@@ -11,6 +11,7 @@ from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from math import nan
 from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -76,7 +77,9 @@ ATTEMPT = Durations("taskloom_attempt_seconds", "From claimed to settled.", "def
 SLOTS = Gauge("taskloom_slots", "Runs that this worker executes at a time, at most.")
 SLOTS_IN_USE = Gauge("taskloom_slots_in_use", "Runs that this worker executes.")
 LEASE_RENEWALS = Counter("taskloom_lease_renewals", "Heartbeats: renewed, failed, or withheld.", ["outcome"])
-LEASE_RENEWED = Gauge("taskloom_lease_renewed_timestamp_seconds", "When the lease was last renewed.")
+LEASE_RENEWED = Gauge("taskloom_lease_renewed_timestamp_seconds", "When the lease was last renewed; NaN of a server.")
+# A server never renews one. With 0, an alert on the time since then would go off for each of them, for ever.
+LEASE_RENEWED.set(nan)
 FLUSH_WRITES = Histogram("taskloom_flush_writes", "Writes of runs in one flush of the recorder.", buckets=_SIZES)
 FLUSH_SECONDS = Histogram("taskloom_flush_seconds", "Time of one flush of the recorder.", buckets=_MOMENTS)
 DISPATCHED = Counter("taskloom_runs_dispatched", "Runs made due, expired, or rung again.", ["kind"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import isnan
 from typing import Any
 
 import asyncpg
@@ -116,6 +117,7 @@ async def test_a_server_tells_exactly_what_it_answered_and_what_waits(settings: 
     assert figure(figures, "taskloom_runs_asleep") == 1
     assert figure(figures, "taskloom_runs_held") == 0
     assert figure(figures, "taskloom_workers", state="taking") == 0
+    assert isnan(figure(figures, "taskloom_lease_renewed_timestamp_seconds") or 0)
     assert figure(figures, "taskloom_database_up") == 1
     assert figure(figures, "taskloom_graphql_operations_total", type="mutation", outcome="answered") == 6
     assert figure(figures, "taskloom_graphql_operation_seconds_count", type="mutation") == 6
