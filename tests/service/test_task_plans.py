@@ -15,6 +15,7 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from app import OrderDirection, PageArgs, TagFilter, TaskRunStatus
 from app.auth import Principal
+from app.database_clock import DatabaseClock
 from app.db import Database
 from app.service.saved_reading import SavedTaskReading, TaskQuestion
 from app.settings import Settings
@@ -48,8 +49,9 @@ def _compile_explain(element: Explain, compiler: Any, **options: Any) -> str:
 class Explaining:
     """A database with one session, which keeps the plans of all that is asked."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, clock: DatabaseClock) -> None:
         self._session = session
+        self.clock = clock
         self.plans: list[str] = []
 
     @asynccontextmanager
@@ -76,7 +78,7 @@ async def database(migrated_database_url: str) -> AsyncIterator[Explaining]:
         await filled.fill_tasks(look)
         await filled.insert_runs(look, RUNS)
         await look.execute(f"{SUMMARIES}; ANALYZE task_runs, task_summaries")
-        yield Explaining(session)
+        yield Explaining(session, db.clock)
     await db.close()
 
 
