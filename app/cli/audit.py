@@ -9,6 +9,7 @@ import typer
 
 from app.cli import arguments
 from app.cli.environment import settings
+from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
 
@@ -28,10 +29,8 @@ def audit(
     since: Annotated[
         str | None, typer.Option(help="Only events from then on, as in 2026-03-01T09:30Z; local time without offset.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
+    limit: Limit = 20,
+    after: After = None,
     json: Json = False,
 ) -> None:
     """List who changed what, the newest first."""
@@ -74,8 +73,7 @@ def _show(page: Page[AuditEvent]) -> None:
         subject = visible(event.subject_id or "")
         table.add_row(local_time(event.at), visible(event.principal), event.action, event.subject_kind, subject)
     out.print(fitted(table, out.width, 110, "KIND"))
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+    say_more(page)
 
 
 def _document(event: AuditEvent) -> dict[str, Any]:

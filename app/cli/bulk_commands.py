@@ -12,6 +12,7 @@ import typer
 from app.cli import arguments
 from app.cli.environment import settings
 from app.cli.outcomes import ExitCode, Refusal
+from app.cli.pages import After, Limit, say_more
 from app.cli.run_commands import From
 from app.cli.selections import runs_chosen, tasks_chosen
 from app.cli.terminal import complain, err, note, out, print_json
@@ -193,13 +194,11 @@ def move(
 
 
 @commands.command("list")
-def list_actions(
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20, json: Json = False
-) -> None:
+def list_actions(limit: Limit = 20, after: After = None, json: Json = False) -> None:
     """List bulk actions, the newest first."""
     from app.paging import PageArgs
 
-    page = asyncio.run(_ask(lambda tasks: tasks.bulk.list(PageArgs(first=limit))))
+    page = asyncio.run(_ask(lambda tasks: tasks.bulk.list(PageArgs(first=limit, after=after))))
     if json:
         return print_json({"nodes": [_document(action) for action in page.items]})
     if not page.items:
@@ -211,7 +210,8 @@ def list_actions(
     for row in page.items:
         counts = ("" if row.total is None else f"{row.total:,}", f"{row.done:,}", f"{row.failed:,}")
         table.add_row(str(row.id), row.kind, row.status, *counts, ago(row.created_at))
-    return out.print(fitted(table, out.width, 110, "TOTAL", "CREATED"))
+    out.print(fitted(table, out.width, 110, "TOTAL", "CREATED"))
+    return say_more(page)
 
 
 @commands.command()

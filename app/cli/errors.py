@@ -11,6 +11,7 @@ from app.cli import arguments
 from app.cli.environment import settings
 from app.cli.made_from import Group, Owner, Task
 from app.cli.outcomes import Refusal
+from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
 
@@ -38,10 +39,8 @@ def list_groups(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only failures up to the hour of this time.")] = None,
     by: Annotated[str, typer.Option(help=f"What comes first: the highest of {', '.join(BY)}.")] = "last-seen",
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
+    limit: Limit = 20,
+    after: After = None,
     json: Json = False,
 ) -> None:
     """List groups of errors: how often runs failed so, when last, and with what."""
@@ -75,8 +74,7 @@ async def _list(filter: Any, order: Any, page_args: Any, *, json: bool) -> None:
         _print_table(page.items)
     else:
         note("No failures fit. Runs that are FAILED or LOST are listed a second or two after their end.")
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+    say_more(page)
 
 
 def _print_table(groups: list[CountedGroup]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from app.cli import arguments, made_from
 from app.cli.environment import settings
+from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
 from app.states import TaskRunStatus
@@ -69,10 +70,8 @@ def list_runs(
         str | None, typer.Option(help="Only finished runs that took this long or longer, as in 90s.")
     ] = None,
     quicker: Annotated[str | None, typer.Option(help="Only finished runs that took less than this.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
+    limit: Limit = 20,
+    after: After = None,
     json: Json = False,
 ) -> None:
     """List runs, the newest first."""
@@ -111,8 +110,7 @@ async def _list(filter: Any, page_args: Any, *, json: bool) -> None:
         out.print(runs_table(page.items, out.width))
     else:
         note("No runs fit. `taskloom trigger DEFINITION` makes one.")
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+    say_more(page)
 
 
 @commands.command()

@@ -11,6 +11,7 @@ import typer
 
 from app.cli import arguments
 from app.cli.environment import settings
+from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Input, Json
 from app.schedule_states import CatchUpPolicy, OverlapPolicy
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.models import Schedule
+    from app.paging import Page
     from app.service import TaskService
 
 commands = typer.Typer(help="Create, show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
@@ -69,14 +71,18 @@ def create(
 
 
 @commands.command("list")
-def list_schedules(limit: Annotated[int, typer.Option(help="How many at most.")] = 50, json: Json = False) -> None:
+def list_schedules(limit: Limit = 50, after: After = None, json: Json = False) -> None:
     """List schedules, the newest first."""
     from app.paging import PageArgs
 
+    pages: list[Page[Schedule]] = []
+
     async def read(tasks: TaskService) -> list[Schedule]:
-        return (await tasks.schedules.list(page=PageArgs(first=limit))).items
+        pages.append(await tasks.schedules.list(page=PageArgs(first=limit, after=after)))
+        return pages[0].items
 
     _show(read, json=json)
+    say_more(pages[0])
 
 
 @commands.command()

@@ -13,8 +13,9 @@ import typer
 from app.cli import arguments
 from app.cli.environment import settings
 from app.cli.outcomes import Refusal
+from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import revision_document, task_document
-from app.cli.terminal import note, out, print_json
+from app.cli.terminal import out, print_json
 from app.cli.triggering import TIME, Json
 
 if TYPE_CHECKING:
@@ -139,10 +140,8 @@ def restore(
 
 def revisions(
     id: TaskId,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
+    limit: Limit = 20,
+    after: After = None,
     json: Json = False,
 ) -> None:
     """List what was changed of a task, by whom and when, the newest first; of a deleted one too."""
@@ -169,8 +168,7 @@ async def _revisions(id: str, limit: int, after: str | None, *, json: bool) -> N
         print_json(page_document(page, document))
         return
     _print_revisions([document(row) for row in page.items])
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+    say_more(page)
 
 
 def _print_revisions(documents: list[dict[str, Any]]) -> None:

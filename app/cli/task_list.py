@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.environment import settings
+from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import task_document
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
@@ -50,10 +51,8 @@ def list_tasks(
         TaskOrderField | None, typer.Option(case_sensitive=False, help="By name, or the best match first, by default.")
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="With --sort: the last one first.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
-    after: Annotated[
-        str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")
-    ] = None,
+    limit: Limit = 20,
+    after: After = None,
     json: Json = False,
 ) -> None:
     """List saved tasks: all of them, those that a search finds, or the answer to an everyday question."""
@@ -100,8 +99,7 @@ async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> Non
         out.print(fitted(table, out.width, 120, "GROUP", "TYPE", ""))
     else:
         note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
-    if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+    say_more(page)
 
 
 def list_searches(json: Json = False) -> None:

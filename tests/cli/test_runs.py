@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from app import PageArgs, TaskRunStatus, TaskService
 from app.cli.documents import log_document, run_document
 from app.schema.export import export
@@ -192,6 +194,17 @@ async def test_an_id_that_is_none_and_a_page_too_long_are_refused_in_a_sentence(
     assert unknown.sentence.startswith("There is no task run 'nope'.")
     assert too_long.sentence.startswith("--limit is 100000, but must be 0 to 200.")
     assert broken.sentence.startswith("--after is no cursor.")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["runs list", "tasks list", "tasks revisions nope", "schedules list", "bulk list", "errors list", "audit"],
+)
+async def test_a_page_of_none_is_refused_by_every_list(taskloom: Command, command: str) -> None:
+    refused = await taskloom(*command.split(), "--limit", "0")
+    assert (refused.code, refused.out) == (2, "")
+    assert "'--limit'" in refused.err
+    assert "Traceback" not in refused.err
 
 
 async def test_definitions_are_listed_with_whether_a_worker_serves_them(

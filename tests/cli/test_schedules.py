@@ -47,6 +47,10 @@ async def test_a_schedule_is_created_as_its_options_say_or_refused_with_what_is_
     for wrong in ((), ("--cron", "61 * * * *"), ("--cron", "@daily", "--every", "1h"), ("--every", "soon")):
         assert (await taskloom("schedules", "create", task, *wrong)).code == 2
     assert len((await tasks.schedules.list()).items) == 2
+    first = await taskloom("schedules", "list", "--limit", "1")
+    assert "There are more: --after " in first.err
+    rest = await taskloom("schedules", "list", "--after", first.err.split()[-1])
+    assert (made["id"] in rest.out, hourly["id"] in rest.out, "more" in rest.err) == (True, False, False)
 
 
 async def test_a_cron_expression_is_previewed_by_the_clock_of_its_zone_or_refused(

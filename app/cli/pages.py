@@ -1,0 +1,22 @@
+"""What every list that comes page by page has in common: its two options, and the word that there is more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.terminal import note
+
+if TYPE_CHECKING:
+    from app.paging import Page
+
+# A page of none would look like a list of none.
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
+After = Annotated[str | None, typer.Option(help="Go on after this cursor, which the page before ended with.")]
+
+
+def say_more(page: Page[Any]) -> None:
+    """Say how to read on, where the page is not the last one."""
+    if page.has_next:
+        note(f"There are more: --after {page.cursors[-1]}")
