@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from enum import IntEnum
@@ -47,6 +48,8 @@ OUR_WORDS = {
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
 """GraphQL's names for arguments, and the options of the command."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What goes wrong with the file or disk that standard output goes to, and never with a connection."""
 _SCHEMA_QUERY = re.compile(r'taskDefinition\(id: "[^"]*"\) \{ inputSchema \}')
 
 
@@ -117,6 +120,11 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
         return ExitCode.REFUSED, str(error)
     if isinstance(error, BrokenPipeError):
         return None
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return (
+            ExitCode.FAILED,
+            f"The answer cannot be written: {error.strerror}. What was asked may be done already.",
+        )
     if is_unmigrated(error):
         return ExitCode.AWAY, "The database has not the tables of this version: run `taskloom migrate`, then try again."
     return (ExitCode.AWAY, unreachable(error)) if is_disconnect(error) else None

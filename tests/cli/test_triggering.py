@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from app import TaskRunStatus, TaskService
 from app.cli.documents import time_text
 from app.settings import Settings
-from tests.cli.command import PATIENCE_SECONDS, Command
+from tests.cli.command import PATIENCE_SECONDS, ROOT, Command
 from tests.workbench import until, until_status
 from workers.worker import TaskloomWorker
 
@@ -146,3 +150,17 @@ async def test_without_redis_a_trigger_is_stored_and_the_command_says_that_it_st
 
 async def _is_failed(tasks: TaskService, id: object) -> bool:
     return (await tasks.get(str(id))).status == TaskRunStatus.FAILED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+async def test_an_answer_that_finds_no_room_is_not_laid_at_the_database_s_door(
+    taskloom: Command, tasks: TaskService, worker: TaskloomWorker
+) -> None:
+    script = '"$0" -m app.cli trigger cli-add --input \'{"numbers": []}\' > /dev/full'
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", script, sys.executable), env=taskloom.environment, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert (process.returncode, len((await tasks.list()).items)) == (1, 1)
+    assert b"The answer cannot be written: No space left on device." in said
+    assert b"PostgreSQL" not in said
