@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 from app.settings import Settings
 
@@ -28,6 +29,25 @@ def check_host(settings: Settings) -> None:
     """Raise ``UnsafeHost`` when a process would listen beyond loopback without having been told that it may."""
     if not settings.allow_anonymous and not is_loopback(settings.host):
         raise UnsafeHost(settings.host)
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, once it is known that a process can listen there; some free one when it is 0.
+
+    Raises:
+        CannotListen: another program listens there, or this user may not.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotListen(
+                f"The server cannot listen on {host} port {port} ({error.strerror}): "
+                "stop the program that uses it, or set PORT to another one."
+            ) from None
+        return int(probe.getsockname()[1])
 
 
 def is_loopback(host: str) -> bool:

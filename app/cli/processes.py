@@ -13,7 +13,7 @@ import typer
 from app.cli.environment import given_settings, settings
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import out
-from app.hosts import check_host
+from app.hosts import check_host, free_port
 from app.reporting import configure_logging
 from app.settings import Settings
 
@@ -48,6 +48,7 @@ def serve(
     from app.registry import registry
 
     check_host(chosen)
+    free_port(chosen.host, chosen.port)
     # uvicorn hands the signal on when it has stopped: that is the end of a server that was asked to stop, and no crash.
     signal.signal(signal.SIGTERM, _end)
     registry.load(chosen.task_modules)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import closing
 
+from app import hosts
 from app.dev.errors import DevError
 
 PROBE_SECONDS = 5.0
@@ -17,17 +17,10 @@ def free_port(host: str, port: int) -> int:
     Raises:
         DevError: another program listens there, or this user may not.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise DevError(
-                f"The server cannot listen on {host} port {port} ({error.strerror}): "
-                f"stop the program that uses it, or choose another port with `PORT={port + 1} make run`."
-            ) from None
-        return int(probe.getsockname()[1])
+    try:
+        return hosts.free_port(host, port)
+    except hosts.CannotListen as error:
+        raise DevError(str(error)) from None
 
 
 def reachable_host(host: str) -> str:

@@ -71,9 +71,10 @@ class Supervisor:
             DevError: something could not be started; whatever was started is stopped by then.
         """
         self._listen_to_signals()
-        port = free_port(self._settings.host, self._settings.port)
         state = state_directory(self._options.checkout)
+        # The lock first: who starts a second one here by mistake is not to be sent looking for another port.
         with only_one(state):
+            port = free_port(self._settings.host, self._settings.port)
             async with AsyncExitStack() as stack:
                 try:
                     await self._serve(stack, state, port)

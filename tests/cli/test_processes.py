@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -130,6 +131,14 @@ async def test_serve_refuses_an_address_beyond_loopback() -> None:
     answer = await Command(**AWAY)("serve", "--host", "0.0.0.0", "--port", "0")
     assert answer.code == 2
     assert "TASKLOOM_ALLOW_ANONYMOUS=1" in answer.sentence
+
+
+async def test_serve_on_a_port_in_use_ends_with_2_and_the_cure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = await Command(**AWAY)("serve", "--port", port)
+    assert answer.code == 2
+    assert answer.sentence.startswith(f"The server cannot listen on 127.0.0.1 port {port} (Address already in use)")
 
 
 async def test_serve_waits_for_its_database_with_one_line_and_ends_on_sigterm() -> None:

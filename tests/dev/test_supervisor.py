@@ -107,7 +107,9 @@ def test_whatever_dies_is_started_again(checkout: Path) -> None:
 def test_a_second_run_in_the_same_checkout_is_refused_with_a_clear_sentence(checkout: Path) -> None:
     with DevProcess(checkout) as first:
         first.until_said(RUNNING)
-        with DevProcess(checkout) as second:
+        port = re.search(r"server +\| process \d+, port (\d+)", first.said)
+        assert port
+        with DevProcess(checkout, PORT=port[1]) as second:
             second.until_said(f"Taskloom is already running in this checkout (process {first.process.pid})")
             assert second.process.wait(10) == 1
         assert first.process.poll() is None
