@@ -75,5 +75,11 @@ def _check_url(name: str, url: str) -> None:
 
 def _unreadable(error: ValidationError) -> str:
     """What is wrong with the settings, without the value, which may be a secret."""
-    problems = [f"{line['loc'][0]}: {line['msg']}" for line in error.errors(include_input=False, include_url=False)]
+    lines = error.errors(include_input=False, include_url=False)
+    problems = [f"{_variable(line['loc'][0])}: {line['msg']}" for line in lines]
     return f"A setting in the environment cannot be used. {'; '.join(problems)}."
+
+
+def _variable(field: int | str) -> str:
+    """The environment's name of a setting, which an error calls by its own where it is not read under an alias."""
+    return f"TASKLOOM_{str(field).upper()}" if field in Settings.model_fields else str(field)
