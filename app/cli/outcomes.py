@@ -45,6 +45,10 @@ OUR_WORDS = {
     "bulkActions shows": "`taskloom bulk list` shows",
     "auditEvents shows": "`taskloom audit` shows",
     "triggerTask": "`taskloom trigger`",
+    "createTask": "`taskloom tasks create`",
+    "; tasks lists": "; `taskloom tasks list` shows",
+    ". schedules lists": ". `taskloom schedules list` shows",
+    "bulkActions lists": "`taskloom bulk list` shows",
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
 """GraphQL's names for arguments, and the options of the command."""

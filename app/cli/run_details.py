@@ -15,7 +15,7 @@ from rich.text import Text
 
 from app.cli.documents import duration_ms
 from app.cli.listings import plain_table
-from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, progress_words, status_text, visible
+from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, number, progress_words, status_text, visible
 
 if TYPE_CHECKING:
     from app.logs import IterationRow
@@ -65,7 +65,7 @@ def _progress(run: TaskRun) -> Iterator[tuple[str, str]]:
     stored = run.progress
     if stored is not None:
         current, total = stored.get("current"), stored.get("total")
-        count = f"{current:,.6g} of {total:,.6g}" if current is not None and total is not None else ""
+        count = f"{number(current)} of {number(total)}" if current is not None and total is not None else ""
         parts = (progress_words(run), count, visible(stored.get("message") or ""))
         yield "progress", " · ".join(part for part in parts if part)
 
@@ -90,13 +90,13 @@ def _times(run: TaskRun) -> Iterator[tuple[str, str]]:
 def _tries(run: TaskRun) -> Iterator[tuple[str, str]]:
     yield "iteration", f"{run.iteration} of at most {run.max_iterations}"
     attempt = f"{run.attempt} of at most {run.max_attempts}"
-    yield "attempt", attempt + (f", interrupted {run.interruptions} times" if run.interruptions else "")
-    yield "log", f"{run.log_count:,} lines" + _notable(run)
+    yield "attempt", attempt + (f", interruptions: {run.interruptions}" if run.interruptions else "")
+    yield "log", f"{run.log_count:,} line{'' if run.log_count == 1 else 's'}" + _notable(run)
 
 
 def _notable(run: TaskRun) -> str:
-    counts = ((run.log_warning, "warnings"), (run.log_error, "errors"))
-    return "".join(f", {number:,} {word}" for number, word in counts if number)
+    counts = ((run.log_warning, "warning"), (run.log_error, "error"))
+    return "".join(f", {count:,} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
 
 
 def _origin(run: TaskRun) -> Iterator[tuple[str, str]]:

@@ -177,7 +177,7 @@ def _ticks(schedule: Schedule) -> str:
     if schedule.cron is not None:
         return f"{schedule.cron} ({schedule.time_zone})"
     if schedule.every_seconds is not None:
-        return f"every {schedule.every_seconds:g} s"
+        return f"every {schedule.every_seconds:.15g} s"
     return f"at {schedule.once_at:%Y-%m-%d %H:%M:%S%z}"
 
 

@@ -93,6 +93,11 @@ def exact(seconds: float | None) -> str:
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
+def number(value: float) -> str:
+    """A number with commas, as in ``28,430,512`` or ``0.25``: whole ones in full, others to six digits."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:,.6g}"
+
+
 def progress_words(run: TaskRun) -> str:
     """How far a run is: its percentage, or its count, or nothing when it said neither."""
     stored = run.progress
@@ -101,4 +106,4 @@ def progress_words(run: TaskRun) -> str:
     if (percent := stored.get("percent")) is not None:
         # Rounded down, so that 100 % is said of nothing that is not complete.
         return f"{int(percent)} %"
-    return f"{stored['current']:g}" if stored.get("current") is not None else ""
+    return number(stored["current"]) if stored.get("current") is not None else ""

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app import TaskError
 from app.cli.arguments import duration, json_value, moment
 from app.cli.outcomes import Refusal, in_words_of_the_command
-from app.cli.words import exact, rough, visible
+from app.cli.words import exact, number, rough, visible
+from app.errors import BulkActionNotFound, ScheduleNotFound
+from app.task_errors import TaskNotFound
 
 
 @pytest.mark.parametrize(
@@ -73,11 +76,30 @@ def test_a_refusal_speaks_of_options_and_not_of_graphql_s_arguments() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("refusal", "cure"),
+    [
+        (TaskNotFound("x"), "`taskloom tasks create` returned; `taskloom tasks list` shows those there are."),
+        (ScheduleNotFound("x"), "`taskloom schedules list` shows those there are."),
+        (BulkActionNotFound("x"), "`taskloom bulk list` shows those there are."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_who_names_what_is_not_there_is_told_the_command_that_lists_it(refusal: TaskError, cure: str) -> None:
+    assert in_words_of_the_command(refusal.message).endswith(cure)
+
+
 def test_lengths_of_time_are_told_in_two_units_at_most() -> None:
     assert [exact(s) for s in (0.04, 3.21, 60, 75, 4320, 90_000)] == [
         "40 ms", "3.2 s", "1 min", "1 min 15 s", "1 h 12 min", "1 d 1 h",
     ]  # fmt: skip
     assert [rough(s) for s in (9, 90, 7200, 172_800)] == ["9 s", "2 min", "2 h", "2 d"]
+
+
+def test_whole_numbers_are_told_in_full_and_others_to_six_digits() -> None:
+    assert [number(value) for value in (28430512.0, 7, 0.25, 1 / 3, 1e20)] == [
+        "28,430,512", "7", "0.25", "0.333333", "1e+20",
+    ]  # fmt: skip
 
 
 def test_control_characters_are_shown_and_not_obeyed() -> None:
