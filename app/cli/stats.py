@@ -183,12 +183,19 @@ def _words(measures: Measures) -> str:
 
 
 def _report_document(report: Report) -> dict[str, Any]:
+    from app.cli.documents import time_text
+
     before = report.previous
     return {
         "asOf": report.as_of,
         "coarseBefore": report.coarse_before,
         "buckets": [
-            {"startsAt": each.starts_at.isoformat(), "endsAt": each.ends_at.isoformat(), **_document(each.measures)}
+            {
+                "startsAt": time_text(each.starts_at),
+                "localStart": each.starts_at.isoformat(),
+                "endsAt": time_text(each.ends_at),
+                **_document(each.measures),
+            }
             for each in report.buckets
         ],
         "totals": _document(report.totals),

@@ -27,8 +27,10 @@ async def test_what_finished_is_shown_by_day_as_a_ranking_and_as_json(taskloom: 
     ranked = (await taskloom("stats", "--by", "definition")).out.splitlines()
     assert ranked[0].split()[:3] == ["DEFINITION", "RUNS", "OK"]
     assert ranked[2].split()[:4] == ["a", "2", "1", "1"]
-    document = await taskloom.json("stats", "--interval", "hour", "--since", "36h")
+    document = await taskloom.json("stats", "--interval", "hour", "--since", "36h", "-z", "Asia/Kathmandu")
     assert (len(document["buckets"]), document["totals"]["failed"]) == (37, 1)
+    first = document["buckets"][0]
+    assert (first["startsAt"][-8:], first["localStart"][-6:]) == (".000000Z", "+05:45")
 
 
 @pytest.mark.parametrize(
