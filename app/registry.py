@@ -198,7 +198,7 @@ class Registry:
                     importlib.import_module(found.name)
             except DefinitionError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise DefinitionError(
                     f"The module '{name}' named in TASKLOOM_TASKS cannot be imported: {type(error).__name__}: {error}"
                 ) from error

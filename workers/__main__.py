@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import sys
 
-from app.reporting import configure_logging
-from app.settings import get_settings
-from workers.main import run_worker
+INTERRUPTED = 130
+"""The exit code of who was ended by Ctrl-C, as a shell has it."""
 
 
 def main() -> None:
     """Run a worker with the settings of the environment; ends as a command does, with a sentence and an exit code."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        # While modules are loaded; a worker that is ready drains.
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
+    from app.reporting import configure_logging
+    from app.settings import get_settings
+    from workers.main import run_worker
+
     settings = get_settings()
     configure_logging(settings)
     try:

@@ -205,6 +205,27 @@ async def test_a_wrong_password_is_told_in_one_sentence_by_every_command_and_wai
             assert await process.wait() == 0
 
 
+INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize(("module", "command"), [("typer", "definitions"), ("interrupted_tasks", "worker")])
+async def test_ctrl_c_while_modules_are_loaded_ends_a_command_without_a_word(
+    tmp_path: Path, settings: Settings, module: str, command: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text(INTERRUPTED)
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "TASKLOOM_TASKS": "interrupted_tasks"}
+    answer = await Command(settings, **environment)(command)
+    assert (answer.code, answer.out, answer.err) == (130, "", "")
+
+
+async def test_a_task_module_that_exits_is_named(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "leaving_tasks.py").write_text("import sys; sys.exit(3)")
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "TASKLOOM_TASKS": "leaving_tasks"}
+    answer = await Command(settings, **environment)("worker")
+    assert answer.code == 2
+    assert "'leaving_tasks' named in TASKLOOM_TASKS cannot be imported: SystemExit: 3" in answer.sentence
+
+
 async def test_logs_are_json_lines_where_the_setting_says_so(settings: Settings) -> None:
     async with Command(settings, TASKLOOM_LOG_FORMAT="json").started("worker") as process:
         line = orjson.loads(await until_said(process.stderr, "is ready"))

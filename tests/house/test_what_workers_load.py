@@ -16,7 +16,7 @@ FOR_OTHERS = (
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
     """The modules of a process that has everything loaded to work as ``taskloom worker``."""
-    program = "import sys, workers.__main__; print(*sys.modules)"
+    program = "import sys, workers.__main__, workers.main; print(*sys.modules)"
     return set(
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     )
