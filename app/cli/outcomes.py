@@ -48,6 +48,7 @@ OUR_WORDS = {
     "createTask": "`taskloom tasks create`",
     "; tasks lists": "; `taskloom tasks list` shows",
     ". schedules lists": ". `taskloom schedules list` shows",
+    "task(id) { revisions } lists": "`taskloom tasks revisions` lists",
     "bulkActions lists": "`taskloom bulk list` shows",
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
