@@ -12,7 +12,7 @@ from app.cli.arguments import duration, json_value, moment
 from app.cli.outcomes import Refusal, in_words_of_the_command
 from app.cli.words import exact, number, rough, visible
 from app.errors import BulkActionNotFound, ScheduleNotFound
-from app.task_errors import TaskNotFound
+from app.task_errors import TaskNotFound, TaskRevisionNotFound
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,7 @@ def test_a_refusal_speaks_of_options_and_not_of_graphql_s_arguments() -> None:
     ("refusal", "cure"),
     [
         (TaskNotFound("x"), "`taskloom tasks create` returned; `taskloom tasks list` shows those there are."),
+        (TaskRevisionNotFound("x", 9), "`taskloom tasks revisions` lists those it has."),
         (ScheduleNotFound("x"), "`taskloom schedules list` shows those there are."),
         (BulkActionNotFound("x"), "`taskloom bulk list` shows those there are."),
     ],
