@@ -20,7 +20,8 @@ def message_of(error: BaseException) -> str:
     """An exception's message, or a sentence where it has none."""
     try:
         text = str(error)
-    except Exception as second:
+    except BaseException as second:
+        # Whatever theirs raises here: past the runner, SystemExit and KeyboardInterrupt would end the worker.
         return f"{type(error).__name__}, whose message cannot be read ({type(second).__name__})"
     return text or f"{type(error).__name__} without a message"
 
