@@ -193,6 +193,18 @@ class HeldRun:
             self.task.uncancel()
 
     @property
+    def is_torn_down(self) -> bool:
+        """Whether the interpreter or the loop ends and takes the run's task apart: nothing may be awaited any more.
+
+        A GeneratorExit or CancelledError that the code itself raised looks the same, but comes while the task is
+        executed.
+        """
+        try:
+            return asyncio.current_task() is not self.task or bool(self.task and self.task.cancelling())
+        except RuntimeError:
+            return True
+
+    @property
     def has_children(self) -> bool:
         """Whether there are processes of the run that were not told to end yet. May be asked by any thread."""
         return any(child.is_held for child in tuple(self.children))

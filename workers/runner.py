@@ -6,12 +6,10 @@ Read ``Runner.run`` first; the functions follow in the order in which they are c
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from app import lifecycle, metrics, states
@@ -30,13 +28,18 @@ from workers.clockwork import Clockwork
 from workers.context import TaskContext
 from workers.faults import error_of
 from workers.held import HeldRun, Stop, StopReason
-from workers.log_lines import LogLimitExceeded
+from workers.hooks import Hooks
 from workers.processes import Leashes
 from workers.recorder import Recorder
 from workers.term import Term
 from workers.threads import Bridge, call_in_thread
 
 logger = logging.getLogger("taskloom.runner")
+
+_NOT_ASKED = (
+    "The code raised Stop ({}), but nobody asked this run to stop. Each attempt has a context of its own: use the one "
+    "that it is given, and not the context of another attempt."
+)
 
 
 class Attempt(NamedTuple):
@@ -59,6 +62,7 @@ class Runner:
         self._settings = settings
         self._clockwork = clockwork
         self._bridge = Bridge()
+        self._hooks = Hooks(settings.hook_seconds)
         self.leashes = Leashes()
         self.term = Term()
         self.running: dict[UUID, HeldRun] = {}
@@ -123,9 +127,12 @@ class Runner:
                 move = await self._execute(attempt)
             except GeneratorExit as error:
                 # Where the code raised it, Python has closed all coroutines below this one.
-                if _is_torn_down(held):
+                if held.is_torn_down:
                     raise
                 move = await self._failed(attempt, error, Reason.ERROR)
+            except Exception as error:
+                # Something of theirs breaks what decides about it, and would do so again wherever the run is executed.
+                move = states.fail(error_of(error), Reason.ERROR)
             await held.end_children()
             self._vacate(held)
             if move is not None:
@@ -169,8 +176,8 @@ class Runner:
             return await self._failed(attempt, error, Reason.ERROR)
         try:
             result = await self._call_code(attempt, input)
-        except Stop as stop:
-            return await self._stopped(attempt, stop.reason)
+        except (Stop, BaseExceptionGroup) as error:
+            return await self._raised(attempt, error)
         except asyncio.CancelledError as error:
             if attempt.held.stop is None:
                 return await self._failed(attempt, error, Reason.ERROR)
@@ -217,6 +224,15 @@ class Runner:
 
     # What follows from how the code ended.
 
+    async def _raised(self, attempt: Attempt, error: BaseException) -> Move | None:
+        """A stop counts inside a group as well: an ``asyncio.TaskGroup`` wraps what its tasks raise."""
+        stop = _stop_in(error)
+        if stop is None:
+            return await self._failed(attempt, error, Reason.ERROR)
+        if attempt.held.stop is None:
+            return await self._failed(attempt, RuntimeError(_NOT_ASKED.format(stop)), Reason.ERROR)
+        return await self._stopped(attempt, stop.reason)
+
     async def _returned(self, attempt: Attempt, result: Any) -> Move | None:
         if isinstance(result, Continue):
             return await self._continued(attempt, result)
@@ -225,7 +241,7 @@ class Runner:
             output = json_values.encode(result, "output", self._settings.max_output_bytes, definition.output_adapter)
         except json_values.NotStorable as error:
             return await self._failed(attempt, error, Reason.INVALID_OUTPUT)
-        await self._call_hook(attempt, "on_done", definition.on_done, result)
+        await self._hooks.call(attempt.held, attempt.context, "on_done", definition.on_done, result)
         return states.succeed(output)
 
     async def _continued(self, attempt: Attempt, result: Continue) -> Move | None:
@@ -233,7 +249,7 @@ class Runner:
         if held.stop is not None and held.stop is not StopReason.SHUTDOWN:
             return await self._stopped(attempt, held.stop)
         if context.iteration >= context.max_iterations:
-            await self._call_hook(attempt, "on_max_iterations", definition.on_max_iterations)
+            await self._hooks.call(held, context, "on_max_iterations", definition.on_max_iterations)
             return states.fail(_too_many_iterations(context.max_iterations), Reason.MAX_ITERATIONS)
         if result.state is not None:
             try:
@@ -252,7 +268,7 @@ class Runner:
         if reason is StopReason.TIMEOUT:
             error = TimeoutError(f"The attempt ran longer than its timeout of {attempt.held.timeout:g} seconds.")
             return await self._failed(attempt, error, Reason.TIMEOUT)
-        await self._call_hook(attempt, "on_abort", attempt.definition.on_abort)
+        await self._hooks.call(attempt.held, attempt.context, "on_abort", attempt.definition.on_abort)
         return states.force_abort() if reason is StopReason.FORCED else states.acknowledge_abort()
 
     async def _failed(self, attempt: Attempt, error: BaseException, reason: Reason) -> Move:
@@ -264,29 +280,8 @@ class Runner:
             policy = definition.retry.with_delays(held.row["retry"])
             move = decide_retry(policy, held.attempt, context.max_attempts, error, stored, reason)
         if move.is_final:
-            await self._call_hook(attempt, "on_error", definition.on_error, error)
+            await self._hooks.call(held, context, "on_error", definition.on_error, error)
         return move
-
-    async def _call_hook(self, attempt: Attempt, name: str, hook: Callable[..., Any] | None, *args: Any) -> None:
-        """Call a hook of the definition. What goes wrong in it is logged in the run, and changes nothing else."""
-        if hook is None:
-            return
-        try:
-            async with asyncio.timeout(self._settings.hook_seconds):
-                if inspect.iscoroutinefunction(hook):
-                    await hook(attempt.context, *args)
-                else:
-                    await call_in_thread(hook, attempt.context, *args)
-        except Stop:
-            attempt.context.log.warning(f"{name} stopped at a checkpoint, because the run has to stop.")
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            if _is_torn_down(attempt.held):
-                raise
-            stored = error_of(error)
-            with contextlib.suppress(LogLimitExceeded):
-                attempt.context.log.error(f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
 
     # The settlement.
 
@@ -364,15 +359,16 @@ class Runner:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _is_torn_down(held: HeldRun) -> bool:
-    """Whether the interpreter or the loop ends and takes the run's task apart: then nothing may be awaited any more.
-
-    A GeneratorExit or CancelledError that the code itself raised looks the same, but comes while the task is executed.
-    """
-    try:
-        return asyncio.current_task() is not held.task or bool(held.task and held.task.cancelling())
-    except RuntimeError:
-        return True
+def _stop_in(error: BaseException) -> Stop | None:
+    """The stop that an error is, or one of those in a group of errors, or None."""
+    pending = [error]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, Stop):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(cast("BaseExceptionGroup[BaseException]", error).exceptions)
+    return None
 
 
 def _too_many_iterations(limit: int) -> RunError:

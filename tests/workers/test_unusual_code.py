@@ -1,0 +1,66 @@
+"""Unusual code: its runs end as they should, and those of others are not hurt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app import TaskService
+from app.settings import Settings
+from app.states import TaskRunStatus, TaskRunStatusReason
+from tests.workbench import working
+from tests.workers import unusual
+from tests.workers.definitions import reached
+
+assert unusual
+SOON = timedelta(seconds=15)
+
+
+async def test_an_error_whose_message_would_end_the_worker_fails_its_run_alone(
+    settings: Settings, tasks: TaskService
+) -> None:
+    async with working(settings):
+        run = await tasks.wait((await tasks.trigger("unusual-message")).id, timeout=SOON)
+        after = await tasks.wait((await tasks.trigger("test-nothing")).id, timeout=SOON)
+    assert run.status == TaskRunStatus.FAILED
+    assert run.error
+    assert run.error["message"] == "Exits, whose message cannot be read (SystemExit)"
+    assert after.status == TaskRunStatus.SUCCEEDED
+
+
+async def test_an_abort_that_takes_effect_inside_a_task_group_is_an_abort(
+    settings: Settings, tasks: TaskService
+) -> None:
+    name = str(uuid4())
+    async with working(settings):
+        run = await tasks.trigger("unusual-group", input={"name": name})
+        await reached[name].wait()
+        await tasks.abort(run.id)
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.ABORTED, TaskRunStatusReason.ABORT_REQUESTED)
+
+
+async def test_a_run_that_is_given_back_inside_a_task_group_uses_up_no_attempt(
+    settings: Settings, tasks: TaskService
+) -> None:
+    name = str(uuid4())
+    async with working(settings, drain_seconds=5.0):
+        run = await tasks.trigger("unusual-group", input={"name": name})
+        await reached[name].wait()
+    run = await tasks.get(run.id)
+    assert (run.status, run.status_reason) == (TaskRunStatus.QUEUED, TaskRunStatusReason.SHUTDOWN)
+    assert (run.attempt, run.interruptions) == (1, 1)
+
+
+@pytest.mark.parametrize("reason", ["ABORT", "LOST", "SHUTDOWN"])
+async def test_a_stop_that_nobody_asked_this_run_for_fails_it(
+    settings: Settings, tasks: TaskService, reason: str
+) -> None:
+    async with working(settings):
+        run = await tasks.trigger("unusual-stop", input={"name": reason})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
+    assert run.error
+    assert "the context of another attempt" in run.error["message"]

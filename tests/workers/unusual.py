@@ -1,0 +1,47 @@
+"""Definitions whose code is unusual, though nothing that a worker may stumble over."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.workers.definitions import Named, reached
+from workers import Stop, TaskContext, task
+from workers.held import StopReason
+
+
+class Exits(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+
+@task(id="unusual-message")
+async def message(ctx: TaskContext) -> None:
+    """Raises an error whose message cannot be read, and would end the worker."""
+    raise Exits
+
+
+@task(id="unusual-group")
+async def group(ctx: TaskContext, input: Named) -> None:
+    """Reaches its checkpoints in the tasks of a group, which wraps what they raise."""
+
+    async def step_by_step() -> None:
+        while True:
+            reached[input.name].set()
+            await ctx.checkpoint()
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(step_by_step())
+        tasks.create_task(step_by_step())
+
+
+@task(id="unusual-stop")
+async def stop(ctx: TaskContext, input: Named) -> None:
+    """Raises the word to stop of some other run."""
+    raise Stop(StopReason[input.name])
+
+
+@task(id="unusual-number")
+async def number(ctx: TaskContext) -> dict[str, int | str]:
+    """Returns a number that no double can hold; as text the same digits are harmless."""
+    return {"text": "1" * 400, "number": 10**400}
