@@ -9,6 +9,8 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+_DOUBLE_DIGITS = re.compile(rb"\d{309}")
+"""With fewer digits every number fits into a double."""
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 NUL_SHOWN = "\u2400"
 
@@ -28,12 +30,23 @@ def encode(value: Any, what: str, limit: int, adapter: TypeAdapter[Any] | None =
         raise NotStorable(
             f"The {what} has {len(data):,} bytes as JSON; at most {limit:,} are stored. Store a reference."
         )
+    if adapter and _DOUBLE_DIGITS.search(data) and not _is_readable(data):
+        raise NotStorable(f"The {what} has a number that is too large to be read again. Make it a string.")
     text = data.decode()
     if "\\u0000" in text and _NUL_ESCAPE.search(text):
         raise NotStorable(
             f"The {what} has a NUL character (\\u0000), which PostgreSQL cannot store. Remove or escape it."
         )
     return text
+
+
+def _is_readable(data: bytes) -> bool:
+    """Whether whoever reads the JSON again can: the serializers of models write numbers of any size."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _model(value: Any) -> Any:

@@ -64,3 +64,25 @@ async def test_a_stop_that_nobody_asked_this_run_for_fails_it(
     assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
     assert run.error
     assert "the context of another attempt" in run.error["message"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("RetryLater", "delay"), ("Continue", "timedelta")])
+async def test_an_end_that_nothing_can_be_made_of_fails_the_run_at_once(
+    settings: Settings, tasks: TaskService, name: str, words: str
+) -> None:
+    async with working(settings):
+        run = await tasks.trigger("unusual-end", input={"name": name})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
+    assert run.error
+    assert words in run.error["message"]
+
+
+async def test_a_number_that_no_double_can_hold_is_refused_as_output_because_nobody_could_read_the_run(
+    settings: Settings, tasks: TaskService
+) -> None:
+    async with working(settings):
+        run = await tasks.wait((await tasks.trigger("unusual-number")).id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.INVALID_OUTPUT)
+    assert run.error
+    assert "a number that is too large" in run.error["message"]

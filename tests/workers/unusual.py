@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from tests.workers.definitions import Named, reached
-from workers import Stop, TaskContext, task
+from workers import Continue, Retry, RetryLater, Stop, TaskContext, task
 from workers.held import StopReason
 
 
@@ -45,3 +46,16 @@ async def stop(ctx: TaskContext, input: Named) -> None:
 async def number(ctx: TaskContext) -> dict[str, int | str]:
     """Returns a number that no double can hold; as text the same digits are harmless."""
     return {"text": "1" * 400, "number": 10**400}
+
+
+class Bare(RetryLater):
+    def __init__(self) -> None:
+        Exception.__init__(self, "without a delay")
+
+
+@task(id="unusual-end", retry=Retry(max_attempts=2))
+async def end(ctx: TaskContext, input: Named) -> Continue | None:
+    """Ends in a way that nothing can be made of."""
+    if input.name == "RetryLater":
+        raise Bare
+    return Continue(None, delay=timedelta(seconds=1))  # pyright: ignore[reportArgumentType]
