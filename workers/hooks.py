@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,19 @@ from workers.context import TaskContext
 from workers.faults import error_of
 from workers.held import HeldRun, Stop
 from workers.log_lines import LogLimitExceeded
+from workers.recorder import Recorder
 from workers.threads import call_in_thread
+
+logger = logging.getLogger("taskloom.runner")
+
+PUT_OFF_SECONDS = 2.0
 
 
 class Hooks:
     """Calls hooks, each for so many seconds at the most."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, recorder: Recorder, seconds: float) -> None:
+        self._recorder = recorder
         self._seconds = seconds
 
     async def call(
@@ -27,6 +34,8 @@ class Hooks:
         """Call a hook of a run. What goes wrong in it is logged in the run, and changes nothing else."""
         if hook is None:
             return
+        if context.is_close_to_timeout(self._seconds):
+            await self._put_off(held)
         try:
             async with asyncio.timeout(self._seconds):
                 if inspect.iscoroutinefunction(hook):
@@ -34,12 +43,25 @@ class Hooks:
                 else:
                     await call_in_thread(hook, context, *args)
         except Stop:
-            context.log.warning(f"{name} stopped at a checkpoint, because the run has to stop.")
+            _log(context.log.warning, f"{name} stopped at a checkpoint, because the run has to stop.")
         except GeneratorExit:
             raise
         except BaseException as error:
             if held.is_torn_down:
                 raise
             stored = error_of(error)
-            with contextlib.suppress(LogLimitExceeded):
-                context.log.error(f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
+            _log(context.log.error, f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
+
+    async def _put_off(self, held: HeldRun) -> None:
+        """Move the deadline by the hook's time: past it, others would end the attempt, and its result were lost."""
+        try:
+            async with asyncio.timeout(PUT_OFF_SECONDS):
+                await self._recorder.put_off(held, self._seconds)
+        except Exception as error:
+            logger.warning("The deadline of run %s could not be put off for its hook: %s", held.run_id, error)
+
+
+def _log(write: Callable[..., None], message: str, **data: Any) -> None:
+    """Write a line into the run's log, if it may have any more."""
+    with contextlib.suppress(LogLimitExceeded):
+        write(message, **data)

@@ -62,7 +62,7 @@ class Runner:
         self._settings = settings
         self._clockwork = clockwork
         self._bridge = Bridge()
-        self._hooks = Hooks(settings.hook_seconds)
+        self._hooks = Hooks(recorder, settings.hook_seconds)
         self.leashes = Leashes()
         self.term = Term()
         self.running: dict[UUID, HeldRun] = {}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from app import TaskService
+from app import TaskService, lifecycle
 from app.settings import Settings
 from app.states import TaskRunStatus, TaskRunStatusReason
-from tests.workbench import working
+from tests.workbench import connected, until, working
 from tests.workers import unusual
-from tests.workers.definitions import reached
+from tests.workers.definitions import allowed, reached
 
 assert unusual
 SOON = timedelta(seconds=15)
@@ -86,3 +86,37 @@ async def test_a_number_that_no_double_can_hold_is_refused_as_output_because_nob
     assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.INVALID_OUTPUT)
     assert run.error
     assert "a number that is too large" in run.error["message"]
+
+
+async def test_a_hook_that_stops_where_the_log_is_full_leaves_its_run_to_its_end(
+    settings: Settings, tasks: TaskService
+) -> None:
+    name = str(uuid4())
+    async with working(settings, max_log_lines=10):
+        run = await tasks.trigger("unusual-hook", input={"name": name})
+        await reached[name].wait()
+        await tasks.abort(run.id)
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.ABORTED, TaskRunStatusReason.ABORT_REQUESTED)
+
+
+async def test_what_was_returned_in_time_is_not_lost_to_a_hook_that_takes_its_own_time(
+    settings: Settings, tasks: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "OVERRUN_MARGIN_SECONDS", 0.2)
+    name = str(uuid4())
+    async with working(settings, reap_seconds=0.1) as worker:
+        run = await tasks.trigger("unusual-slow-hook", name=name)
+        await reached[name].wait()
+        await until_past_the_timeout(settings, run.id)
+        assert await worker.engine.lifecycle.reap() == 0
+        allowed[name].set()
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.output) == (TaskRunStatus.SUCCEEDED, "in time")
+
+
+async def until_past_the_timeout(settings: Settings, run_id: UUID) -> None:
+    """Wait until the reaper would have ended the attempt by the timeout that it began with."""
+    late = "SELECT now() > claimed_at + interval '1 second' FROM task_runs WHERE id = $1"
+    async with connected(settings) as database:
+        await until(lambda: database.fetchval(late, run_id))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 
-from tests.workers.definitions import Named, reached
+from tests.workers.definitions import Named, allowed, reached
 from workers import Continue, Retry, RetryLater, Stop, TaskContext, task
 from workers.held import StopReason
 
@@ -59,3 +60,29 @@ async def end(ctx: TaskContext, input: Named) -> Continue | None:
     if input.name == "RetryLater":
         raise Bare
     return Continue(None, delay=timedelta(seconds=1))  # pyright: ignore[reportArgumentType]
+
+
+async def save_in_hook(ctx: TaskContext, *_: object) -> None:
+    await ctx.checkpoint(state={})
+
+
+@task(id="unusual-hook", on_abort=save_in_hook)
+async def hook(ctx: TaskContext, input: Named) -> None:
+    """Logs more than it may by a library, which is not told; its hook reaches a checkpoint."""
+    for number in range(20):
+        logging.getLogger("chatty").info("line %s", number)
+    reached[input.name].set()
+    while True:
+        await asyncio.sleep(0.01)
+        ctx.raise_if_stopped()
+
+
+async def wait_in_hook(ctx: TaskContext, *_: object) -> None:
+    reached[ctx.name].set()
+    await allowed[ctx.name].wait()
+
+
+@task(id="unusual-slow-hook", timeout=0.5, on_done=wait_in_hook)
+async def slow_hook(ctx: TaskContext) -> str:
+    """Returns in time; its hook takes longer than the timeout."""
+    return "in time"
