@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import cast
 
 import orjson
 
 from app import states
 from app.states import Move, Reason, RunError
+
+LONGEST_DELAY = 366 * 86400.0
+LARGEST_FACTOR = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,17 @@ class Retry:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}, but counts the first try: it is 1 or more")
-        if min(self.first_delay, self.factor, self.cap) < 0:
-            raise ValueError("first_delay, factor and cap are 0 or more")
+        if not all(0 <= seconds <= LONGEST_DELAY for seconds in (self.first_delay, self.cap)):
+            raise ValueError(
+                f"first_delay is {self.first_delay} and cap is {self.cap}, but each must be 0 seconds to 366 days"
+            )
+        if not 0 <= self.factor <= LARGEST_FACTOR:
+            raise ValueError(f"factor is {self.factor}, but must be 0 to {LARGEST_FACTOR}")
+        for name, classes in (("on", self.on), ("never", self.never)):
+            if not _are_exceptions(classes):
+                raise ValueError(
+                    f"{name} is {classes!r}, but must be a tuple of exceptions, as in (OSError, ValueError)"
+                )
 
     def delay_after(self, attempt: int) -> float:
         """Seconds to wait after the failure of attempt number ``attempt`` (1 for the first), drawn anew each time."""
@@ -56,6 +69,13 @@ class Retry:
     def covers(self, error: BaseException) -> bool:
         """Whether this kind of error is worth another attempt."""
         return isinstance(error, self.on) and not isinstance(error, self.never)
+
+
+def _are_exceptions(classes: object) -> bool:
+    """Whether it is what ``isinstance`` takes: it would break on a list when the first error comes."""
+    if isinstance(classes, tuple):
+        return all(map(_are_exceptions, cast("tuple[object, ...]", classes)))
+    return isinstance(classes, type) and issubclass(classes, BaseException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +107,7 @@ class RetryLater(Exception):
 
     def __init__(self, delay: float, message: str = "The task asked to be tried again later.") -> None:
         super().__init__(message)
-        if not 0 <= delay <= 366 * 86400:
+        if not 0 <= delay <= LONGEST_DELAY:
             raise ValueError(f"delay is {delay}, but must be between 0 seconds and 366 days")
         self.delay = delay
 

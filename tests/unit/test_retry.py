@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,9 +66,22 @@ def test_a_timeout_keeps_its_own_reason_at_the_end() -> None:
     assert move.landing.reason is Reason.TIMEOUT
 
 
-@pytest.mark.parametrize("values", [{"max_attempts": 0}, {"first_delay": -1}, {"cap": -1}, {"factor": -0.1}])
-def test_a_policy_that_makes_no_sense_is_refused_where_it_is_written(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="or more"):
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_attempts": 0}, "it is 1 or more"),
+        ({"first_delay": -1}, "first_delay is -1 and cap is 300.0, but each must be 0 seconds to 366 days"),
+        ({"first_delay": float("inf")}, "first_delay is inf and cap is 300.0, but each must be"),
+        ({"cap": -1}, "cap is -1, but each must be"),
+        ({"cap": float("nan")}, "cap is nan, but each must be"),
+        ({"factor": -0.1}, "factor is -0.1, but must be 0 to 1000"),
+        ({"factor": 1e10}, "factor is 10000000000.0, but must be 0 to 1000"),
+        ({"on": [OSError]}, "on is [<class 'OSError'>], but must be a tuple of exceptions"),
+        ({"never": ("OSError",)}, "never is ('OSError',), but must be a tuple of exceptions"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_where_it_is_written(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
         Retry(**values)
 
 
@@ -73,3 +89,9 @@ def test_a_policy_that_makes_no_sense_is_refused_where_it_is_written(values: dic
 def test_asking_for_a_delay_that_makes_no_sense_is_refused(delay: float) -> None:
     with pytest.raises(ValueError, match="between 0 seconds"):
         RetryLater(delay)
+
+
+def test_a_policy_may_name_one_class_or_tuples_within_tuples_as_isinstance_does() -> None:
+    policy = Retry(on=((OSError, KeyError), ValueError), never=PermissionError)  # pyright: ignore[reportArgumentType]
+    assert policy.covers(KeyError())
+    assert not policy.covers(PermissionError())
