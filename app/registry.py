@@ -326,6 +326,8 @@ def _known(id: str, triggers: str) -> Triggers:
 
 def _signature(id: str, function: Callable[..., Any]) -> tuple[Any, Any, bool]:
     """The input type, the output type, and whether the function may return ``Continue``, from its annotations."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{id}: a task function must not yield; return the output, and log or save what comes.")
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     if not 1 <= len(parameters) <= 2:

@@ -14,7 +14,7 @@ from workers.faults import error_of
 from workers.held import HeldRun, Stop
 from workers.log_lines import LogLimitExceeded
 from workers.recorder import Recorder
-from workers.threads import call_in_thread
+from workers.threads import call_plain
 
 logger = logging.getLogger("taskloom.runner")
 
@@ -41,7 +41,7 @@ class Hooks:
                 if inspect.iscoroutinefunction(hook):
                     await hook(context, *args)
                 else:
-                    await call_in_thread(hook, context, *args)
+                    await call_plain(hook, context, *args)
         except Stop:
             _log(context.log.warning, f"{name} stopped at a checkpoint, because the run has to stop.")
         except GeneratorExit:

@@ -32,7 +32,7 @@ from workers.hooks import Hooks
 from workers.processes import Leashes
 from workers.recorder import Recorder
 from workers.term import Term
-from workers.threads import Bridge, call_in_thread
+from workers.threads import Bridge, call_plain
 
 logger = logging.getLogger("taskloom.runner")
 
@@ -199,7 +199,7 @@ class Runner:
             context.raise_if_stopped()
             if definition.is_async:
                 return await definition.function(*arguments)
-            return await call_in_thread(definition.function, *arguments)
+            return await call_plain(definition.function, *arguments)
         finally:
             forks.end_if_forked()
             await held.leave_code()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -41,6 +42,15 @@ async def call_in_thread(function: Callable[..., Result], *args: Any) -> Result:
 
     threading.Thread(target=work, name=f"task-{getattr(function, '__name__', 'code')}", daemon=True).start()
     return await future
+
+
+async def call_plain(function: Callable[..., Any], *args: Any) -> Any:
+    """Call in a thread what is no coroutine function, and await here what it gives where that is to be awaited.
+
+    So it is with a lambda that calls a coroutine function, and with an object whose ``__call__`` is one.
+    """
+    result = await call_in_thread(function, *args)
+    return await result if inspect.isawaitable(result) else result
 
 
 class Bridge:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from app import TaskService, lifecycle
+from app.registry import DefinitionError
 from app.settings import Settings
 from app.states import TaskRunStatus, TaskRunStatusReason
-from tests.workbench import connected, until, working
+from tests.workbench import connected, lines, until, working
 from tests.workers import unusual
 from tests.workers.definitions import allowed, reached
+from workers import TaskContext, task
 
 assert unusual
 SOON = timedelta(seconds=15)
@@ -113,6 +116,31 @@ async def test_what_was_returned_in_time_is_not_lost_to_a_hook_that_takes_its_ow
         allowed[name].set()
         run = await tasks.wait(run.id, timeout=SOON)
     assert (run.status, run.output) == (TaskRunStatus.SUCCEEDED, "in time")
+
+
+async def test_what_an_object_or_a_plain_function_gives_to_be_awaited_is_awaited(
+    settings: Settings, tasks: TaskService
+) -> None:
+    async with working(settings):
+        run = await tasks.wait((await tasks.trigger("unusual-object")).id, timeout=SOON)
+    assert (run.status, run.output, run.state) == (TaskRunStatus.SUCCEEDED, "awaited", {"saved": True})
+    assert await lines(tasks, run.id) == ["the hook was awaited"]
+
+
+def plain_generator(ctx: TaskContext) -> Iterator[int]:
+    yield 1
+
+
+async def async_generator(ctx: TaskContext) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [plain_generator, async_generator])
+def test_a_generator_is_refused_because_its_code_would_never_be_executed_as_a_task(
+    function: Callable[..., object],
+) -> None:
+    with pytest.raises(DefinitionError, match="unusual-generator: a task function must not yield; return the output"):
+        task(id="unusual-generator")(function)
 
 
 async def until_past_the_timeout(settings: Settings, run_id: UUID) -> None:

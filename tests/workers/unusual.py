@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from tests.workers.definitions import Named, allowed, reached
 from workers import Continue, Retry, RetryLater, Stop, TaskContext, task
@@ -86,3 +88,22 @@ async def wait_in_hook(ctx: TaskContext, *_: object) -> None:
 async def slow_hook(ctx: TaskContext) -> str:
     """Returns in time; its hook takes longer than the timeout."""
     return "in time"
+
+
+async def log_later(ctx: TaskContext, output: object) -> None:
+    ctx.log.info("the hook was awaited")
+
+
+def hand_on(ctx: TaskContext, output: object) -> Coroutine[Any, Any, None]:
+    return log_later(ctx, output)
+
+
+class Called:
+    """An object that is called like a coroutine function, though it is none."""
+
+    async def __call__(self, ctx: TaskContext) -> str:
+        await ctx.checkpoint(state={"saved": True})
+        return "awaited"
+
+
+task(id="unusual-object", on_done=hand_on)(Called())
