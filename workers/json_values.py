@@ -9,6 +9,8 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from app.nesting import MAX_NESTING, may_nest_too_deeply, nests_too_deeply
+
 _DOUBLE_DIGITS = re.compile(rb"\d{309}")
 """With fewer digits every number fits into a double."""
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -32,6 +34,8 @@ def encode(value: Any, what: str, limit: int, adapter: TypeAdapter[Any] | None =
         )
     if adapter and _DOUBLE_DIGITS.search(data) and not _is_readable(data):
         raise NotStorable(f"The {what} has a number that is too large to be read again. Make it a string.")
+    if may_nest_too_deeply(data) and nests_too_deeply(orjson.loads(data)):
+        raise NotStorable(f"The {what} nests more than {MAX_NESTING} levels of JSON. Make it flatter.")
     text = data.decode()
     if "\\u0000" in text and _NUL_ESCAPE.search(text):
         raise NotStorable(
@@ -70,7 +74,10 @@ def encode_data(data: dict[str, Any], limit: int) -> str | None:
     if not data:
         return None
     try:
-        text = orjson.dumps(data, default=_text_of, option=orjson.OPT_NON_STR_KEYS).decode()
+        written = orjson.dumps(data, default=_text_of, option=orjson.OPT_NON_STR_KEYS)
+        if may_nest_too_deeply(written) and nests_too_deeply(orjson.loads(written)):
+            raise ValueError(f"it nests more than {MAX_NESTING} levels of JSON")
+        text = written.decode()
     except (TypeError, ValueError) as error:
         text = orjson.dumps({"unreadable": plain(str(error), 500)}).decode()
     if len(text) > limit:

@@ -11,15 +11,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from app.nesting import MAX_NESTING, may_nest_too_deeply, nests_too_deeply
 from app.schema.faults import BAD_REQUEST, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from starlette.types import Receive
-
-MAX_NESTING = 200
-"""Levels of JSON a request may nest: what goes in must come out again, and orjson writes 254 levels at most."""
 
 
 class ClientGone(Exception):
@@ -134,25 +132,9 @@ def parse_json(text: bytes | str, what: str) -> object:
         value: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise refuse(400, BAD_REQUEST, f"{what} is not valid JSON in UTF-8: {error}.") from error
-    if data.count(b"[") + data.count(b"{") > MAX_NESTING and _nests_too_deeply(value):
+    if may_nest_too_deeply(data) and nests_too_deeply(value):
         raise refuse(400, BAD_REQUEST, f"{what} nests more than {MAX_NESTING} levels of JSON.")
     return value
-
-
-def _nests_too_deeply(value: object) -> bool:
-    """Whether a decoded JSON value has more levels than MAX_NESTING, looked at level by level, without recursion."""
-    level = [value]
-    for _ in range(MAX_NESTING):
-        level = [child for container in level for child in _children(container)]
-        if not level:
-            return False
-    return any(isinstance(value, (dict, list)) for value in level)
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return cast("dict[str, object]", value).values()
-    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _too_large(limit: int) -> Exception:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from app import TaskService, lifecycle
+from app.errors import InvalidArgument
 from app.registry import DefinitionError
 from app.settings import Settings
 from app.states import TaskRunStatus, TaskRunStatusReason
@@ -141,6 +143,35 @@ def test_a_generator_is_refused_because_its_code_would_never_be_executed_as_a_ta
 ) -> None:
     with pytest.raises(DefinitionError, match="unusual-generator: a task function must not yield; return the output"):
         task(id="unusual-generator")(function)
+
+
+@pytest.mark.parametrize("what", ["state", "output"])
+async def test_what_nests_too_deeply_for_an_answer_that_shows_it_is_refused(
+    settings: Settings, tasks: TaskService, what: str
+) -> None:
+    async with working(settings):
+        run = await tasks.trigger("unusual-depth", input={"name": what})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert run.status == TaskRunStatus.FAILED
+    assert run.error
+    assert run.error["message"] == f"The {what} nests more than 200 levels of JSON. Make it flatter."
+
+
+async def test_a_line_whose_data_nests_too_deeply_says_so_instead(settings: Settings, tasks: TaskService) -> None:
+    async with working(settings):
+        run = await tasks.trigger("unusual-depth", input={"name": "log"})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert run.status == TaskRunStatus.SUCCEEDED
+    [line] = [line async for line in tasks.logs(run.id)]
+    assert line.data == {"unreadable": "it nests more than 200 levels of JSON"}
+
+
+async def test_an_input_that_nests_too_deeply_for_an_answer_is_refused(tasks: TaskService) -> None:
+    value: Any = {}
+    for _ in range(200):
+        value = [value]
+    with pytest.raises(InvalidArgument, match="The input nests more than 200 levels of JSON"):
+        await tasks.trigger("unusual-depth", input=value)
 
 
 async def until_past_the_timeout(settings: Settings, run_id: UUID) -> None:

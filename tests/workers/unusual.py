@@ -107,3 +107,19 @@ class Called:
 
 
 task(id="unusual-object", on_done=hand_on)(Called())
+
+
+@task(id="unusual-depth")
+async def depth(ctx: TaskContext, input: Named) -> Any:
+    """Writes what nests 201 levels as state, output or the data of a line."""
+    value: Any = {"at": "the bottom"}
+    for _ in range(200):
+        value = [value]
+    match input.name:
+        case "state":
+            await ctx.checkpoint(state=value)
+        case "log":
+            ctx.log.info("deep", data=value)
+        case _:
+            return value
+    return None

@@ -1,0 +1,32 @@
+"""How deep JSON may nest: what goes in must come out again, and orjson writes 254 levels, those of an answer included.
+
+A deeper value could be stored, but no answer that shows it could be written, nor what it says of others beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+MAX_NESTING = 200
+
+
+def may_nest_too_deeply(data: bytes) -> bool:
+    """Whether JSON text has as many brackets as it takes; most has not, and need not be looked at."""
+    return data.count(b"[") + data.count(b"{") > MAX_NESTING
+
+
+def nests_too_deeply(value: object) -> bool:
+    """Whether a decoded JSON value has more levels than MAX_NESTING, looked at level by level, without recursion."""
+    level = [value]
+    for _ in range(MAX_NESTING):
+        level = [child for container in level for child in _children(container)]
+        if not level:
+            return False
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
