@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -46,6 +47,12 @@ class Progress:
     total: float | None = None
     message: str | None = None
     percent: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("current", "total", "percent"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Real):
+                raise TypeError(f"{name} of the progress is {value!r}, but must be a number, an int or a float")
 
     def share(self) -> float | None:
         """The percentage, bounded to 0 to 100, or None when it is not known."""
@@ -205,7 +212,7 @@ class TaskContext:
             "current": known.current,
             "total": known.total,
             "percent": known.share(),
-            "message": None if known.message is None else json_values.plain(known.message, 1000),
+            "message": None if known.message is None else json_values.plain(str(known.message), 1000),
             "updated_at": self.now().astimezone(UTC).isoformat(),
         }
         return json_values.encode(value, "progress", 4096)
@@ -247,7 +254,7 @@ class TaskContext:
                 is, with an error that names it, and all of its children that are still live are aborted, with theirs.
                 No code of this run is called for that: no hook, and no retry.
         """
-        ids = tuple(child if isinstance(child, UUID) else child.id for child in children)
+        ids = tuple(map(_id_of, children))
         if self.run_id in ids:
             raise ValueError("a run cannot wait for itself; give wait_for() the runs that ctx.trigger() returned")
         if failure_policy not in list(FailurePolicy):
@@ -319,3 +326,11 @@ class TaskContext:
                 self._held, self._leashes, command, cwd=cwd, env=env, input=input, check=check, limit=limit
             )
         )  # fmt: skip
+
+
+def _id_of(child: TaskRun | UUID) -> UUID:
+    if isinstance(child, UUID):
+        return child
+    if isinstance(child, TaskRun):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return child.id
+    raise TypeError(f"wait_for() takes a list of runs or of their ids as UUIDs, but was given {child!r:.100}")

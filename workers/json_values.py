@@ -13,7 +13,7 @@ from app.nesting import MAX_NESTING, may_nest_too_deeply, nests_too_deeply
 
 _DOUBLE_DIGITS = re.compile(rb"\d{309}")
 """With fewer digits every number fits into a double."""
-_NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 NUL_SHOWN = "\u2400"
 
 
@@ -82,7 +82,7 @@ def encode_data(data: dict[str, Any], limit: int) -> str | None:
         text = orjson.dumps({"unreadable": plain(str(error), 500)}).decode()
     if len(text) > limit:
         return orjson.dumps({"leftOut": f"{len(text):,} bytes of data; at most {limit:,} are stored"}).decode()
-    return _NUL_ESCAPE.sub(NUL_SHOWN, text) if "\\u0000" in text else text
+    return _NUL_ESCAPE.sub(rf"\1{NUL_SHOWN}", text) if "\\u0000" in text else text
 
 
 def _text_of(value: Any) -> Any:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from app import TaskService, lifecycle
@@ -17,7 +18,7 @@ from app.states import TaskRunStatus, TaskRunStatusReason
 from tests.workbench import connected, lines, until, working
 from tests.workers import unusual
 from tests.workers.definitions import allowed, reached
-from workers import TaskContext, task
+from workers import TaskContext, json_values, task
 
 assert unusual
 SOON = timedelta(seconds=15)
@@ -172,6 +173,29 @@ async def test_an_input_that_nests_too_deeply_for_an_answer_is_refused(tasks: Ta
         value = [value]
     with pytest.raises(InvalidArgument, match="The input nests more than 200 levels of JSON"):
         await tasks.trigger("unusual-depth", input=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("progress", "current of the progress is 'half', but must be a number"),
+        ("run", "wait_for() takes a list of runs or of their ids as UUIDs, but was given"),
+        ("text", "wait_for() takes a list of runs or of their ids as UUIDs, but was given '"),
+    ],
+)
+async def test_an_argument_of_the_wrong_kind_is_refused_with_what_is_allowed(
+    settings: Settings, tasks: TaskService, name: str, words: str
+) -> None:
+    async with working(settings):
+        run = await tasks.trigger("unusual-argument", input={"name": name})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert run.error
+    assert words in run.error["message"]
+
+
+def test_a_backslash_before_a_nul_character_stays_in_the_data_of_a_line() -> None:
+    text = json_values.encode_data({"path": "C:\\\x00"}, 1000)
+    assert orjson.loads(text or "") == {"path": "C:\\\u2400"}
 
 
 async def until_past_the_timeout(settings: Settings, run_id: UUID) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.workers.definitions import Named, allowed, reached
-from workers import Continue, Retry, RetryLater, Stop, TaskContext, task
+from workers import Continue, Progress, Retry, RetryLater, Stop, TaskContext, task
 from workers.held import StopReason
 
 
@@ -123,3 +123,12 @@ async def depth(ctx: TaskContext, input: Named) -> Any:
         case _:
             return value
     return None
+
+
+@task(id="unusual-argument", max_iterations=2)
+async def argument(ctx: TaskContext, input: Named) -> Continue | None:
+    """Gives its context what that cannot take."""
+    wrong: Any = {"progress": Progress, "run": await ctx.tasks.get(ctx.run_id), "text": [str(ctx.run_id)]}[input.name]
+    if input.name == "progress":
+        return await ctx.checkpoint(progress=wrong("half", 10))
+    return ctx.wait_for(wrong)
