@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -119,7 +119,8 @@ def _read_time(value: Any) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError
-    return moment
+    # The driver does the same, where a time outside of the years 1 to 9999 would be a bug.
+    return moment.astimezone(UTC)
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {UUID: UUID, datetime: _read_time, int: _read_int, str: _read_str}

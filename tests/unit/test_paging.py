@@ -15,6 +15,7 @@ from app.paging import Keyset, PageArgs, Window, make_page, window
 KEYSET = Keyset("things", (datetime, int, str, UUID))
 FORWARD = Window(size=2, backward=False, after=None, before=None)
 BACKWARD = Window(size=2, backward=True, after=None, before=None)
+TIMES = Keyset("times", (datetime,))
 NUMBERS = Keyset("numbers", (int,))
 
 
@@ -33,6 +34,12 @@ def test_a_cursor_gives_back_the_values_it_was_made_of(moment: datetime, number:
 def test_no_text_that_claims_to_be_a_cursor_does_any_harm(text: str) -> None:
     with pytest.raises(InvalidArgument, match="'after'"):
         KEYSET.key(text, "after")
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00"])
+def test_a_cursor_with_a_time_that_no_row_has_is_refused(time: str) -> None:
+    with pytest.raises(InvalidArgument, match="no cursor"):
+        TIMES.key(TIMES.cursor((time,)), "after")
 
 
 @pytest.mark.parametrize("key", [("x",), (1, 2), (2**40,), (True,), (1.5,), (None,), ([],)])
