@@ -17,6 +17,11 @@ Duration = timedelta | float
 """A length of time: a ``timedelta``, or seconds."""
 
 
+def in_seconds(length: Duration | None) -> float | None:
+    """A length of time in seconds; None stays None, which is no length at all and not one of zero."""
+    return length.total_seconds() if isinstance(length, timedelta) else length
+
+
 class Unset(Enum):
     """The type of ``UNSET``."""
 

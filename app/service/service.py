@@ -6,7 +6,7 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,16 @@ from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
-from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, UniquePolicy, Unset
+from app.service.requests import (
+    UNSET,
+    Duration,
+    RerunFrom,
+    Triggered,
+    TriggerRequest,
+    UniquePolicy,
+    Unset,
+    in_seconds,
+)
 from app.service.rerunning import Rerunning
 from app.service.triggering import Triggering
 from app.service.watching import Watching
@@ -40,8 +49,9 @@ DEFAULT_PAGE = PageArgs()
 class TaskService(Areas, Reading):
     """What a client may ask: trigger, watch, abort and read runs. One per process; safe for concurrent use.
 
-    Every method takes its own transaction. What was returned as triggered or aborted is committed. All methods may
-    raise ``ServiceUnavailable`` when the database is away; without Redis they work, and runs start a little later.
+    Its connections belong to the event loop that uses it first: another loop needs a service of its own. Every method
+    takes its own transaction. What was returned as triggered or aborted is committed. All methods may raise
+    ``ServiceUnavailable`` when the database is away; without Redis they work, and runs start a little later.
 
     Example:
         async with TaskService.connect() as tasks:
@@ -354,12 +364,12 @@ class TaskService(Areas, Reading):
         """
         return self._watching.all(filter)
 
-    async def wait(self, run_id: UUID | str, *, timeout: timedelta | None = None) -> TaskRun:
+    async def wait(self, run_id: UUID | str, *, timeout: Duration | None = None) -> TaskRun:
         """The run once it is final.
 
         Args:
             run_id: the run.
-            timeout: how long to wait; None waits for as long as it takes.
+            timeout: how long to wait (``timedelta`` or seconds); None waits for as long as it takes.
 
         Raises:
             TaskRunNotFound, and ``TimeoutError`` when the run is not final by then.
@@ -367,7 +377,7 @@ class TaskService(Areas, Reading):
         Example:
             run = await tasks.wait(run.id, timeout=timedelta(minutes=1))
         """
-        async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+        async with asyncio.timeout(in_seconds(timeout)):
             async with aclosing(self.watch(run_id)) as changes:
                 states = [run async for run in changes if run.status in FINAL]
         return states[-1]

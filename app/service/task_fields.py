@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -17,7 +16,7 @@ from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.retry import RetryDelays
 from app.service import arguments, inputs
 from app.service.known import KnownDefinitions
-from app.service.requests import UNSET, Duration, TriggerRequest, Unset
+from app.service.requests import UNSET, Duration, TriggerRequest, Unset, in_seconds
 
 MAX_DESCRIPTION = 10_000
 MAX_GROUP = 200
@@ -127,17 +126,13 @@ async def columns_of(
         "is_enabled": task.is_enabled,
         "priority": task.priority,
         "queue": task.queue,
-        "timeout_seconds": _seconds(task.timeout),
+        "timeout_seconds": in_seconds(task.timeout),
         "max_attempts": task.max_attempts,
         "retry": task.retry.stored() if task.retry else None,
         "entity_type": task.entity_type,
         "entity_id": task.entity_id,
         "entity_url": task.entity_url,
     }
-
-
-def _seconds(value: Duration | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _check(task: TaskFields) -> None:

@@ -110,6 +110,15 @@ async def test_unknown_runs_cannot_be_followed(tasks: TaskService) -> None:
             await anext(stream)
 
 
+@pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1), 0, 0.01])
+async def test_waiting_for_no_time_or_for_seconds_ends_too(tasks: TaskService, timeout: timedelta | float) -> None:
+    run = await tasks.trigger("echo")
+    async with asyncio.timeout(10) as patience:
+        with pytest.raises(TimeoutError):
+            await tasks.wait(run.id, timeout=timeout)
+    assert not patience.expired()
+
+
 async def test_waiting_ends_with_the_run_or_with_the_time(tasks: TaskService, hand: Hand) -> None:
     run = await tasks.trigger("echo")
     with pytest.raises(TimeoutError):

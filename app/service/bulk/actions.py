@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +28,7 @@ from app.service.bulk.starting import Starting
 from app.service.bulk.stepping import Stepper
 from app.service.bulk.task_actions import TaskBulkActions
 from app.service.bulk.work import Work
-from app.service.requests import RerunFrom
+from app.service.requests import Duration, RerunFrom, in_seconds
 from app.service.saved import SavedTasks
 from app.settings import Settings
 
@@ -340,13 +339,13 @@ class BulkActions(TaskBulkActions):
                 await subscription.changed(LOOK_SECONDS)
                 action = await self._look_again(action)
 
-    async def wait(self, action_id: UUID | str, *, timeout: timedelta | None = None) -> BulkAction:
+    async def wait(self, action_id: UUID | str, *, timeout: Duration | None = None) -> BulkAction:
         """The action once it has ended. Raises ``BulkActionNotFound``, and ``TimeoutError``.
 
         Example:
             action = await tasks.bulk.wait(action.id, timeout=timedelta(minutes=1))
         """
-        async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+        async with asyncio.timeout(in_seconds(timeout)):
             async with aclosing(self.watch(action_id)) as changes:
                 states = [action async for action in changes]
         return states[-1]
