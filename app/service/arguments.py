@@ -77,18 +77,20 @@ def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = Fals
     return timedelta(seconds=seconds) if zero else max(timedelta(seconds=seconds), timedelta.resolution)
 
 
-def text(value: str, field: str, limit: int) -> None:
+def text(value: str, field: str, limit: int, within: tuple[str, ...] = ("input",)) -> None:
     """Check that a text is 1 to ``limit`` characters that PostgreSQL can store. Raises ``InvalidArgument``."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _refusal(field, f"'{field}' must be a text, not {type(value).__name__}.")
+        raise _refusal(field, f"'{field}' must be a text, not {type(value).__name__}.", within)
     if not 1 <= len(value) <= limit:
-        raise _refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.")
+        raise _refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.", within)
     if value.isascii():
         if "\0" not in value:
             return
     elif "\0" not in value and _is_unicode(value):
         return
-    raise _refusal(field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.")
+    raise _refusal(
+        field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.", within
+    )
 
 
 def _start(request: TriggerRequest, now: datetime) -> datetime:
@@ -157,5 +159,5 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def _refusal(field: str, message: str) -> InvalidArgument:
-    return InvalidArgument(message, path=("input", field))
+def _refusal(field: str, message: str, within: tuple[str, ...] = ("input",)) -> InvalidArgument:
+    return InvalidArgument(message, path=(*within, field))

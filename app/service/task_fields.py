@@ -165,6 +165,17 @@ def _check(task: TaskFields) -> None:
         _check_retry(task.retry)
 
 
+def check_shared(given: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    """Check what several tasks are to have in common, by the names of ``TaskFields``.
+
+    Raises ``InvalidArgument`` with the place of what is wrong, which begins with ``path``.
+    """
+    try:
+        _check(TaskFields(name="any", definition_id="any", **given))
+    except InvalidArgument as wrong:
+        raise InvalidArgument(wrong.message, path=(*path, *(wrong.path or ())[1:])) from None
+
+
 def check_owner(owner: str) -> None:
     """Check that a text names a principal. Raises ``InvalidArgument``."""
     arguments.text(owner, "owner", MAX_ENTITY)

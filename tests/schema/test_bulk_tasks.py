@@ -54,3 +54,20 @@ async def test_what_says_nothing_is_refused(gql: GraphQLClient) -> None:
     follows = {"onComplete": {"definitionId": "nobody"}}
     refused = await answer(gql, "executeTasks", select=everything, all=True, batch=follows)
     assert refused["code"] == "TASK_DEFINITION_NOT_FOUND"
+
+
+async def test_what_no_task_may_have_is_refused_before_anything_is_stored(gql: GraphQLClient) -> None:
+    select = {"filter": {}}
+    wrong = {
+        "addTags": ["a\0"],
+        "removeTags": [""],
+        "group": "g" * 201,
+        "owner": "USER:\0",
+        "priority": 5000,
+    }
+    for field, value in wrong.items():
+        refused = await answer(gql, "updateTasks", select=select, all=True, changes={field: value})
+        assert (refused["code"], refused["path"]) == ("BAD_USER_INPUT", ["input", "changes", field])
+    refused = await answer(gql, "moveTasks", select=select, all=True, group="\0")
+    assert (refused["code"], refused["path"]) == ("BAD_USER_INPUT", ["input", "group"])
+    assert (await gql("{ bulkActions { nodes { id } } }"))["bulkActions"]["nodes"] == []

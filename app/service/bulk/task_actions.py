@@ -10,11 +10,14 @@ from uuid import UUID
 from app.auth import Principal
 from app.errors import InvalidArgument
 from app.models import BulkAction, BulkActionKind, Task
+from app.service.arguments import MAX_TAG, text
 from app.service.bulk.task_selections import TaskSelection
 from app.service.requests import UNSET, Unset
 from app.service.saved import SavedTasks
+from app.service.task_fields import check_shared
 
 SAMPLE = 10
+CHANGES = ("input", "changes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +39,16 @@ class TaskBulkChanges:
     priority: int | Unset | None = UNSET
 
     def stored(self) -> dict[str, Any]:
-        """The changes as JSON. Raises ``InvalidArgument`` when there are none."""
+        """The changes as JSON. Raises ``InvalidArgument`` when there are none, or one that no task may have."""
         given = {name: getattr(self, name) for name in ("group", "owner", "is_enabled", "priority")}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
+        check_shared(changes, CHANGES)
+        for field, tags in (("addTags", self.add_tags), ("removeTags", self.remove_tags)):
+            for tag in tags:
+                text(tag, field, MAX_TAG, CHANGES)
         changes |= {name: list(tags) for name in ("add_tags", "remove_tags") if (tags := getattr(self, name))}
         if not changes:
-            raise InvalidArgument("Say what is to change: nothing was given.", path=("input", "changes"))
+            raise InvalidArgument("Say what is to change: nothing was given.", path=CHANGES)
         return changes
 
 
@@ -89,6 +96,7 @@ class TaskBulkActions:
         Example:
             action = await tasks.bulk.move_tasks(TaskSelection(ids=ids), "billing")
         """
+        check_shared({"group": group}, ("input",))
         given = {"changes": {"group": group}}
         return await self._on_tasks(BulkActionKind.UPDATE_TASKS, selection, given, "moveTasks", principal)
 
