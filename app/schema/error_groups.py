@@ -13,7 +13,7 @@ from strawberry import UNSET
 from app import error_groups
 from app.error_groups import ErrorGroupOrderField
 from app.run_filters import OrderDirection
-from app.schema.arguments import run_uuid
+from app.schema.arguments import given_id
 from app.schema.connections import (
     After,
     Before,
@@ -168,7 +168,7 @@ def group_filter(source: ErrorGroupFilter | None) -> error_groups.ErrorGroupFilt
     """The application's filter of groups. Raises ``InvalidArgument`` for an id that is no UUID."""
     values: dict[str, Any] = present(source) if given(source) else {}
     if "task_ids" in values:
-        values["task_ids"] = [run_uuid(id, "filter", "taskIds") for id in values["task_ids"]]
+        values["task_ids"] = [given_id(id, "filter", "taskIds") for id in values["task_ids"]]
     return error_groups.ErrorGroupFilter(**values)
 
 

@@ -14,7 +14,7 @@ from app import conditions
 from app.definitions import DefinitionFilter
 from app.logs import LogFilter
 from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
-from app.schema.arguments import run_uuid
+from app.schema.arguments import given_id, run_uuid
 from app.schema.connections import given, present
 from app.schema.task_words import Triggers
 from app.schema.vocabulary import TaskLogLevel, TaskRunStatus, describe
@@ -184,7 +184,8 @@ def run_filter(source: TaskRunFilter | None) -> RunFilter | None:
     values = _values(source)
     for name in ("ids", "task_ids", "schedule_ids", "batch_ids"):
         if name in values:
-            values[name] = [run_uuid(id, "filter", to_camel_case(name)) for id in values[name]]
+            read = run_uuid if name == "ids" else given_id
+            values[name] = [read(id, "filter", to_camel_case(name)) for id in values[name]]
     if "parent_id" in values:
         values["parent_id"] = run_uuid(values["parent_id"], "filter", "parentId")
     for name in ("and_", "or_"):

@@ -105,7 +105,7 @@ def request_from_payload(payload: object) -> OperationRequest:
     Raises RequestRefused (400) with a sentence that names the parameter.
     """
     if not isinstance(payload, dict):
-        raise refuse(400, BAD_REQUEST, 'The request must be a JSON object, as in {"query": "{ viewer { name } }"}.')
+        raise refuse(400, BAD_REQUEST, 'The request must be a JSON object, as in {"query": "{ viewer { version } }"}.')
     fields = cast("dict[str, Any]", payload)
     query = _field(fields, "query", str, "a string")
     if not query:

@@ -15,6 +15,7 @@ from app.errors import InvalidArgument as BadArgument
 from app.ids import parse_id
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.schedules import timing_of
+from app.schema.arguments import given_id
 from app.schema.children import runs_below, total
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args, present
 from app.schema.context import Info
@@ -23,7 +24,6 @@ from app.schema.refusals import InvalidArgument
 from app.schema.runs import TaskRun, load_run
 from app.schema.saved_tasks import Task, load_task
 from app.schema.vocabulary import describe
-from app.service.schedule_reading import schedule_id
 from app.ticks import ScheduleKind, Timing
 
 describe(
@@ -338,5 +338,5 @@ def _chosen(source: ScheduleFilter | None) -> schedules.ScheduleFilter | None:
         return None
     values = present(source) if source else {}
     if "task_ids" in values:
-        values["task_ids"] = [schedule_id(id) for id in values["task_ids"]]
+        values["task_ids"] = [given_id(id, "filter", "taskIds") for id in values["task_ids"]]
     return schedules.ScheduleFilter(**values)

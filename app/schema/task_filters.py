@@ -11,7 +11,7 @@ from strawberry import UNSET
 from app import conditions, task_filters
 from app.errors import InvalidArgument
 from app.run_filters import OrderDirection
-from app.schema.arguments import run_uuid
+from app.schema.arguments import given_id
 from app.schema.connections import given, present
 from app.schema.filters import DateTimeRange, StringFilter, TagFilter
 from app.schema.task_words import TaskHealth, TaskOrderField, TaskQuickFilter, Triggers
@@ -100,7 +100,7 @@ def _task_filter(source: TaskFilter | None, whole: Sequence[str] = ()) -> task_f
                 f"'{name}' asks of the whole filter: put it beside and, or and not.", path=("filter",)
             )
     if "ids" in values:
-        values["ids"] = [run_uuid(id, "filter", "ids") for id in values["ids"]]
+        values["ids"] = [given_id(id, "filter", "ids") for id in values["ids"]]
     if "enabled" in values:
         values["is_enabled"] = values.pop("enabled")
     for name in ("and_", "or_"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.schema.arguments import run_uuid
+from app.schema.arguments import given_id
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args
 from app.schema.context import Info
 from app.schema.principals import Principal, principal_of
@@ -30,7 +30,7 @@ class SavedTaskQueries:
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the task: a UUID.")]
     ) -> Task | None:
         """A task by its id."""
-        return await load_task(info, run_uuid(id, "id"))
+        return await load_task(info, given_id(id, "id"))
 
     @strawberry.field(description="Saved tasks: by name, or those that fit `search` best first.")
     async def tasks(

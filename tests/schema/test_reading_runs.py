@@ -102,6 +102,25 @@ async def test_an_id_that_is_no_uuid_is_refused_with_an_example(gql: GraphQLClie
     assert "is not the id of a run: a UUID" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("field", "filter"),
+    [
+        ("taskRuns", "taskIds"),
+        ("taskRuns", "scheduleIds"),
+        ("taskRuns", "batchIds"),
+        ("errorGroups", "taskIds"),
+        ("schedules", "taskIds"),
+        ("tasks", "ids"),
+    ],
+)
+async def test_an_id_of_something_else_is_not_taken_for_that_of_a_run(
+    gql: GraphQLClient, field: str, filter: str
+) -> None:
+    [error] = (await gql.answer(f'{{ {field}(filter: {{ {filter}: ["seven"] }}) {{ nodes {{ id }} }} }}'))["errors"]
+    assert error["message"].startswith("'seven' is no id: a UUID")
+    assert (error["extensions"]["code"], error["extensions"]["inputPath"]) == ("BAD_USER_INPUT", ["filter", filter])
+
+
 async def test_runs_are_listed_newest_first(gql: GraphQLClient) -> None:
     for name in "abc":
         await gql.run(name=name)
