@@ -66,17 +66,19 @@ async def _rest_of_body(receive: Receive, start: bytes, limit: int) -> bytes:
     return bytes(body)
 
 
-def require_json_type(content_type: str) -> None:
-    """Refuse (415) a body that is not declared to be JSON in UTF-8.
+def require_json_type(headers: Mapping[str, str]) -> None:
+    """Refuse (415) a body that is not declared to be JSON in UTF-8, or that is compressed.
 
     A browser asks before it sends this type across sites, so requiring it also keeps forms of other sites out.
     """
-    kind, _, parameters = content_type.partition(";")
+    kind, _, parameters = headers.get("content-type", "").partition(";")
     if kind.strip().lower() != "application/json":
         raise refuse(415, "UNSUPPORTED_MEDIA_TYPE", "Send the request as JSON, with Content-Type: application/json.")
     charset = parameters.lower().partition("charset=")[2].strip(' "')
     if charset and not charset.startswith(("utf-8", "utf8")):
         raise refuse(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be encoded as UTF-8.")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise refuse(415, "UNSUPPORTED_MEDIA_TYPE", "The body must not be compressed: leave out Content-Encoding.")
 
 
 def request_from_body(body: bytes) -> OperationRequest:

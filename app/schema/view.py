@@ -118,7 +118,7 @@ class GraphQLView(GraphQL[Caller, None]):
         self._require_known_origin(caller)
         method: str = scope["method"]
         if method == "POST":
-            require_json_type(caller.headers.get("content-type", ""))
+            require_json_type(caller.headers)
             request = request_from_body(await read_body(receive, caller.headers, self._max_bytes))
             return await self._answer(request, caller, accept)
         if method != "GET":

@@ -18,14 +18,14 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Bas
 from strawberry.types.execution import ExecutionResult
 
 from app.schema.execution import Caller, refusal_errors
-from app.schema.faults import RequestRefused
+from app.schema.faults import BAD_REQUEST, RequestRefused, refuse
 from app.schema.request import parse_json, request_from_payload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Operation
-    from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+    from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
     from app.schema.execution import Answer, Engine
 
@@ -33,6 +33,9 @@ _MAX_REASON_BYTES = 123
 """RFC 6455, 5.5: a control frame carries 125 bytes, two of which are the code."""
 _TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 _INTERNAL_ERROR = 4500
+_TOO_MANY = (
+    "This WebSocket has {0} operations under way, and no more are allowed. Complete one, or open another socket."
+)
 
 logger = logging.getLogger("taskloom.graphql")
 
@@ -91,6 +94,18 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Caller, None]):
             await self.handle_invalid_message(fault)
         else:
             await super().handle_message(message)
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Begin an operation; one too many on this socket is refused."""
+        limit = self.max_subscriptions_per_connection
+        if limit is None or message["id"] in self.operations or len(self.operations) < limit:
+            await super().handle_subscribe(message)
+            return
+        refusal = refuse(400, BAD_REQUEST, _TOO_MANY.format(limit))
+        errors = refusal_errors(refusal, self.context.for_operation().request_id)
+        await self.send_message(
+            {"id": message["id"], "type": "error", "payload": [error.formatted for error in errors]}
+        )
 
     async def run_operation(self, operation: Operation[Caller, None]) -> None:
         """Run one operation to its end and send what it brings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator  # Strawberry reads annotations at runtime.
@@ -294,6 +295,13 @@ async def test_a_body_that_is_too_large_is_answered_413_whether_its_length_is_an
             assert (response.status_code, code(response)) == (413, "PAYLOAD_TOO_LARGE")
 
 
+async def test_a_compressed_body_is_refused_as_such(http: httpx2.AsyncClient) -> None:
+    headers = {"content-type": OLD_JSON, "content-encoding": "gzip"}
+    response = await http.post("/graphql", content=gzip.compress(b'{"query": "{ hello }"}'), headers=headers)
+    assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "must not be compressed" in response.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 async def test_forms_of_other_sites_get_no_further_than_their_content_type(
     http: httpx2.AsyncClient, content_type: str
@@ -493,6 +501,24 @@ async def closed(connection: websockets.ClientConnection) -> tuple[int | None, s
     with pytest.raises(websockets.ConnectionClosed):
         await asyncio.wait_for(connection.recv(), 5)
     return connection.close_code, connection.close_reason
+
+
+async def test_one_operation_too_many_on_a_websocket_is_refused_and_leaves_the_others_alone() -> None:
+    async with serving(application()) as address, socket(address, init={}) as connection:
+        for id in range(101):
+            payload = {"query": "subscription { endless }"}
+            await say(connection, {"id": str(id), "type": "subscribe", "payload": payload})
+        while (refused := await hear(connection))["type"] != "error":
+            pass
+        [error] = refused["payload"]
+        assert (refused["id"], error["extensions"]["code"]) == ("100", "BAD_REQUEST")
+        assert "100 operations" in error["message"]
+        assert error["extensions"]["requestId"]
+        await say(connection, {"id": "0", "type": "complete"})
+        await say(connection, {"id": "101", "type": "subscribe", "payload": {"query": "{ hello }"}})
+        while (answer := await hear(connection))["id"] != "101":
+            pass
+        assert answer["payload"] == {"data": {"hello": "hello you"}}
 
 
 async def test_operations_of_every_kind_run_over_one_websocket() -> None:
