@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.errors import InvalidArgument
 
 MAX_LIST = 1000
+MAX_PATTERN = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +67,20 @@ def string_condition(column: ColumnElement[Any], filter: StringFilter) -> list[C
     if filter.eq is not None:
         conditions.append(column == storable(filter.eq))
     if filter.contains is not None:
-        conditions.append(ilike(column, filter.contains))
+        conditions.append(ilike(column, _short(filter.contains, "contains")))
     if filter.starts_with is not None:
-        conditions.append(column.like(f"{_escaped(filter.starts_with)}%", escape="\\"))
+        start = _escaped(_short(filter.starts_with, "startsWith"))
+        conditions.append(column.like(f"{start}%", escape="\\"))
     return conditions
+
+
+def _short(text: str, field: str) -> str:
+    """The text, unless PostgreSQL would be busy for seconds with it, because it reads all of it for every row."""
+    if len(text) > MAX_PATTERN:
+        raise InvalidArgument(
+            f"'{field}' has {len(text)} characters, but may have {MAX_PATTERN} at most.", path=("filter",)
+        )
+    return text
 
 
 def ilike(column: ColumnElement[Any], part: str) -> ColumnElement[bool]:

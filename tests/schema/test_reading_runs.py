@@ -121,6 +121,17 @@ async def test_an_id_of_something_else_is_not_taken_for_that_of_a_run(
     assert (error["extensions"]["code"], error["extensions"]["inputPath"]) == ("BAD_USER_INPUT", ["filter", filter])
 
 
+@pytest.mark.parametrize("field", ["contains", "startsWith"])
+async def test_a_pattern_that_every_row_would_be_compared_with_for_long_is_refused(
+    gql: GraphQLClient, field: str
+) -> None:
+    query = f"query ($text: String!) {{ taskRuns(filter: {{ name: {{ {field}: $text }} }}) {{ nodes {{ id }} }} }}"
+    assert (await gql(query, text="x" * 1000))["taskRuns"]["nodes"] == []
+    error = await gql.error(query, text="x" * 1001)
+    assert error["code"] == "BAD_USER_INPUT"
+    assert error["message"] == f"'{field}' has 1001 characters, but may have 1000 at most."
+
+
 async def test_runs_are_listed_newest_first(gql: GraphQLClient) -> None:
     for name in "abc":
         await gql.run(name=name)
