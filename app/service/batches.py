@@ -23,11 +23,12 @@ from app.errors import (
 from app.ids import new_id, parse_id
 from app.models import Batch, BulkAction
 from app.rows import detached
-from app.service import arguments
+from app.service import arguments, inputs
 from app.service.bulk import BulkActions, TaskSelection
 from app.service.preparing import NewRun, Preparing
 from app.service.reading import Reading
 from app.service.requests import NOWHERE, UNSET, Provenance, Triggered, TriggerRequest, Unset
+from app.service.task_fields import check_shared
 from app.service.triggering import Triggering
 
 LOOK_LIMIT = 100
@@ -149,11 +150,13 @@ class Batches:
             action = await tasks.batches.execute(TaskSelection(ids=ids))
         """
         by = principal or self._principal
+        given: dict[str, Any] = {"tags": list(dict.fromkeys(tags)), "priority": priority, "force": force}
+        check_shared({"tags": given["tags"], "priority": priority}, ("input",))
+        if input is not UNSET:
+            inputs.encode(input)
+            given["input"] = input
         await self._bulk.preview_tasks(selection, principal=by)
         batch_id = await self.open(options, by, allow_private=allow_private)
-        given: dict[str, Any] = {"tags": list(tags), "priority": priority, "force": force}
-        if input is not UNSET:
-            given["input"] = input
         return await self._bulk.execute_tasks(selection, batch_id, given, principal=by)
 
     async def open(self, options: BatchOptions, principal: Principal, *, allow_private: bool) -> UUID:

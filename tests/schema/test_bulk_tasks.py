@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.main import Server
 from tests.schema.conftest import GraphQLClient
+from tests.workbench import connected
 
 CREATE = """mutation ($input: CreateTaskInput!) { createTask(input: $input) {
     ... on SaveTaskSuccess { task { id } } ... on Error { message } } }"""
@@ -71,3 +73,12 @@ async def test_what_no_task_may_have_is_refused_before_anything_is_stored(gql: G
     refused = await answer(gql, "moveTasks", select=select, all=True, group="\0")
     assert (refused["code"], refused["path"]) == ("BAD_USER_INPUT", ["input", "group"])
     assert (await gql("{ bulkActions { nodes { id } } }"))["bulkActions"]["nodes"] == []
+
+
+async def test_an_execution_with_what_no_run_may_have_leaves_no_batch(gql: GraphQLClient, server: Server) -> None:
+    await gql(CREATE, input={"name": "One", "definitionId": "greet", "input": {"whom": "Ada"}})
+    for field, value in {"tags": ["a\0"], "priority": 5000, "input": {"whom": "\0"}}.items():
+        refused = await answer(gql, "executeTasks", select={"filter": {}}, all=True, **{field: value})
+        assert (refused["code"], refused["path"]) == ("BAD_USER_INPUT", ["input", field])
+    async with connected(server.settings) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM batches") == 0
