@@ -30,7 +30,7 @@ def new_id(correction: timedelta = timedelta()) -> UUID:
 
 def parse_id(text: str) -> UUID | None:
     """The UUID a client's text names, or None when the text is not a UUID in its usual 36-character form."""
-    if len(text) != 36:
+    if not isinstance(text, str) or len(text) != 36:  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
     try:
         return UUID(text)

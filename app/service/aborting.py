@@ -49,7 +49,7 @@ class Aborting:
         """
         if message is not None:
             arguments.text(message, "message", MAX_MESSAGE)
-        request = AbortRequest(arguments.run_id(run_id), str(principal), message, cascade, force)
+        request = AbortRequest(arguments.run_id(run_id), arguments.author(principal), message, cascade, force)
         await tell_aborted(self._events, await self._commit(request))
         return request.run_id
 

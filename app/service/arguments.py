@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.auth import Principal
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.registry import PRIORITY_LIMIT
@@ -38,7 +39,7 @@ def check(request: TriggerRequest, now: datetime) -> Checked:
     """Check every argument of a trigger but the input. Raises ``InvalidArgument``, or ``TaskRunNotFound`` (parent)."""
     _check_numbers(request)
     _check_texts(request)
-    if request.tags:
+    if request.tags != ():
         _check_tags(request.tags)
     start_at = _start(request, now)
     ttl = duration(request.ttl, "ttlSeconds", YEARS_10) if request.ttl is not None else None
@@ -62,9 +63,21 @@ def run_id(value: UUID | str, path: tuple[str, ...] = ("input", "id")) -> UUID:
     return parsed
 
 
+def author(principal: Principal) -> str:
+    """How a row names who asks. Raises ``InvalidArgument`` for what is no principal: no list could show such a row."""
+    if not isinstance(principal, Principal):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(
+            "'principal' must be a Principal, as in Principal(PrincipalKind.USER, 'ada'), "
+            f"not {type(principal).__name__}."
+        )
+    return str(principal)
+
+
 def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = False) -> timedelta:
     """A length of time that is positive (or ``zero``) and within a limit. Raises ``InvalidArgument``."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    seconds: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, (int, float)):
+        raise _refusal(field, f"'{field}' must be a timedelta or a number of seconds, not {type(value).__name__}.")
     # Written so that NaN fails it too.
     if not (0 < seconds <= limit.total_seconds() or (zero and seconds == 0)):
         shown = seconds if math.isfinite(seconds) else str(seconds)
@@ -100,6 +113,8 @@ def _start(request: TriggerRequest, now: datetime) -> datetime:
         return now + duration(request.delay, "delaySeconds", YEARS_10, zero=True)
     if request.delay is not None:
         raise _refusal("delaySeconds", "Pass 'delaySeconds' or 'startAt', not both.")
+    if not isinstance(request.start_at, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _refusal("startAt", f"'startAt' must be a datetime, not {type(request.start_at).__name__}.")
     if request.start_at.tzinfo is None:
         raise _refusal("startAt", "'startAt' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.")
     if abs(request.start_at - now) > YEARS_10:
@@ -143,6 +158,8 @@ def _unique_policy(request: TriggerRequest) -> UniquePolicy:
 def _check_tags(tags: Sequence[str]) -> None:
     if isinstance(tags, str):
         raise _refusal("tags", "'tags' must be a list of texts, not one text.")
+    if not isinstance(tags, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _refusal("tags", f"'tags' must be a list of texts, not {type(tags).__name__}.")
     if len(tags) > MAX_TAGS:
         raise _refusal("tags", f"'tags' has {len(tags)} entries, but at most {MAX_TAGS} are allowed.")
     for tag in tags:

@@ -177,7 +177,7 @@ class Preparing:
         correction = await self._db.clock.correction() if at is None else at - clock.now()
         now = at or clock.now() + correction
         known = await self._definitions.find({request.definition_id for request in requests})
-        by = str(principal)
+        by = arguments.author(principal)
         made = await self._call(self._make_each, requests, origins, known, now, correction, by, allow_private)
         made = await self._with_parents(made)
         return [await self._asked(run, principal) for run in made]

@@ -46,6 +46,11 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str, str]] = [
     ({"tags": [""]}, "tags", "1 to 100"),
     ({"tags": ["a", "a"]}, "tags", "twice"),
     ({"tags": "nightly"}, "tags", "list"),
+    ({"tags": None}, "tags", "not NoneType"),
+    ({"tags": 5}, "tags", "not int"),
+    ({"delay": "5"}, "delaySeconds", "not str"),
+    ({"timeout": "5"}, "timeoutSeconds", "not str"),
+    ({"start_at": "2030-01-01T00:00:00Z"}, "startAt", "must be a datetime, not str"),
     ({"name": "x" * 201}, "name", "1 to 200"),
     ({"name": ""}, "name", "1 to 200"),
     ({"name": "a\0b"}, "name", "NUL"),
@@ -201,3 +206,19 @@ async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskServic
     with pytest.raises(TaskDefinitionNotFound):
         await tasks.validate("hidden", {}, allow_private=False)
     assert await tasks.count() == 0
+
+
+async def test_a_text_in_place_of_a_principal_is_refused_because_no_list_could_show_it(tasks: TaskService) -> None:
+    run = await tasks.trigger("echo")
+    nobody: Any = "ada"
+    for refused in (tasks.trigger("echo", principal=nobody), tasks.abort(run.id, principal=nobody)):
+        with pytest.raises(InvalidArgument, match="'principal' must be a Principal"):
+            await refused
+    assert [each.id for each in (await tasks.list()).items] == [run.id]
+
+
+@pytest.mark.parametrize("id", [None, 5, "seven"])
+async def test_what_is_no_id_names_no_run(tasks: TaskService, id: Any) -> None:
+    for refused in (tasks.get(id), tasks.abort(id), tasks.wait(id), tasks.rerun(id)):
+        with pytest.raises(TaskRunNotFound):
+            await refused
