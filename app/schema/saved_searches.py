@@ -19,6 +19,8 @@ from app.schema.task_refusals import SavedSearchNameTaken, SavedSearchNotFound
 from app.schema.task_words import SavedSearchKind
 from app.service import UNSET as NOT_GIVEN
 
+MAX_COMPLAINT = 500
+"""Length of what is said of a filter, because it is quoted."""
 _INPUTS = {SavedSearchKind.TASKS: "TaskFilter", SavedSearchKind.RUNS: "TaskRunFilter"}
 
 
@@ -169,7 +171,7 @@ def checked(info: Info, kind: SavedSearchKind, filter: Any) -> dict[str, Any]:
 
     validate_input_value(filter, expected, note)
     if found or not isinstance(filter, dict):
-        what = found[0] if found else "it is no object."
+        what = found[0][:MAX_COMPLAINT] if found else "it is no object."
         raise Refusal(f"'filter' is no {_INPUTS[kind]}: {what}", path=("input", "filter"))
     return cast("dict[str, Any]", filter)
 

@@ -72,6 +72,12 @@ async def test_what_is_no_filter_of_its_kind_is_not_saved(
     assert await names(gql) == []
 
 
+async def test_a_refusal_quotes_little_of_a_long_filter(gql: GraphQLClient) -> None:
+    refused = await create(gql, kind="RUNS", filter={"k" * 100_000: 1})
+    assert refused["code"] == "BAD_USER_INPUT"
+    assert len(refused["message"]) < 600
+
+
 async def test_names_are_unique_among_the_searches_of_an_owner_and_a_kind(gql: GraphQLClient) -> None:
     await create(gql)
     assert (await create(gql))["code"] == "SAVED_SEARCH_NAME_TAKEN"
