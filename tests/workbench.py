@@ -15,7 +15,7 @@ import asyncpg
 from app import TaskService
 from app.db import plain_url
 from app.dev.valkey import EmbeddedValkey
-from app.models import TaskRun
+from app.models import Batch, TaskRun
 from app.registry import Registry, registry
 from app.settings import Settings
 from app.states import TaskRunStatus
@@ -72,6 +72,18 @@ async def until_status(tasks: TaskService, run_id: UUID, *statuses: TaskRunStatu
     run = await until(reached)
     assert run is not None
     return run
+
+
+async def completed(tasks: TaskService, batch: Batch) -> Batch:
+    """The batch, once what follows it was triggered or refused."""
+
+    async def is_completed() -> Batch | None:
+        found = await tasks.batches.get(batch.id)
+        return found if found.completed_at else None
+
+    found = await until(is_completed)
+    assert found is not None
+    return found
 
 
 async def lines(tasks: TaskService, run_id: UUID) -> list[str]:

@@ -18,27 +18,16 @@ from app import (
     TriggerRequest,
 )
 from app.batches import _ANY_OPEN, _SEAL_FORGOTTEN
-from app.models import Batch
 from app.service.batches import BatchOptions, OnComplete
 from app.settings import Settings
 from tests.service.scheduled import execute
-from tests.workbench import until
+from tests.workbench import completed, until
 from tests.workers.definitions import allowed, reached
 from workers.worker import TaskloomWorker
 
 DOUBLE = TriggerRequest(definition_id="test-double", input={"value": 3})
 LATER = TriggerRequest(definition_id="test-nothing", delay=timedelta(hours=1))
 FOLLOWED = BatchOptions(name="Nightly", on_complete=OnComplete("test-double", {"value": 21}))
-
-
-async def completed(tasks: TaskService, batch: Batch) -> Batch:
-    async def is_completed() -> Batch | None:
-        found = await tasks.batches.get(batch.id)
-        return found if found.completed_at else None
-
-    found = await until(is_completed)
-    assert found is not None
-    return found
 
 
 async def test_a_batch_counts_its_runs_and_what_follows_is_triggered_once_after_the_last(

@@ -14,7 +14,7 @@ from app.settings import Settings
 from tests.faults.poison import RAISED
 from tests.faults.processes import WorkerProcess, worker_process
 from tests.service.scheduled import execute
-from tests.workbench import until, until_status
+from tests.workbench import completed, until, until_status
 
 CHECKS = {"TASKLOOM_TASKS": "tests.faults.definitions,tests.faults.checks", "TASKLOOM_HOOK_SECONDS": "2"}
 LOCK = "SELECT FROM batches WHERE id = $1 FOR UPDATE NOWAIT"
@@ -31,18 +31,6 @@ async def followed_by(tasks: TaskService, definition_id: str, name: str) -> Batc
     follows = BatchOptions(on_complete=OnComplete(definition_id, {"name": name}))
     batch, _ = await tasks.batches.trigger([TriggerRequest(definition_id="fault-nothing")], follows)
     return batch
-
-
-async def completed(tasks: TaskService, batch: Batch) -> Batch:
-    """The batch, once what follows it was triggered or refused."""
-
-    async def is_completed() -> Batch | None:
-        found = await tasks.batches.get(batch.id)
-        return found if found.completed_at else None
-
-    found = await until(is_completed)
-    assert found is not None
-    return found
 
 
 async def assert_is_followed(tasks: TaskService, batch: Batch) -> None:

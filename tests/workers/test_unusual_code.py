@@ -36,16 +36,20 @@ async def test_an_error_whose_message_would_end_the_worker_fails_its_run_alone(
     assert after.status == TaskRunStatus.SUCCEEDED
 
 
+async def assert_is_aborted_where_it_waits(definition_id: str, tasks: TaskService) -> None:
+    name = str(uuid4())
+    run = await tasks.trigger(definition_id, input={"name": name})
+    await reached[name].wait()
+    await tasks.abort(run.id)
+    run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.ABORTED, TaskRunStatusReason.ABORT_REQUESTED)
+
+
 async def test_an_abort_that_takes_effect_inside_a_task_group_is_an_abort(
     settings: Settings, tasks: TaskService
 ) -> None:
-    name = str(uuid4())
     async with working(settings):
-        run = await tasks.trigger("unusual-group", input={"name": name})
-        await reached[name].wait()
-        await tasks.abort(run.id)
-        run = await tasks.wait(run.id, timeout=SOON)
-    assert (run.status, run.status_reason) == (TaskRunStatus.ABORTED, TaskRunStatusReason.ABORT_REQUESTED)
+        await assert_is_aborted_where_it_waits("unusual-group", tasks)
 
 
 async def test_a_run_that_is_given_back_inside_a_task_group_uses_up_no_attempt(
@@ -97,13 +101,8 @@ async def test_a_number_that_no_double_can_hold_is_refused_as_output_because_nob
 async def test_a_hook_that_stops_where_the_log_is_full_leaves_its_run_to_its_end(
     settings: Settings, tasks: TaskService
 ) -> None:
-    name = str(uuid4())
     async with working(settings, max_log_lines=10):
-        run = await tasks.trigger("unusual-hook", input={"name": name})
-        await reached[name].wait()
-        await tasks.abort(run.id)
-        run = await tasks.wait(run.id, timeout=SOON)
-    assert (run.status, run.status_reason) == (TaskRunStatus.ABORTED, TaskRunStatusReason.ABORT_REQUESTED)
+        await assert_is_aborted_where_it_waits("unusual-hook", tasks)
 
 
 async def test_what_was_returned_in_time_is_not_lost_to_a_hook_that_takes_its_own_time(
