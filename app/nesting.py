@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+import orjson
+
 MAX_NESTING = 200
 
 
@@ -24,6 +26,11 @@ def nests_too_deeply(value: object) -> bool:
         if not level:
             return False
     return any(isinstance(value, (dict, list)) for value in level)
+
+
+def text_nests_too_deeply(data: bytes) -> bool:
+    """The same for JSON text, which is decoded only where it may. Raises ``JSONDecodeError``."""
+    return may_nest_too_deeply(data) and nests_too_deeply(orjson.loads(data))
 
 
 def _children(value: object) -> Iterable[object]:

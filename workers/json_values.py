@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from app.nesting import MAX_NESTING, may_nest_too_deeply, nests_too_deeply
+from app.nesting import MAX_NESTING, text_nests_too_deeply
 
 _DOUBLE_DIGITS = re.compile(rb"\d{309}")
 """With fewer digits every number fits into a double."""
@@ -34,7 +34,7 @@ def encode(value: Any, what: str, limit: int, adapter: TypeAdapter[Any] | None =
         )
     if adapter and _DOUBLE_DIGITS.search(data) and not _is_readable(data):
         raise NotStorable(f"The {what} has a number that is too large to be read again. Make it a string.")
-    if may_nest_too_deeply(data) and nests_too_deeply(orjson.loads(data)):
+    if text_nests_too_deeply(data):
         raise NotStorable(f"The {what} nests more than {MAX_NESTING} levels of JSON. Make it flatter.")
     text = data.decode()
     if "\\u0000" in text and _NUL_ESCAPE.search(text):
@@ -75,7 +75,7 @@ def encode_data(data: dict[str, Any], limit: int) -> str | None:
         return None
     try:
         written = orjson.dumps(data, default=_text_of, option=orjson.OPT_NON_STR_KEYS)
-        if may_nest_too_deeply(written) and nests_too_deeply(orjson.loads(written)):
+        if text_nests_too_deeply(written):
             raise ValueError(f"it nests more than {MAX_NESTING} levels of JSON")
         text = written.decode()
     except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel
 
 from app.errors import InputIssue, InvalidArgument
-from app.nesting import MAX_NESTING, may_nest_too_deeply, nests_too_deeply
+from app.nesting import MAX_NESTING, text_nests_too_deeply
 from app.registry import MAX_ISSUES
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def encode(value: Any) -> bytes:
     # The encoder writes null for NaN and infinity, silently.
     if b"null" in text and not _is_finite(value):
         raise InvalidArgument("The input holds NaN or an infinite number, which JSON does not have.", path=PATH)
-    if may_nest_too_deeply(text) and nests_too_deeply(orjson.loads(text)):
+    if text_nests_too_deeply(text):
         raise InvalidArgument(f"The input nests more than {MAX_NESTING} levels of JSON. Make it flatter.", path=PATH)
     return text
 
