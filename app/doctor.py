@@ -63,9 +63,10 @@ async def _checks(pipe: Pipe, doorbell: Doorbell, settings: Settings) -> AsyncGe
     yield judge_version(version)
     migrations = await _told("migrations", _migrations(pipe))
     yield migrations
-    yield await _told("clock", _clock(signs))
+    has_tables = migrations.health is Health.WELL
+    yield await _told("clock", _clock(signs, has_tables=has_tables))
     # The others look into tables of this version.
-    if migrations.health is Health.WELL:
+    if has_tables:
         yield await _told("workers", _workers(signs))
         yield await _told("queues", _queues(pipe, signs))
         yield await _told("backpressure", _depths(pipe, settings))
@@ -116,11 +117,12 @@ async def _redis(url: str) -> Finding:
     return judge_redis(info)
 
 
-async def _clock(signs: VitalSigns) -> Finding:
+async def _clock(signs: VitalSigns, *, has_tables: bool) -> Finding:
     before = clock.now()
     theirs = await signs.now()
     after = clock.now()
-    return judge_clock((theirs - before - (after - before) / 2).total_seconds())
+    put_back = await signs.put_back_seconds() if has_tables else 0.0
+    return judge_clock((theirs - before - (after - before) / 2).total_seconds(), put_back)
 
 
 async def _migrations(pipe: Pipe) -> Finding:
@@ -193,15 +195,35 @@ def judge_migrations(current: str | None, head: str | None) -> Finding:
     return Finding("migrations", Health.ILL, f"version {current or 'none'}, not {head}", "Run `taskloom migrate`.")
 
 
-def judge_clock(seconds: float) -> Finding:
-    """Whether this machine's clock agrees with the database's: positive when the database's is ahead."""
-    size = abs(seconds)
-    text = f"{size * 1000:.0f} ms" if size < 1 else f"{size:.1f} s"
-    if size < CLOCK_WARNING_SECONDS:
-        return Finding("clock", Health.WELL, f"{text} apart from the database's")
-    health = Health.DOUBTFUL if size < CLOCK_FAILURE_SECONDS else Health.ILL
+def judge_clock(seconds: float, put_back_seconds: float = 0.0) -> Finding:
+    """Whether this machine's clock agrees with the database's: positive when the database's is ahead.
+
+    And whether that one has told later times than now.
+    """
+    if put_back_seconds >= CLOCK_WARNING_SECONDS:
+        finding = f"the database's was put back, to a time that it told {_how_long(put_back_seconds)} before"
+        cure = (
+            "Until it is there again, delays, retries, ticks and rates from before wait for as much longer, and "
+            "statistics do not count. Let NTP slew the clock of that machine and not step it (docs/operations.md)."
+        )
+        return Finding("clock", _clock_health(put_back_seconds), finding, cure)
+    health = _clock_health(seconds)
+    if health is Health.WELL:
+        return Finding("clock", health, f"{_how_long(seconds)} apart from the database's")
     side = "behind" if seconds > 0 else "ahead of"
-    return Finding("clock", health, f"{text} {side} the database's", "Let NTP set the clocks of both machines.")
+    cure = "Let NTP set the clocks of both machines."
+    return Finding("clock", health, f"{_how_long(seconds)} {side} the database's", cure)
+
+
+def _clock_health(seconds: float) -> Health:
+    if abs(seconds) < CLOCK_WARNING_SECONDS:
+        return Health.WELL
+    return Health.DOUBTFUL if abs(seconds) < CLOCK_FAILURE_SECONDS else Health.ILL
+
+
+def _how_long(seconds: float) -> str:
+    size = abs(seconds)
+    return f"{size * 1000:.0f} ms" if size < 1 else f"{size:.1f} s"
 
 
 def judge_workers(workers: Sequence[LiveWorker]) -> Finding:

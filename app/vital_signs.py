@@ -79,6 +79,13 @@ class VitalSigns:
         """The time by the database's clock."""
         return await self._pipe.fetchval("SELECT clock_timestamp()")
 
+    async def put_back_seconds(self) -> float:
+        """For how long PostgreSQL's clock will tell times that it has told before: it was put back; 0 as a rule."""
+        query = """
+            SELECT greatest(0, extract(epoch FROM max(told) - clock_timestamp()))::float8
+            FROM (SELECT moved_at FROM rollup_mark UNION ALL SELECT last_seen_at FROM workers) AS known(told)"""
+        return await self._pipe.fetchval(query)
+
     async def workers(self) -> list[LiveWorker]:
         """The live workers, the oldest first."""
         rows = await self._pipe.fetch(
