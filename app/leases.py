@@ -222,32 +222,39 @@ class Leases:
             ORDER BY priority DESC, due_at, id LIMIT $4"""
         return await self._pipe.fetch(query, queue, claimant.definition_ids, age, limit)
 
-    # Reaping: the holder is gone, or too late. Each statement re-checks what it acts upon.
+    # Reaping: the holder is gone, or too late at ``now``, a time of the database's clock that the caller trusts. Each
+    # statement re-checks what it acts upon.
 
-    async def reap_expired_leases(self, claimant: Claimant, move: Move, max_interruptions: int) -> list[Row]:
+    async def reap_expired_leases(
+        self, claimant: Claimant, move: Move, max_interruptions: int, now: datetime
+    ) -> list[Row]:
         """Take runs from workers whose lease is over; those that never had one included."""
-        condition = "NOT EXISTS (SELECT FROM workers w WHERE w.id = r.lease_owner AND w.lease_expires_at > now())"
-        return await self._reap(claimant, move, max_interruptions, condition)
+        lease = f"w.id = r.lease_owner AND w.lease_expires_at > ${sql.FIRST_CONDITION_PARAMETER}"
+        return await self._reap(
+            claimant, move, max_interruptions, f"NOT EXISTS (SELECT FROM workers w WHERE {lease})", now
+        )
 
-    async def overruns(self, claimant: Claimant, margin: float) -> list[Row]:
-        """Attempts that their worker did not end within ``margin`` seconds after their deadline."""
+    async def overruns(self, claimant: Claimant, late: datetime) -> list[Row]:
+        """Attempts whose deadline was before ``late``, and which their worker did not end."""
         query = f"""
             SELECT id, claim_no, definition_id, attempt, max_attempts, retry::text AS retry FROM task_runs r
             WHERE r.status IN {sql.HELD} AND r.queue = ANY($1::text[]) AND r.definition_id = ANY($2::text[])
-            AND {_overrun(margin)} ORDER BY id LIMIT 1000"""
-        return await self._pipe.fetch(query, claimant.queues, claimant.definition_ids)
+            AND r.deadline_at < $3 ORDER BY id LIMIT 1000"""
+        return await self._pipe.fetch(query, claimant.queues, claimant.definition_ids, late)
 
-    async def reap_overrun(self, claimant: Claimant, claim: Claim, move: Move, margin: float) -> list[Row]:
+    async def reap_overrun(self, claimant: Claimant, claim: Claim, move: Move, late: datetime) -> list[Row]:
         """End one of these attempts."""
         first = sql.FIRST_CONDITION_PARAMETER
-        condition = f"r.id = ${first} AND r.claim_no = ${first + 1} AND {_overrun(margin)}"
-        return await self._reap(claimant, move, 0, condition, *claim)
+        condition = f"r.id = ${first} AND r.claim_no = ${first + 1} AND r.deadline_at < ${first + 2}"
+        return await self._reap(claimant, move, 0, condition, *claim, late)
 
-    async def reap_aborts(self, claimant: Claimant, move: Move, *, grace: float, forced_grace: float) -> list[Row]:
+    async def reap_aborts(
+        self, claimant: Claimant, move: Move, now: datetime, *, grace: float, forced_grace: float
+    ) -> list[Row]:
         """End aborts that their worker did not end within the grace time (seconds; a shorter one when forced)."""
         seconds = f"CASE WHEN r.abort_forced THEN {float(forced_grace)} ELSE {float(grace)} END"
-        condition = f"r.status = 'ABORTING' AND r.abort_requested_at < now() - make_interval(secs => {seconds})"
-        return await self._reap(claimant, move, 0, condition)
+        late = f"${sql.FIRST_CONDITION_PARAMETER}::timestamptz - make_interval(secs => {seconds})"
+        return await self._reap(claimant, move, 0, f"r.status = 'ABORTING' AND r.abort_requested_at < {late}", now)
 
     async def reap_disowned(
         self, claimant: Claimant, move: Move, max_interruptions: int, running: Sequence[UUID], age: float
@@ -279,14 +286,21 @@ class Leases:
         """Give up the lease; runs that the worker still holds become orphans at once."""
         await self._pipe.execute("DELETE FROM workers WHERE id = $1", owner)
 
+    async def correct_leases(self) -> None:
+        """Let leases that were given before the database's clock was put back end one lease from now.
+
+        Who lives renews its own long before. Who is dead would hold its runs for as much longer as the clock went back.
+        """
+        query = """
+            UPDATE workers SET last_seen_at = clock_timestamp(),
+                lease_expires_at = clock_timestamp() + (lease_expires_at - last_seen_at)
+            WHERE last_seen_at > clock_timestamp()"""
+        await self._pipe.execute(query)
+
     async def forget_workers(self, seconds: float) -> None:
         """Remove the rows of workers that have been gone for so long."""
         query = "DELETE FROM workers WHERE lease_expires_at < now() - make_interval(secs => $1)"
         await self._pipe.execute(query, seconds)
-
-
-def _overrun(margin: float) -> str:
-    return f"r.deadline_at < now() - make_interval(secs => {float(margin)})"
 
 
 def _save_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:

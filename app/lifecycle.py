@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from uuid import UUID
@@ -202,10 +202,15 @@ class Lifecycle:
         """Ring for runs that wait for a limit, wherever there is room for them now."""
         await self._gate.look()
 
-    async def reap(self) -> int:
-        """End or requeue what its worker can no longer settle. Returns how many runs moved."""
-        lost, overrun = await self._reap_leases(), await self._reap_overruns()
-        aborted = await self._reap_aborts()
+    async def reap(self, now: datetime | None = None) -> int:
+        """End or requeue what its worker can no longer settle. Returns how many runs moved.
+
+        ``now`` is the time by the database's clock, by which it is too late; whoever does not know it has it asked.
+        """
+        now = now or await self.now()
+        late = now - timedelta(seconds=OVERRUN_MARGIN_SECONDS)
+        lost, overrun = await self._reap_leases(now), await self._reap_overruns(late)
+        aborted = await self._reap_aborts(now)
         metrics.count_each(metrics.REAPED, _kinds(lease=lost, overrun=overrun, abort=aborted))
         rows = [*lost, *overrun, *aborted]
         for row in rows:
@@ -242,21 +247,22 @@ class Lifecycle:
         held = {_claim_of(row) for row in rows if row["lease_owner"] == self._claimant.owner}
         return [claim for claim in executed.items() if claim not in held]
 
-    async def _reap_leases(self) -> list[Row]:
+    async def _reap_leases(self, now: datetime) -> list[Row]:
         async with self._db.autocommit() as pipe:
             leases = Leases(pipe)
+            await leases.correct_leases()
             await leases.forget_workers(FORGET_WORKERS_SECONDS)
             return await leases.reap_expired_leases(
-                self._claimant, states.expire_lease(), self._settings.max_interruptions
+                self._claimant, states.expire_lease(), self._settings.max_interruptions, now
             )
 
-    async def _reap_overruns(self) -> list[Row]:
+    async def _reap_overruns(self, late: datetime) -> list[Row]:
         async with self._db.autocommit() as pipe:
             leases = Leases(pipe)
             reaped: list[Row] = []
-            for late in await leases.overruns(self._claimant, OVERRUN_MARGIN_SECONDS):
-                move = self._after_timeout(late)
-                reaped += await leases.reap_overrun(self._claimant, _claim_of(late), move, OVERRUN_MARGIN_SECONDS)
+            for run in await leases.overruns(self._claimant, late):
+                move = self._after_timeout(run)
+                reaped += await leases.reap_overrun(self._claimant, _claim_of(run), move, late)
             return reaped
 
     def _after_timeout(self, run: Row) -> Move:
@@ -264,12 +270,17 @@ class Lifecycle:
         policy = self._claimant.retries.get(run["definition_id"], Retry()).with_delays(run["retry"])
         return decide_retry(policy, run["attempt"], run["max_attempts"], TimeoutError(), TIMED_OUT, Reason.TIMEOUT)
 
-    async def _reap_aborts(self) -> list[Row]:
+    async def _reap_aborts(self, now: datetime) -> list[Row]:
         grace = self._settings.abort_grace_seconds + OVERRUN_MARGIN_SECONDS
         async with self._db.autocommit() as pipe:
             return await Leases(pipe).reap_aborts(
-                self._claimant, states.force_abort(), grace=grace, forced_grace=OVERRUN_MARGIN_SECONDS
+                self._claimant, states.force_abort(), now, grace=grace, forced_grace=OVERRUN_MARGIN_SECONDS
             )
+
+    async def now(self) -> datetime:
+        """The time by the database's clock."""
+        async with self._db.autocommit() as pipe:
+            return await Leases(pipe).now()
 
     # The worker's own row.
 

@@ -115,11 +115,12 @@ class LeaseKeeper:
         self._call(held.set_result, None)
         counting = Roller(connections.db)
         dispatcher = Dispatcher(lifecycle, self._runner)
+        reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
             (self._settings.dispatch_seconds, dispatcher.run_once),
             (self._settings.dispatch_seconds, dispatcher.ring_lost),
-            (self._settings.reap_seconds, Reaper(lifecycle, self._runner).run_once),
+            (self._settings.reap_seconds, reaper.run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
             (roller.LOOK_SECONDS, counting.run_once),

@@ -90,6 +90,11 @@ class Runner:
         """The claims under which runs are executed (``run_id: claim_no``). May be asked by any thread."""
         return {held.run_id: held.claim_no for held in tuple(self.running.values())}
 
+    @property
+    def timed(self) -> list[UUID]:
+        """The runs with a timeout that are executed. May be asked by any thread."""
+        return [held.run_id for held in tuple(self.running.values()) if held.timeout is not None]
+
     def start_claimed(self, rows: Sequence[Row], asked: float) -> list[asyncio.Task[None]]:
         """Execute what a claim has brought that was asked at ``asked``, a time of the monotonic clock.
 

@@ -20,6 +20,7 @@ from app.states import Reason
 from tests.service.test_plans import ROWS, SEED
 
 CLAIMANT = Claimant(uuid4(), "host:1", ("default",), tuple(f"def-{n}" for n in range(20)))
+NOW = clock.now()
 LATE = states.RunError("Timeout", "too late")
 ASKED = {
     "make due": lambda pipe: Leases(pipe).make_due(states.become_due(), 1000),
@@ -31,12 +32,14 @@ ASKED = {
     "ring again": lambda pipe: Leases(pipe).longest_due(CLAIMANT, "default", 2.0, 1000),
     "claim next": lambda pipe: Leases(pipe).claim_next(CLAIMANT, "default", 100),
     "aborting": lambda pipe: Leases(pipe).aborting(CLAIMANT.owner),
-    "reap leases": lambda pipe: Leases(pipe).reap_expired_leases(CLAIMANT, states.expire_lease(), 3),
-    "overruns": lambda pipe: Leases(pipe).overruns(CLAIMANT, 5.0),
+    "reap leases": lambda pipe: Leases(pipe).reap_expired_leases(CLAIMANT, states.expire_lease(), 3, NOW),
+    "overruns": lambda pipe: Leases(pipe).overruns(CLAIMANT, NOW),
     "reap an overrun": lambda pipe: Leases(pipe).reap_overrun(
-        CLAIMANT, (uuid4(), 1), states.fail(LATE, Reason.TIMEOUT), 5.0
+        CLAIMANT, (uuid4(), 1), states.fail(LATE, Reason.TIMEOUT), NOW
     ),
-    "reap aborts": lambda pipe: Leases(pipe).reap_aborts(CLAIMANT, states.force_abort(), grace=30.0, forced_grace=5.0),
+    "reap aborts": lambda pipe: Leases(pipe).reap_aborts(
+        CLAIMANT, states.force_abort(), NOW, grace=30.0, forced_grace=5.0
+    ),
     "failures without a group": lambda pipe: pipe.fetch(error_grouping.WAITING),
     "failures to group": lambda pipe: pipe.fetch(error_grouping.TAKE, error_grouping.BATCH),
     "disown": lambda pipe: Leases(pipe).reap_disowned(CLAIMANT, states.expire_lease(), 3, [uuid4()], 60.0),

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from app import TaskRunStatus, TaskService, states
+from app import TaskRunStatus, TaskService, clock, states
 from app.db import Database
 from app.leases import Claimant, Leases
 from app.parents import Parents
@@ -99,7 +99,7 @@ async def test_a_run_that_another_worker_holds_by_now_is_not_taken_from_it_for_t
     await dying.lifecycle.leave()
 
     async def reap(pipe: Any) -> Any:
-        return await Leases(pipe).reap_expired_leases(reaper, states.expire_lease(), 3)
+        return await Leases(pipe).reap_expired_leases(reaper, states.expire_lease(), 3, clock.now())
 
     async with held_up(db, reap) as asked:
         taken = await other_than_the_locked(db, runs)
