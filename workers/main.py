@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -11,10 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from arq.connections import RedisSettings
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.worker import func
 
 from app import garbage
-from app.doorbell import JOB_FUNCTION, deserialize, queue_key, serialize
+from app.doorbell import AWAY, JOB_FUNCTION, deserialize, queue_key, serialize
 from app.registry import registry
 from app.settings import Settings, get_settings
 from workers import metrics_port
@@ -87,11 +89,25 @@ async def execute_run(ctx: dict[Any, Any], run_id: str, claim_no: int) -> None:
     rows = await engine.lifecycle.claim_rung([f"{UUID(run_id)}:{claim_no}"])
     for task in engine.runner.start_claimed(rows, asked):
         try:
+            await _take_ring_away(ctx, engine.settings)
             await asyncio.shield(task)
         except asyncio.CancelledError:
             # arq cancels its jobs at SIGTERM; the run is given back and uses up no attempt.
             engine.runner.release()
             await task
+
+
+async def _take_ring_away(ctx: dict[Any, Any], settings: Settings) -> None:
+    """Take away the ring of a claimed run, which arq keeps as long as its job lasts, and a killed worker for a year.
+
+    arq's stock workers read some hundreds of the oldest rings at a time: those of killed ones would be all they see.
+    """
+    job_id = ctx["job_id"]
+    with contextlib.suppress(*AWAY):
+        async with ctx["redis"].pipeline(transaction=True) as pipe:
+            pipe.zrem(queue_key(_only_queue(settings)), job_id)
+            pipe.delete(job_key_prefix + job_id, in_progress_key_prefix + job_id)
+            await pipe.execute()
 
 
 async def _on_startup(context: dict[Any, Any]) -> None:

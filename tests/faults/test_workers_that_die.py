@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app import TaskService
+from app.doorbell import queue_key
 from app.models import TaskRun
 from app.paging import PageArgs
 from app.settings import Settings
@@ -151,10 +152,16 @@ async def test_the_stock_arq_command_executes_runs_too(settings: Settings, tasks
         assert (await tasks.wait(retried.id, timeout=SOON)).output == 2
         long = await tasks.trigger("fault-steps", input={"steps": 10_000}, queue=queue)
         await until_step(tasks, long.id, 3)
+        async with Redis.from_url(settings.redis_url) as redis:
+            await until(lambda: is_gone(redis, queue_key(queue), f"arq:in-progress:{long.id}:0"))
         stock.send(signal.SIGTERM)
         await stock.ended()
     long = await tasks.get(long.id)
     assert (long.status, long.attempt, long.interruptions) == (TaskRunStatus.QUEUED, 1, 1)
+
+
+async def is_gone(redis: Redis, *keys: str) -> bool:
+    return await redis.exists(*keys) == 0
 
 
 async def test_a_drained_worker_leaves_no_job_of_a_ring_that_it_took(settings: Settings, tasks: TaskService) -> None:
