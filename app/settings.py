@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     keep_audit_days: float = Field(default=365.0, ge=1, le=36_500)
     keep_bulk_days: float = Field(default=30.0, ge=1, le=36_500)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    request_seconds: float = Field(default=30.0, gt=0)
     max_query_tokens: int = Field(default=1000, ge=10)
     max_query_depth: int = Field(default=15, ge=1)
     max_query_cost: int = Field(default=100_000, ge=1)

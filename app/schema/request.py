@@ -5,6 +5,7 @@ Whatever is wrong with one is refused with a status and a sentence before GraphQ
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
@@ -33,11 +34,19 @@ class OperationRequest:
     operation_name: str | None
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """The request's body, of at most ``limit`` bytes.
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, seconds: float) -> bytes:
+    """The request's body, of at most ``limit`` bytes, which may take so many seconds to arrive.
 
-    Raises RequestRefused (413) when it is longer, and ClientGone when the client leaves meanwhile.
+    Raises RequestRefused when it is longer (413) or late (408), and ClientGone when the client leaves meanwhile.
     """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _whole_body(receive, headers, limit)
+    except TimeoutError:
+        raise _too_late(seconds) from None
+
+
+async def _whole_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
@@ -142,3 +151,11 @@ def parse_json(text: bytes | str, what: str) -> object:
 def _too_large(limit: int) -> Exception:
     message = f"The request is larger than {limit} bytes (TASKLOOM_MAX_REQUEST_BYTES). Send less at once."
     return refuse(413, "PAYLOAD_TOO_LARGE", message)
+
+
+def _too_late(seconds: float) -> Exception:
+    message = (
+        f"The request's body was not complete within {seconds:g} s (TASKLOOM_REQUEST_SECONDS). Send as many bytes as "
+        "Content-Length announces, without a pause."
+    )
+    return refuse(408, "REQUEST_TIMEOUT", message)

@@ -95,6 +95,7 @@ class GraphQLView(GraphQL[Caller, None]):
         self._page = page
         self._streams = streams or EventStreams()
         self._max_bytes = settings.max_request_bytes
+        self._body_seconds = settings.request_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or serve one WebSocket."""
@@ -119,8 +120,8 @@ class GraphQLView(GraphQL[Caller, None]):
         method: str = scope["method"]
         if method == "POST":
             require_json_type(caller.headers)
-            request = request_from_body(await read_body(receive, caller.headers, self._max_bytes))
-            return await self._answer(request, caller, accept)
+            body = await read_body(receive, caller.headers, self._max_bytes, self._body_seconds)
+            return await self._answer(request_from_body(body), caller, accept)
         if method != "GET":
             raise refuse(405, "METHOD_NOT_ALLOWED", f"GraphQL is served with {_METHODS}.")
         if self._page and accept.page and b"query=" not in scope["query_string"]:
@@ -217,7 +218,8 @@ def _refused(refusal: RequestRefused, caller: Caller, accept: Accepted) -> Respo
     response = _json({"errors": errors}, status, accept)
     if status == 405:
         response.headers["allow"] = _METHODS
-    if status == 413:
+    if status in (408, 413):
+        # What is left of the body is not waited for.
         response.headers["connection"] = "close"
     return response
 

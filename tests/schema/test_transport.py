@@ -7,7 +7,7 @@ import gzip
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator  # Strawberry reads annotations at runtime.
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any, NewType
 
 import httpx2
@@ -623,6 +623,26 @@ async def test_a_subscription_ends_on_the_server_when_its_client_leaves(leave: s
         else:
             await connection.close()
         await asyncio.wait_for(contexts.ended.wait(), 5)
+
+
+async def test_a_body_that_comes_to_no_end_is_answered_408_and_its_connection_is_closed() -> None:
+    async with serving(application(request_seconds=0.2)) as address:
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        head = f"POST /graphql HTTP/1.1\r\nHost: {address}\r\nContent-Type: {OLD_JSON}\r\nContent-Length: 100\r\n\r\n"
+        writer.write(head.encode() + b"{")
+        with closing(writer):
+            async with asyncio.timeout(5):
+                answer = asyncio.ensure_future(reader.readuntil(b"}}]}"))
+                while not answer.done():
+                    # A byte now and then puts no end off.
+                    await asyncio.wait({answer}, timeout=0.05)
+                    writer.write(b" ")
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b"", "the connection is closed"
+        told = (await answer).decode()
+        assert told.startswith("HTTP/1.1 408 ")
+        assert "connection: close" in told
+        assert '"REQUEST_TIMEOUT"' in told
 
 
 async def test_a_stream_of_events_ends_on_the_server_when_its_client_leaves() -> None:
