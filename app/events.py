@@ -60,8 +60,10 @@ class Subscription:
             self._changed |= relevant
         self._wake.set()
 
-    async def changed(self, timeout: float) -> set[UUID] | None:
-        """The ids that changed since the last call; ``None`` after ``timeout`` seconds or when messages were missed."""
+    async def changed(self, timeout: float | None) -> set[UUID] | None:
+        """The ids that changed since the last call; ``None`` after ``timeout`` seconds, if any, or when messages were
+        missed.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()

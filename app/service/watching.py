@@ -1,15 +1,12 @@
 """Following runs and logs live: rows come first, events only say when to look again.
 
-Nothing is missed when an event is lost, because every look reads all rows after the last one seen; and every wait ends
-after a second at the latest, in which Redis may be away.
+Nothing is missed when an event is lost, because every look reads all rows after the last one seen; and there is one
+after a second at the latest, in which Redis may be away. For those who follow all runs ``changes`` looks.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from datetime import datetime, timedelta
-from itertools import filterfalse
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -25,15 +22,12 @@ from app.models import TaskLog, TaskLogLevel, TaskRun
 from app.run_filters import RunFilter
 from app.runs import Runs
 from app.service import arguments
+from app.service.changes import LOOK_SECONDS, MARKS, Changes
 from app.service.reading import Reading
-from app.states import FINAL, TaskRunStatus
+from app.states import FINAL
 
-LOOK_SECONDS = 1.0
 LOG_BATCH = 500
 CHANGED_BATCH = 500
-REMEMBERED_RUNS = 20_000
-OVERLAP = timedelta(seconds=10)
-SETTLED = FINAL | {TaskRunStatus.QUEUED}
 
 
 class Watching:
@@ -43,6 +37,7 @@ class Watching:
         self._db = db
         self._events = events
         self._reading = reading
+        self._changes = Changes(db, events)
 
     async def run(self, run_id: UUID | str) -> AsyncGenerator[TaskRun, None]:
         """The run now, then at every change; ends after the final status."""
@@ -99,71 +94,26 @@ class Watching:
     async def all(self, filter: RunFilter | None) -> AsyncGenerator[TaskRun, None]:
         """Every run that matches, at every change from now on."""
         conditions = run_filters.conditions(filter)
-        news = News()
-        async with self._events.subscribe(None) as subscription:
-            since = await self._db.clock.time()
-            for row in await self._changed_since(since, news, conditions):
-                news.note(row)
+        async with self._changes.follow() as follower:
+            # Noted, and not given out: they changed before.
+            follower.news.note(await self._changes.since(await self._db.clock.time(), conditions))
             pending: set[UUID] = set()
-            behind = False
             while True:
-                changed = await subscription.changed(LOOK_SECONDS)
-                pending |= changed or set()
+                # What could not be read is asked for again.
+                pending |= await follower.changed(LOOK_SECONDS if pending else None) or set()
                 try:
-                    looked_at = await self._db.clock.time()
-                    # Now and then also while ids come: who changes a run may not reach Redis.
-                    behind = behind or changed is None or looked_at - since > OVERLAP
-                    if behind:
-                        pending |= await self._news_since(since, news, conditions)
                     found = sorted(pending)
                     for start in range(0, len(found), CHANGED_BATCH):
                         runs = await self._matching(found[start : start + CHANGED_BATCH], conditions)
-                        for run in filterfalse(news.note, runs):
+                        for run in follower.news.note(runs):
                             yield run
                 except ServiceUnavailable:
-                    # What changed meanwhile is found by time once the database answers again.
                     continue
                 pending.clear()
-                if behind:
-                    behind, since = False, looked_at
-
-    async def _news_since(self, since: datetime, news: News, conditions: Sequence[ColumnElement[bool]]) -> set[UUID]:
-        return {row.id for row in await self._changed_since(since, news, conditions) if not news.knows(row)}
-
-    async def _changed_since(self, since: datetime, news: News, conditions: Sequence[ColumnElement[bool]]) -> list[Any]:
-        """How the runs stand that may have changed, however many: little of each, because most are known."""
-        async with self._db.read() as session:
-            return await Runs(session).changed_since(since - OVERLAP, news.on_their_way(), MARKS, conditions)
 
     async def _matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
         async with self._db.read() as session:
             return await Runs(session).matching(run_ids, conditions)
 
 
-class News:
-    """Remembers how runs stood when they were last given out; of the most recent ones, so that it stays small."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[UUID, Any] = OrderedDict()
-
-    def on_their_way(self) -> list[UUID]:
-        """The runs that may come to be QUEUED, or be so again."""
-        return [id for id, (status, *_) in self._seen.items() if status not in SETTLED]
-
-    def knows(self, run: TaskRun | Any) -> bool:
-        """Whether the run was given out as it stands."""
-        return self._seen.get(run.id) == _mark(run)
-
-    def note(self, run: TaskRun | Any) -> bool:
-        """Whether the run was given out as it stands; from now on it was."""
-        known = self.knows(run)
-        self._seen[run.id] = _mark(run)
-        self._seen.move_to_end(run.id)
-        if len(self._seen) > REMEMBERED_RUNS:
-            self._seen.popitem(last=False)
-        return known
-
-
-MARKS = ("status", "status_reason", "claim_no", "write_no", "abort_requested_at", "abort_forced")
-"""What differs between two states of a run: each write of a worker counts ``write_no`` up."""
 _mark: Callable[[Any], tuple[Any, ...]] = attrgetter(*MARKS)

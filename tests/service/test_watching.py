@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 
 from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService, TriggerRequest, states
 from app.dev.valkey import EmbeddedValkey
 from app.errors import TaskRunNotFound
 from app.models import TaskRun
 from app.registry import Registry
-from app.service import watching
+from app.service import changes
 from app.settings import Settings
+from app.states import RunError, TaskRunStatusReason
 from tests.service.conftest import SUCCEED, Hand, service
+from tests.workbench import connected, until
 
 Item = TypeVar("Item")
 
@@ -178,7 +181,7 @@ async def test_watching_all_gives_a_run_that_was_given_back_while_redis_is_away(
     tasks: TaskService, without_redis: TaskService, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that the run is soon older than what is looked at for being new.
-    monkeypatch.setattr(watching, "OVERLAP", timedelta(0))
+    monkeypatch.setattr(changes, "OVERLAP", timedelta(0))
     async with asyncio.timeout(20), aclosing(without_redis.watch_all()) as stream:
         run_id = await listened_to(stream, tasks)
         held = next(held for held in await hand.claim(1000) if held.row["id"] == run_id)
@@ -191,7 +194,7 @@ async def test_watching_all_gives_a_run_that_was_given_back_while_redis_is_away(
 async def test_watching_all_gives_what_one_did_who_reaches_no_redis_while_others_are_heard_of_all_the_time(
     tasks: TaskService, without_redis: TaskService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "OVERLAP", timedelta(seconds=1))
+    monkeypatch.setattr(changes, "OVERLAP", timedelta(seconds=1))
     async with asyncio.timeout(20), aclosing(tasks.watch_all()) as stream:
         await listened_to(stream, tasks)
         silent = (await without_redis.trigger("no-input")).id
@@ -200,6 +203,56 @@ async def test_watching_all_gives_what_one_did_who_reaches_no_redis_while_others
             await tasks.trigger("echo")
             await asyncio.wait({given_out}, timeout=0.1)
         await given_out
+
+
+async def test_however_many_follow_all_runs_one_looks_for_all_and_also_after_others_have_left(
+    without_redis: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LOOK_SECONDS", 0.2)
+    async with asyncio.timeout(20):
+        async with aclosing(without_redis.watch_all()) as stream:
+            await listened_to(stream, without_redis)
+        async with AsyncExitStack() as ending:
+            looked = ending.enter_context(looks(without_redis))
+            streams = [await ending.enter_async_context(aclosing(without_redis.watch_all())) for _ in range(20)]
+            following = [asyncio.ensure_future(anext(stream)) for stream in streams]
+            # Each of them looks once, for what is no news, and so does the one for all.
+            await until(lambda: len(looked) > len(following))
+            looked.clear()
+            run = await without_redis.trigger("echo")
+            assert {run.id for run in await asyncio.gather(*following)} == {run.id}
+            assert len(looked) < len(following) / 2
+
+
+async def test_watching_all_gives_a_run_that_fits_once_its_error_is_grouped(
+    tasks: TaskService, hand: Hand, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LOOK_SECONDS", 0.1)
+    run = await tasks.trigger("echo")
+    [held] = await hand.claim()
+    await held.write(move=states.fail(RunError("OSError", "full"), TaskRunStatusReason.ERROR))
+    with looks(tasks) as looked:
+        async with asyncio.timeout(10), aclosing(tasks.watch_all(RunFilter(error_group="of-these"))) as stream:
+            listening = asyncio.ensure_future(anext(stream))
+            await until(lambda: len(looked) > 3)
+            async with connected(settings) as connection:
+                await connection.execute("UPDATE task_runs SET error_group = 'of-these' WHERE id = $1", run.id)
+            assert (await listening).id == run.id
+
+
+@contextmanager
+def looks(tasks: TaskService) -> Iterator[list[str]]:
+    """The last statement of every look for changed runs that a service makes, as it is sent."""
+    looked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "id = ANY" in statement and "status =" in statement:
+            looked.append(statement)
+
+    engine = tasks._watching._db._engine.sync_engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", note)
+    yield looked
+    event.remove(engine, "before_cursor_execute", note)
 
 
 async def listened_to(stream: AsyncGenerator[TaskRun, Any], tasks: TaskService) -> UUID:
