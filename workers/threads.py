@@ -1,47 +1,18 @@
-"""The one bridge between plain ``def`` tasks, which run in threads, and the event loop.
-
-Each call gets a daemon thread of its own: a thread that never returns then neither blocks a pool nor the exit.
-"""
+"""The one bridge between plain ``def`` tasks, which run in threads, and the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from app.threads import call_in_thread
 from workers import forks
 
 Result = TypeVar("Result")
-
-
-async def call_in_thread(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a plain function in a thread. A cancelled caller stops waiting; the thread itself cannot be stopped."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def answer(setter: Callable[[Any], None], value: Any) -> None:
-        if not future.done():
-            setter(value)
-
-    def work() -> None:
-        try:
-            outcome: tuple[Callable[[Any], None], Any] = (future.set_result, context.run(function, *args))
-        except (StopIteration, GeneratorExit) as error:
-            # A future cannot carry them, because they would end the coroutine that awaits it.
-            outcome = (future.set_exception, RuntimeError(f"the task raised {error!r}"))
-        except BaseException as error:
-            outcome = (future.set_exception, error)
-        forks.end_if_forked()
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            loop.call_soon_threadsafe(answer, *outcome)
-
-    threading.Thread(target=work, name=f"task-{getattr(function, '__name__', 'code')}", daemon=True).start()
-    return await future
 
 
 async def call_plain(function: Callable[..., Any], *args: Any) -> Any:
@@ -49,7 +20,8 @@ async def call_plain(function: Callable[..., Any], *args: Any) -> Any:
 
     So it is with a lambda that calls a coroutine function, and with an object whose ``__call__`` is one.
     """
-    result = await call_in_thread(function, *args)
+    name = f"task-{getattr(function, '__name__', 'code')}"
+    result = await call_in_thread(function, *args, name=name, ended=forks.end_if_forked)
     return await result if inspect.isawaitable(result) else result
 
 

@@ -58,15 +58,16 @@ def calling_within(seconds: float, loop: asyncio.AbstractEventLoop | None = None
             return await asyncio.wait_for(called, seconds)
         except TimeoutError:
             if has_begun:
-                raise TriggerRefused(_TOO_SLOW.format(seconds)) from None
+                raise TriggerRefused(TOO_SLOW.format(seconds)) from None
             raise ServiceUnavailable(_STUCK.format(seconds)) from None
 
     return call
 
 
-_TOO_SLOW = (
+TOO_SLOW = (
     "The definition's own checks of a trigger (validators, before_trigger) took longer than {:g} s "
     "(TASKLOOM_HOOK_SECONDS), so nothing was triggered. Make them quicker, or allow them more time."
 )
+"""What is said of checks that take longer than so many seconds."""
 _TORN_DOWN = "The definition's own check of a trigger failed with GeneratorExit, so nothing was triggered."
 _STUCK = "The event loop of this worker has been stuck for {:g} s."

@@ -7,7 +7,6 @@ Nothing is stored here.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,15 +28,14 @@ from app.errors import (
     TaskDefinitionNotFound,
     TaskError,
     TaskRunNotFound,
-    TriggerRefused,
 )
 from app.ids import new_id
 from app.models import TaskRun
-from app.registry import Definition
 from app.rows import RUN_DEFAULTS, detached
 from app.runs import INSERTED, Runs
 from app.service import arguments, inputs
 from app.service.arguments import Checked
+from app.service.before_trigger import BeforeTrigger
 from app.service.calling import Call, call_here
 from app.service.known import Known, KnownDefinitions
 from app.service.requests import NOWHERE, Provenance, TriggerRequest, UniquePolicy
@@ -158,6 +156,7 @@ class Preparing:
         self._db = db
         self._settings = settings
         self._definitions = definitions
+        self._before_trigger = BeforeTrigger(settings.hook_seconds)
         self._existence: Batcher[UUID, bool] = Batcher(self._exist)
 
     async def prepare(
@@ -277,50 +276,7 @@ class Preparing:
             return run
         if run.known.code is None:
             return CodeNotLoaded(run.known.id, run.known.module)
-        return await self._call(_ask_before_trigger, run.known.code, run.parsed, principal) or run
-
-
-async def _ask_before_trigger(code: Definition, parsed: Any, principal: Principal) -> TriggerRefused | None:
-    """What a definition's ``before_trigger``, if it has one, has against an input."""
-    try:
-        if code.before_trigger is not None:
-            await _call_hook(code.before_trigger, parsed, principal)
-    except TriggerRefused as refusal:
-        return refusal
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-            raise
-        # Whatever else it raises, because a SystemExit would end this process.
-        logger.exception("before_trigger of '%s' failed", code.id)
-        return TriggerRefused(
-            f"The check of '{code.id}' before a trigger failed with {type(error).__name__}, so nothing was "
-            "triggered. The server's log has the details."
-        )
-    return None
-
-
-def _is_cancelled() -> bool:
-    """Whether whoever asks does not wait any more; else a CancelledError is one that the hook raised."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _call_hook(hook: Callable[..., Any], parsed: Any, principal: Principal) -> None:
-    if inspect.iscoroutinefunction(hook):
-        await hook(parsed, principal)
-        return
-    # In a thread, because a plain function may block, and the server must not stand still meanwhile.
-    answer = await asyncio.to_thread(_call_plain, hook, parsed, principal)
-    if inspect.isawaitable(answer):
-        await answer
-
-
-def _call_plain(hook: Callable[..., Any], parsed: Any, principal: Principal) -> Any:
-    try:
-        return hook(parsed, principal)
-    except StopIteration as error:
-        # A future cannot carry it, and whoever awaits that would wait for ever.
-        raise RuntimeError("the check raised StopIteration") from error
+        return await self._call(self._before_trigger.ask, run.known.code, run.parsed, principal) or run
 
 
 def _has_own_name(request: TriggerRequest, known: Known) -> bool:

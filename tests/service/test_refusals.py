@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -23,6 +25,7 @@ from app.errors import (
     TriggerRefused,
 )
 from app.registry import Registry
+from app.service import before_trigger
 from app.settings import Settings
 from tests.service.conftest import EchoInput, definition, service
 
@@ -127,6 +130,26 @@ async def test_before_trigger_may_refuse_and_then_nothing_is_stored(tasks: TaskS
     with pytest.raises(TriggerRefused, match="Local administrator may not"):
         await tasks.trigger("plainly-guarded")
     assert await tasks.count() == 1
+
+
+async def test_plain_checks_that_hang_refuse_their_triggers_in_time_and_keep_nothing_waiting_but_their_like(
+    settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(before_trigger, "PLAIN_AT_ONCE", 2)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    go_on = threading.Event()
+    registry.add(definition("hanging", before_trigger=lambda input, principal: go_on.wait()))
+    async with service(settings.model_copy(update={"hook_seconds": 0.3}), registry) as tasks:
+        with pytest.raises(TriggerRefused, match=r"took longer than 0\.3 s \(TASKLOOM_HOOK_SECONDS\)"):
+            await tasks.trigger("hanging")
+        for id in ("hanging", "plainly-guarded"):
+            with pytest.raises(TriggerRefused, match="2 plain before_trigger functions are under way"):
+                await tasks.trigger(id)
+        assert await tasks.trigger("guarded")
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 5)
+        go_on.set()
+        with pytest.raises(TriggerRefused, match="may not"):
+            await tasks.trigger("plainly-guarded")
 
 
 async def test_a_before_trigger_that_crashes_refuses_without_telling_its_secrets(
