@@ -148,6 +148,21 @@ async def given(redis: Any, key: str) -> bytes | None:
     return None
 
 
+async def test_an_answer_that_came_while_the_event_loop_was_stuck_is_not_taken_for_none(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "STUCK_SECONDS", 0.1)
+    redis: Any = connect(redis_url)
+    await redis.set("one", "1")
+    asking = asyncio.create_task(redis.get("one"))
+    # The command goes out before the loop is stuck.
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 — a stuck loop is what this test is about.
+    assert await asking == b"1"
+    await redis.aclose()
+
+
 async def test_one_that_waited_in_vain_spares_the_others(
     redis_url: str, embedded_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -139,7 +140,9 @@ async def test_plain_checks_that_hang_refuse_their_triggers_in_time_and_keep_not
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     go_on = threading.Event()
     registry.add(definition("hanging", before_trigger=lambda input, principal: go_on.wait()))
-    async with service(settings.model_copy(update={"hook_seconds": 0.3}), registry) as tasks:
+    hurried = settings.model_copy(update={"hook_seconds": 0.3})
+    async with service(hurried, registry) as tasks, AsyncExitStack() as ending:
+        ending.callback(go_on.set)
         with pytest.raises(TriggerRefused, match=r"took longer than 0\.3 s \(TASKLOOM_HOOK_SECONDS\)"):
             await tasks.trigger("hanging")
         for id in ("hanging", "plainly-guarded"):
