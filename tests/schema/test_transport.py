@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 
+from app import main
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.schema.view import graphql_routes
 from app.settings import Settings
@@ -449,8 +450,8 @@ async def test_every_event_of_a_subscription_has_a_context_of_its_own(http: http
 class ReadyServer(uvicorn.Server):
     """A server that says when it listens."""
 
-    def __init__(self, app: Starlette) -> None:
-        served = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "ws": "websockets-sansio"}
+    def __init__(self, app: Starlette, **options: Any) -> None:
+        served = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "ws": main.Socket, **options}
         super().__init__(uvicorn.Config(app, log_level="warning", **served))
         self.ready = asyncio.Event()
 
@@ -464,8 +465,8 @@ class ReadyServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
-    server = ReadyServer(app)
+async def serving(app: Starlette, **options: Any) -> AsyncIterator[str]:
+    server = ReadyServer(app, **options)
     task = asyncio.create_task(server.serve())
     await server.ready.wait()
     try:
@@ -623,6 +624,29 @@ async def test_a_subscription_ends_on_the_server_when_its_client_leaves(leave: s
         else:
             await connection.close()
         await asyncio.wait_for(contexts.ended.wait(), 5)
+
+
+async def test_a_websocket_whose_client_reads_nothing_is_closed_with_all_that_waits_to_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(main, "FAREWELL_SECONDS", 0.1)
+    contexts = Contexts()
+    pings = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.2}
+    async with (
+        serving(application(contexts), **pings) as address,
+        socket(address, init={}, compression=None) as connection,
+    ):
+        await subscribe(connection, "subscription { endless }")
+        assert (await hear(connection))["type"] == "next"
+        connection.transport.pause_reading()
+        # More than the system takes for a client that does not read.
+        payload = {"query": "query ($n: String) { hello(name: $n) }", "variables": {"n": "n" * 2**21}}
+        for id in range(6):
+            await say(connection, {"id": f"long {id}", "type": "subscribe", "payload": payload})
+        try:
+            await asyncio.wait_for(contexts.ended.wait(), 10)
+        finally:
+            connection.transport.abort()
 
 
 async def test_a_body_that_comes_to_no_end_is_answered_408_and_its_connection_is_closed() -> None:
