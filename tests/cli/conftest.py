@@ -10,7 +10,7 @@ from app import TaskService
 from app.settings import Settings
 from tests.cli import definitions
 from tests.cli.command import Command
-from tests.cli.forked import Forked
+from tests.cli.forked import ForkedCommand
 from tests.workbench import working
 from workers.worker import TaskloomWorker
 
@@ -20,7 +20,7 @@ assert definitions
 @pytest.fixture
 def taskloom(settings: Settings) -> Command:
     """The command, which finds the test's servers."""
-    return Forked(settings)
+    return ForkedCommand(settings)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from app.vital_signs import LiveWorker, OldTransaction, Published, StuckRun, Tab
 from tests.cli import definitions
 from tests.cli.command import Command
 from tests.cli.definitions import reached
+from tests.cli.forked import ForkedCommand
 from tests.workbench import hanging, working
 from workers.worker import TaskloomWorker
 
@@ -89,7 +90,7 @@ async def test_an_installation_without_workers_is_ill_and_the_cure_is_named(task
 
 
 async def test_servers_that_are_away_are_findings_and_no_crash() -> None:
-    away = Command(DATABASE_URL="postgresql://127.0.0.1:1/x", REDIS_URL="redis://127.0.0.1:1/0")
+    away = ForkedCommand(DATABASE_URL="postgresql://127.0.0.1:1/x", REDIS_URL="redis://127.0.0.1:1/0")
     answer = await away("doctor", "--json")
     assert answer.code == 1
     assert {row["check"]: row["health"] for row in answer.json["checks"]} == {"database": "ILL", "redis": "ILL"}

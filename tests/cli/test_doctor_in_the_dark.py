@@ -16,7 +16,7 @@ from app.db import plain_url
 from app.diagnosis import Finding, Health
 from app.settings import Settings
 from app.vital_signs import OldTransaction
-from tests.cli.command import Command
+from tests.cli.forked import ForkedCommand
 from tests.cli.test_doctor import old_transactions
 from tests.operations.outages import as_role
 from tests.workbench import connected, until
@@ -55,7 +55,7 @@ async def open_transaction(url: str) -> AsyncIterator[int]:
 
 async def test_a_database_that_refuses_the_connection_is_not_said_to_be_silent(settings: Settings) -> None:
     name = urlsplit(settings.database_url).path[1:]
-    gone = Command(settings, DATABASE_URL=settings.database_url.replace(name, "gone"))
+    gone = ForkedCommand(settings, DATABASE_URL=settings.database_url.replace(name, "gone"))
     answer = await gone("doctor", "--json")
     database, redis = answer.json["checks"]
     assert (answer.code, database["check"], database["health"]) == (1, "database", "ILL")

@@ -14,14 +14,14 @@ from app.new_task import NewTaskRefused, example_input, write
 from app.registry import registry
 from app.settings import Settings
 from app.states import TaskRunStatus
-from tests.cli.command import Command
+from tests.cli.forked import ForkedCommand
 from tests.workbench import lines, until_status, working
 
 
 async def test_the_written_module_runs_in_a_real_worker_with_state_progress_continue_and_hook(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = await Command()("new-task", "nightly-report-1", "--directory", str(tmp_path))
+    answer = await ForkedCommand()("new-task", "nightly-report-1", "--directory", str(tmp_path))
     assert answer.code == 0
     assert f"Wrote {tmp_path}/nightly_report_1.py." in answer.out
     assert "TASKLOOM_TASKS=nightly_report_1 taskloom worker" in answer.out
@@ -54,7 +54,7 @@ def test_the_written_module_is_in_the_style_of_the_house(tmp_path: Path) -> None
 async def test_nothing_is_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("precious")
-    answer = await Command()("new-task", "mine", cwd=tmp_path)
+    answer = await ForkedCommand()("new-task", "mine", cwd=tmp_path)
     assert answer.code == 2
     assert answer.sentence == "mine.py is there already. Choose another name, or another --directory."
     assert file.read_text() == "precious"

@@ -26,6 +26,7 @@ from app.reporting import formatter
 from app.schema.export import export
 from app.settings import Settings
 from tests.cli.command import ROOT, Command
+from tests.cli.forked import ForkedCommand
 from tests.operations.outages import as_role, role_with_password
 from tests.service.test_partitions import upgrade
 from tests.workbench import until
@@ -82,7 +83,7 @@ def test_what_an_installed_package_calls_taskloom_is_the_command(
 async def test_a_database_that_is_away_ends_a_command_with_3_and_one_sentence_without_the_password(
     args: tuple[str, ...],
 ) -> None:
-    answer = await Command(**AWAY)(*args)
+    answer = await ForkedCommand(**AWAY)(*args)
     assert (answer.code, answer.out) == (3, "")
     assert answer.sentence.startswith("PostgreSQL at 127.0.0.1:1 does not answer.")
     assert "secret" not in answer.err
@@ -92,8 +93,8 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
     settings: Settings, fresh_database_url: str
 ) -> None:
     empty, missing = await asyncio.gather(
-        Command(settings, DATABASE_URL=fresh_database_url)("runs", "list"),
-        Command(settings, DATABASE_URL=settings.database_url.replace("taskloom_test_", "gone_"))("runs", "list"),
+        ForkedCommand(settings, DATABASE_URL=fresh_database_url)("runs", "list"),
+        ForkedCommand(settings, DATABASE_URL=settings.database_url.replace("taskloom_test_", "gone_"))("runs", "list"),
     )
     assert (empty.code, missing.code) == (3, 3)
     assert empty.sentence.endswith("run `taskloom migrate`, then try again.")
@@ -128,7 +129,7 @@ def test_a_lease_of_three_heartbeats_is_long_enough(heartbeat: float) -> None:
 
 
 async def test_serve_refuses_an_address_beyond_loopback() -> None:
-    answer = await Command(**AWAY)("serve", "--host", "0.0.0.0", "--port", "0")
+    answer = await ForkedCommand(**AWAY)("serve", "--host", "0.0.0.0", "--port", "0")
     assert answer.code == 2
     assert "TASKLOOM_ALLOW_ANONYMOUS=1" in answer.sentence
 
@@ -136,7 +137,7 @@ async def test_serve_refuses_an_address_beyond_loopback() -> None:
 async def test_serve_on_a_port_in_use_ends_with_2_and_the_cure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        answer = await Command(**AWAY)("serve", "--port", port)
+        answer = await ForkedCommand(**AWAY)("serve", "--port", port)
     assert answer.code == 2
     assert answer.sentence.startswith(f"The server cannot listen on 127.0.0.1 port {port} (Address already in use)")
 
@@ -174,7 +175,7 @@ async def test_a_worker_waits_with_one_line_for_a_database_that_is_not_migrated(
 ) -> None:
     if version == "of an older version":
         await upgrade(fresh_database_url, "0019")
-    command = Command(settings, DATABASE_URL=fresh_database_url)
+    command = ForkedCommand(settings, DATABASE_URL=fresh_database_url)
     async with command.started("worker") as process:
         await until_said(process.stderr, "The database has not the tables of this version: run `taskloom migrate`.")
         assert (await command("migrate")).code == 0
@@ -190,7 +191,7 @@ async def test_a_wrong_password_is_told_in_one_sentence_by_every_command_and_wai
     settings: Settings, embedded_postgres: EmbeddedPostgres
 ) -> None:
     async with role_with_password(embedded_postgres, "lin", "before") as owner:
-        command = Command(settings, DATABASE_URL=as_role(settings.database_url, "lin", "sesame"))
+        command = ForkedCommand(settings, DATABASE_URL=as_role(settings.database_url, "lin", "sesame"))
         for args in (("runs", "list"), ("trigger", "checksum-tree"), ("migrate",)):
             answer = await command(*args)
             assert answer.code == 3
@@ -285,14 +286,14 @@ def test_a_logged_error_shows_its_traceback_without_locals_and_without_passwords
 
 
 async def test_migrate_tells_the_versions_and_may_be_repeated(settings: Settings, fresh_database_url: str) -> None:
-    command = Command(settings, DATABASE_URL=fresh_database_url)
+    command = ForkedCommand(settings, DATABASE_URL=fresh_database_url)
     first, second = await command("migrate"), await command("migrate")
     assert first.out == f"The database went from version none to {migrations.head()}.\n"
     assert second.out == f"The database is at version {migrations.head()}, which is the newest.\n"
 
 
 async def test_the_schema_is_exported_and_a_file_out_of_step_is_shown_with_a_diff(tmp_path: Path) -> None:
-    file, command = tmp_path / "schema.graphql", Command()
+    file, command = tmp_path / "schema.graphql", ForkedCommand()
     assert (await command("schema", "export", "--output", str(file))).code == 0
     assert file.read_text() == export() == (await command("schema", "export", "-o", "-")).out
     assert (await command("schema", "check", str(file))).code == 0

@@ -14,6 +14,7 @@ from app import TaskRunStatus, TaskService
 from app.cli.documents import time_text
 from app.settings import Settings
 from tests.cli.command import PATIENCE_SECONDS, ROOT, Command
+from tests.cli.forked import ForkedCommand
 from tests.workbench import until, until_status
 from workers.worker import TaskloomWorker
 
@@ -58,7 +59,7 @@ async def test_a_full_queue_refuses_in_one_sentence(
     settings: Settings, tasks: TaskService, worker: TaskloomWorker
 ) -> None:
     await tasks.trigger("cli-add", input={"numbers": []}, delay=3600)
-    answer = await Command(settings, TASKLOOM_MAX_QUEUED="1")("trigger", "cli-add", "--input", '{"numbers": [1]}')
+    answer = await ForkedCommand(settings, TASKLOOM_MAX_QUEUED="1")("trigger", "cli-add", "--input", '{"numbers": [1]}')
     assert (answer.code, answer.out) == (2, "")
     assert "Queue 'default' is full: about 1 runs wait in it, and it takes 1 (TASKLOOM_QUEUE_LIMITS" in answer.sentence
 
@@ -141,7 +142,7 @@ async def test_a_unique_key_that_is_taken_passes_over_where_that_is_asked_for(
 async def test_without_redis_a_trigger_is_stored_and_the_command_says_that_it_starts_later(
     settings: Settings, tasks: TaskService, worker: TaskloomWorker
 ) -> None:
-    answer = await Command(settings, REDIS_URL="redis://127.0.0.1:1/0")("trigger", "cli-fail", "--json")
+    answer = await ForkedCommand(settings, REDIS_URL="redis://127.0.0.1:1/0")("trigger", "cli-fail", "--json")
     assert answer.code == 0
     assert "Redis is away" in answer.sentence
     run = await tasks.get(answer.json["id"])

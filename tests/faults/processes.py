@@ -17,6 +17,7 @@ from uuid import UUID
 from app import TaskService
 from app.models import TaskRun
 from app.settings import Settings
+from tests.forked import Forked, forked
 from tests.workbench import until
 
 ROOT = Path(__file__).parents[2]
@@ -34,14 +35,16 @@ AS_SHIPPED = {
     for name in QUICK.keys() - {"TASKLOOM_TASKS"}
 }
 """The same settings with their defaults, for tests that take their time."""
+Process = asyncio.subprocess.Process | Forked
 OURS = (sys.executable, "-m", "workers")
+"""A worker from the very beginning, for tests of that; others are forked loaded."""
 STOCK = (sys.executable, "-m", "arq", "workers.main.WorkerSettings")
 
 
 class WorkerProcess:
     """One worker in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
 
     @property
@@ -55,8 +58,9 @@ class WorkerProcess:
 
     async def ended(self, patience: float = 60.0) -> int:
         """The exit code, once the process has ended."""
-        async with asyncio.timeout(patience):
-            return await self._process.wait()
+        await until(lambda: self._process.returncode is not None, patience)
+        assert self._process.returncode is not None
+        return self._process.returncode
 
     async def kill(self) -> None:
         """SIGKILL, and wait for the end."""
@@ -79,7 +83,7 @@ def holder(run: TaskRun, workers: tuple[WorkerProcess, WorkerProcess]) -> Worker
     return next(worker for worker in workers if run.worker and run.worker.endswith(f":{worker.pid}"))
 
 
-async def started(settings: Settings, command: tuple[str, ...] = OURS, **changes: str) -> asyncio.subprocess.Process:
+async def started(settings: Settings, command: tuple[str, ...], **changes: str) -> asyncio.subprocess.Process:
     """A worker process, begun a moment ago."""
     return await asyncio.create_subprocess_exec(*command, env=environment(settings, **changes), cwd=ROOT)
 
@@ -121,10 +125,13 @@ async def triggered_elsewhere(settings: Settings, seconds: int = 0, **options: A
 
 @asynccontextmanager
 async def worker_process(
-    settings: Settings, *, command: tuple[str, ...] = OURS, **changes: str
+    settings: Settings, *, command: tuple[str, ...] | None = None, **changes: str
 ) -> AsyncIterator[WorkerProcess]:
     """A worker process; it has its lease when the block begins, and is killed when it ends."""
-    process = await started(settings, command, **changes)
+    if command:
+        process: Process = await started(settings, command, **changes)
+    else:
+        process = await forked("workers", environment=environment(settings, **changes), cwd=ROOT)
     worker = WorkerProcess(process)
     try:
         async with TaskService.connect(settings=settings) as tasks:

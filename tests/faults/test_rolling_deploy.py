@@ -15,7 +15,7 @@ from app.db import plain_url
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
-from tests.faults.processes import WorkerProcess, started, worker_process
+from tests.faults.processes import OURS, WorkerProcess, started, worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled
 from tests.workbench import until
 
@@ -125,7 +125,7 @@ async def test_a_worker_that_is_told_to_stop_while_it_starts_ends_and_holds_noth
 
 async def stopped_after(settings: Settings, seconds: float) -> int:
     """The exit code of a worker that gets SIGTERM so many seconds after it was begun."""
-    process = await started(settings, **STOPPED)
+    process = await started(settings, OURS, **STOPPED)
     try:
         await asyncio.sleep(seconds)
         process.terminate()
@@ -137,6 +137,6 @@ async def stopped_after(settings: Settings, seconds: float) -> int:
 
 async def stopped_with_its_lease(settings: Settings) -> int:
     """The exit code of a worker that gets SIGTERM as soon as it has its lease, before it is ready."""
-    async with worker_process(settings, **STOPPED) as worker:
+    async with worker_process(settings, command=OURS, **STOPPED) as worker:
         worker.send(signal.SIGTERM)
         return await worker.ended()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.dev.http_probe import free_port
 from app.settings import Settings
-from tests.workbench import until
+from tests.forked import Forked, forked
+from tests.workbench import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -28,7 +27,7 @@ class ServerProcess:
         port = free_port("127.0.0.1", 0)
         servers = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
         self._environment = {**os.environ, **changes, **servers, "PORT": str(port), "PYTHONPATH": str(ROOT)}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Forked | None = None
         self.address = f"127.0.0.1:{port}"
         self.http = httpx2.AsyncClient(base_url=f"http://{self.address}")
 
@@ -39,8 +38,7 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start the process, and wait until it is ready."""
-        command = (sys.executable, "-m", "app.cli", "serve")
-        self._process = await asyncio.create_subprocess_exec(*command, env=self._environment, cwd=ROOT)
+        self._process = await forked("app.cli", "serve", environment=self._environment, cwd=ROOT)
         await until(self._is_ready, 40)
 
     async def kill(self) -> None:
@@ -52,9 +50,9 @@ class ServerProcess:
         await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             self._process.send_signal(number)
-            await self._process.wait()
+            await self._process.ended(PATIENCE_SECONDS)
 
     async def _is_ready(self) -> bool:
         assert self.is_running, "the server ended at its start"
