@@ -19,13 +19,16 @@ async def test_a_command_that_cannot_store_anything_says_so_with_the_words_of_po
     settings: Settings, taskloom: Command, tasks: TaskService, code: str
 ) -> None:
     run = await tasks.trigger("cli-add", input={"numbers": []}, delay=3600)
-    async with connected(settings) as connection:
-        async with trouble(connection, code, "task_runs", "INSERT OR UPDATE"):
-            triggered, aborted = await asyncio.gather(
-                taskloom("trigger", "cli-add", "-i", '{"numbers": [1]}'), taskloom("runs", "abort", str(run.id))
-            )
-        async with trouble(connection, code, "tasks"):
-            created = await taskloom("tasks", "create", "Mine", "cli-add", "-i", '{"numbers": []}')
+    async with (
+        connected(settings) as connection,
+        trouble(connection, code, "task_runs", "tasks", event="INSERT OR UPDATE"),
+    ):
+        # At once, because each tries for seconds.
+        triggered, aborted, created = await asyncio.gather(
+            taskloom("trigger", "cli-add", "-i", '{"numbers": [1]}'),
+            taskloom("runs", "abort", str(run.id)),
+            taskloom("tasks", "create", "Mine", "cli-add", "-i", '{"numbers": []}'),
+        )
     assert [answer.code for answer in (triggered, aborted, created)] == [3, 3, 3]
     for answer in (triggered, aborted, created):
         assert answer.sentence.endswith(" It says: in trouble."), answer.sentence

@@ -30,20 +30,22 @@ REFUSE = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         PERFORM nextval('refused');
         RAISE EXCEPTION 'in trouble' USING ERRCODE = '{code}';
-    END $$;
-    CREATE TRIGGER trouble BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse();"""
+    END $$;"""
+REFUSED = "CREATE TRIGGER trouble BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
 
 
 @asynccontextmanager
 async def trouble(
-    connection: Any, code: str, table: str, event: str = "INSERT"
+    connection: Any, code: str, *tables: str, event: str = "INSERT"
 ) -> AsyncIterator[Callable[[int], Awaitable[object]]]:
-    """Writes into a table are refused meanwhile; gives what returns once as many have been."""
+    """Writes into these tables are refused meanwhile; gives what returns once as many have been."""
 
     async def refused(times: int) -> object:
         return await until(partial(has_refused, connection, times))
 
-    await connection.execute(REFUSE.format(code=code, table=table, event=event))
+    await connection.execute(REFUSE.format(code=code))
+    for table in tables:
+        await connection.execute(REFUSED.format(event=event, table=table))
     try:
         yield refused
     finally:
@@ -72,7 +74,7 @@ async def test_runs_that_could_not_be_claimed_are_claimed_when_the_database_can_
     settings: Settings, tasks: TaskService
 ) -> None:
     async with connected(settings) as connection, worker_process(settings, TASKLOOM_LEASE_SECONDS="30"):
-        async with trouble(connection, TROUBLE["disk full"], "task_runs", "UPDATE") as refused:
+        async with trouble(connection, TROUBLE["disk full"], "task_runs", event="UPDATE") as refused:
             runs = [await tasks.trigger("fault-steps", input={"steps": 1}) for _ in range(3)]
             await refused(2)
         for run in runs:
