@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,9 @@ EDGES = ("app.schema", "app.dashboard", "workers")
 NEVER_IN_SERVICE = {"strawberry", "starlette", "arq", "uvicorn"}
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
+    """Every module of ours by its name, read once."""
     found = {}
     for path in sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("workers/**/*.py")]):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -52,18 +54,23 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
-MODULES = modules()
+def modules_in(place: str) -> list[str]:
+    """The modules whose names begin so; a rule about none would hold nothing."""
+    found = [name for name in modules() if name.startswith(place)]
+    assert found
+    return found
 
 
-def imports(tree: ast.Module) -> set[str]:
+@cache
+def imports(module: str) -> set[str]:
     """The modules that a module imports, as full names; ``from app import states`` counts as ``app.states``."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(modules()[module]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            present = {name for name in submodules if name in MODULES}
+            present = {name for name in submodules if name in modules()}
             found |= present or {node.module}
     return found
 
@@ -74,45 +81,60 @@ def home(module: str) -> str | None:
     return max(candidates, key=len, default=None)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_a_floor_and_imports_only_from_its_own_or_lower_ones(module: str) -> None:
-    place = home(module)
-    assert place not in (None, "app" if module != "app" else None), f"{module} has no floor in FLOORS"
-    for imported in imports(MODULES[module]):
-        target = home(imported)
-        if target is None or not imported.startswith(("app", "workers")) or module == "app":
-            continue
-        assert FLOORS[target] <= FLOORS[place], f"{module} (floor {FLOORS[place]}) imports {imported}"
+def test_every_module_has_a_floor() -> None:
+    assert [module for module in modules() if home(module) in (None, "app" if module != "app" else None)] == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("app")])
-def test_app_never_imports_workers(module: str) -> None:
-    assert not [name for name in imports(MODULES[module]) if name.split(".")[0] == "workers"]
+def test_every_module_imports_only_from_its_own_floor_or_lower_ones() -> None:
+    wrong = [(module, name) for module in modules() for name in imports(module) if is_above(name, module)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if (home(name) or "").startswith(EDGES)])
-def test_the_edges_never_import_each_other(module: str) -> None:
-    own = next(edge for edge in EDGES if module.startswith(edge))
-    others = tuple(edge for edge in EDGES if edge != own and {edge, own} & {"workers"})
-    assert not [name for name in imports(MODULES[module]) if name.startswith(others)]
+def is_above(imported: str, module: str) -> bool:
+    place, target = home(module), home(imported)
+    if module == "app" or place is None or target is None:
+        return False
+    return FLOORS[target] > FLOORS[place]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("app.service")])
-def test_the_service_never_sees_the_web_or_the_queue(module: str) -> None:
-    assert not {name.split(".")[0] for name in imports(MODULES[module])} & NEVER_IN_SERVICE
+def test_app_never_imports_workers() -> None:
+    assert imported_by(modules_in("app"), ["workers"]) == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("workers.tasks.")])
-def test_shipped_tasks_use_what_task_code_may_use_and_nothing_else(module: str) -> None:
-    ours = {name for name in imports(MODULES[module]) if name.split(".")[0] in ("app", "workers")}
+def test_the_edges_never_import_each_other() -> None:
+    for own in EDGES:
+        others = [edge for edge in EDGES if edge != own and {edge, own} & {"workers"}]
+        assert imported_by(modules_in(own), others) == []
+
+
+def test_the_service_never_sees_the_web_or_the_queue() -> None:
+    assert imported_by(modules_in("app.service"), NEVER_IN_SERVICE) == []
+
+
+def imported_by(importers: Iterable[str], forbidden: Iterable[str]) -> list[tuple[str, str]]:
+    """Who imports what, where that is, or lies in, something forbidden."""
+    return [
+        (module, name)
+        for module in importers
+        for name in imports(module)
+        if any(name == place or name.startswith(f"{place}.") for place in forbidden)
+    ]
+
+
+def test_shipped_tasks_use_what_task_code_may_use_and_nothing_else() -> None:
     allowed = ("workers", "app.service", "app.settings", "app.registry")
-    assert all(name in allowed or name.startswith("workers.tasks") for name in ours), ours
+    ours = [(module, name) for module in modules_in("workers.tasks.") for name in imports(module) if is_ours(name)]
+    assert [pair for pair in ours if pair[1] not in allowed and not pair[1].startswith("workers.tasks")] == []
+
+
+def is_ours(module: str) -> bool:
+    return module.split(".")[0] in ("app", "workers")
 
 
 def test_only_the_database_module_commits() -> None:
     committing = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
     }

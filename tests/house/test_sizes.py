@@ -5,41 +5,49 @@ from __future__ import annotations
 import ast
 import sys
 
-import pytest
-
-from tests.house.test_floors import MODULES, ROOT
+from tests.house.test_floors import ROOT, modules
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_file_is_longer_than_400_lines(module: str) -> None:
+def test_no_file_is_longer_than_400_lines() -> None:
+    assert [module for module in modules() if len(source(module).splitlines()) > 400] == []
+
+
+def source(module: str) -> str:
     path = ROOT / (module.replace(".", "/") + ".py")
     path = path if path.exists() else ROOT / module.replace(".", "/") / "__init__.py"
-    assert len(path.read_text().splitlines()) <= 400
+    return path.read_text()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_function_is_longer_than_50_lines_without_its_docstring(module: str) -> None:
-    for node in ast.walk(MODULES[module]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
-            assert (node.end_lineno or 0) - body[0].lineno < 50, f"{module}.{node.name}"
+def test_no_function_is_longer_than_50_lines_without_its_docstring() -> None:
+    functions = [
+        (module, node)
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert functions
+    assert [f"{module}.{node.name}" for module, node in functions if length(node) >= 50] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_is_named_for_nothing_or_like_the_standard_library(module: str) -> None:
-    name = module.rsplit(".", 1)[-1]
-    assert name not in EMPTY_NAMES
-    assert name == "app" or name == "__main__" or name not in sys.stdlib_module_names
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+    return (node.end_lineno or 0) - body[0].lineno
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_everything_public_has_a_docstring(module: str) -> None:
-    tree = MODULES[module]
-    assert ast.get_docstring(tree) or not tree.body, f"{module} has no docstring"
-    for node in _public(tree):
-        assert ast.get_docstring(node), f"{module}.{node.name} has no docstring"
+def test_no_module_is_named_for_nothing_or_like_the_standard_library() -> None:
+    names = {module: module.rsplit(".", 1)[-1] for module in modules()}
+    assert [module for module, name in names.items() if name in EMPTY_NAMES] == []
+    taken = sys.stdlib_module_names - {"__main__"}
+    assert [module for module, name in names.items() if name in taken] == []
+
+
+def test_everything_public_has_a_docstring() -> None:
+    bare = [module for module, tree in modules().items() if tree.body and not ast.get_docstring(tree)]
+    public = [(module, node) for module, tree in modules().items() for node in _public(tree)]
+    bare += [f"{module}.{node.name}" for module, node in public if not ast.get_docstring(node)]
+    assert bare == []
 
 
 def _public(tree: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
