@@ -16,6 +16,7 @@ from app.db import Database
 from app.leases import Claimant, Leases
 from app.limited_runs import LimitedRuns, definitions_with_parked
 from app.limits import Rate
+from tests.service.test_plans import ROWS
 from tests.service.test_plans import SEED as HISTORY
 
 PARKED = 100_000
@@ -77,7 +78,7 @@ async def crowd(migrated_database_url: str) -> AsyncIterator[Any]:
             await pipe.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = 0")
             # Not DELETE: what earlier tests left in the indexes would count in the costs of plans.
             await pipe.execute("TRUNCATE task_runs CASCADE")
-            await pipe.execute(HISTORY.replace("ROWS", "60000"))
+            await pipe.execute(HISTORY.replace("ROWS", str(ROWS)))
             await pipe.execute(SEED.replace("PARKED", str(PARKED)).replace("KEYS", str(KEYS)))
             await pipe.execute("ANALYZE task_runs")
             yield pipe

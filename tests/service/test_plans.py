@@ -22,7 +22,7 @@ from app.run_filters import conditions
 from app.run_search import Bearers, Lookup
 from app.runs import list_of_runs
 
-ROWS = 60_000
+ROWS = 30_000
 SEED = """
     INSERT INTO task_runs (id, definition_id, name, status, status_changed_at, input, queue, priority, tags,
         max_iterations, iteration, max_attempts, attempt, created_at, start_at, started_at, finished_at, created_by,
