@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,8 +37,9 @@ class Forked:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process is still there."""
-        if self.returncode is None:
-            os.kill(self.pid, number)
+        with suppress(ProcessLookupError):
+            if self.returncode is None:
+                os.kill(self.pid, number)
 
     async def ended(self, patience: float) -> int:
         """The exit code, once the process has ended."""
