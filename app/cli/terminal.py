@@ -31,6 +31,13 @@ class _Later:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._console, name)
 
+    # A progress bar is drawn inside of ``with console``, which Python looks up in the class.
+    def __enter__(self) -> Console:
+        return self._console.__enter__()
+
+    def __exit__(self, *how: Any) -> None:
+        self._console.__exit__(*how)
+
 
 def _console(**options: Any) -> Console:
     from rich.console import Console

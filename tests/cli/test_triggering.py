@@ -64,6 +64,16 @@ async def test_a_full_queue_refuses_in_one_sentence(
     assert "Queue 'default' is full: about 1 runs wait in it, and it takes 1 (TASKLOOM_QUEUE_LIMITS" in answer.sentence
 
 
+async def test_a_terminal_shows_a_bar_while_the_run_is_live(taskloom: Command, worker: TaskloomWorker) -> None:
+    args = ("trigger", "cli-add", "--follow", "--input", '{"numbers": [1]}')
+    shown = await taskloom(*args, FORCE_COLOR="1")
+    assert (shown.code, shown.err) == (0, "")
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    bar, end = shown.out.split(hide)[1].split(show)
+    assert "Added" in bar
+    assert "SUCCEEDED" in end
+
+
 async def test_following_prints_the_log_and_then_the_outcome(taskloom: Command, worker: TaskloomWorker) -> None:
     args = ("trigger", "cli-add", "--follow", "--input", '{"numbers": [1]}')
     told, asked = await asyncio.gather(taskloom(*args), taskloom(*args, "--json"))
