@@ -200,7 +200,9 @@ def list_actions(limit: Limit = 20, after: After = None, json: Json = False) -> 
 
     page = asyncio.run(_ask(lambda tasks: tasks.bulk.list(PageArgs(first=limit, after=after))))
     if json:
-        return print_json({"nodes": [_document(action) for action in page.items]})
+        from app.cli.documents import page_document
+
+        return print_json(page_document(page, _document))
     if not page.items:
         return note("There are no bulk actions.")
     from app.cli.listings import fitted, plain_table
@@ -278,7 +280,7 @@ async def _preview(tasks: TaskService, kind: str, selection: Any) -> tuple[str, 
 
 
 def _tell_preview(kind: str, verb: str, number: str, items: list[Any], *, json: bool) -> ExitCode:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import visible
 
     if json:
@@ -289,7 +291,7 @@ def _tell_preview(kind: str, verb: str, number: str, items: list[Any], *, json: 
         table = plain_table("ID", "NAME")
         for item in items:
             table.add_row(str(item.id), visible(item.name))
-        out.print(table)
+        out.print(fitted(table, out.width))
     out.print(f"Nothing is done. Without --dry-run: {verb.lower()} {number}.", soft_wrap=True)
     return ExitCode.OK
 

@@ -21,7 +21,7 @@ def definitions(json: Json = False) -> None:
 
 async def _definitions(*, json: bool) -> None:
     from app.cli.documents import definition_document
-    from app.cli.listings import definitions_table
+    from app.cli.listings import definitions_table, fitted
     from app.service import TaskService
 
     async with TaskService.connect(settings=settings()) as tasks:
@@ -29,7 +29,7 @@ async def _definitions(*, json: bool) -> None:
     if json:
         print_json({"nodes": [definition_document(row, available=row.id in available) for row in rows]})
     elif rows:
-        out.print(definitions_table(rows, available))
+        out.print(fitted(definitions_table(rows, available), out.width))
     else:
         note("No definitions are published yet: servers and workers publish those that they load when they start.")
 

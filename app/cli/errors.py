@@ -78,17 +78,15 @@ async def _list(filter: Any, order: Any, page_args: Any, *, json: bool) -> None:
 
 
 def _print_table(groups: list[CountedGroup]) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import ago, visible
 
     table = plain_table("ID", "COUNT", "LAST SEEN", "DEFINITION", "ERROR")
-    table.columns[0].no_wrap = True
     table.columns[1].justify = table.columns[2].justify = "right"
-    table.columns[4].overflow = "fold"
     for group in groups:
         error = visible(f"{group.error_type}: {group.message}")
         table.add_row(group.id, str(group.count), ago(group.last_seen), group.definition_id, error)
-    out.print(table)
+    out.print(fitted(table, out.width))
 
 
 @commands.command()
@@ -102,7 +100,7 @@ def show(
 
 async def _show(id: str, *, json: bool) -> None:
     from app.cli.documents import run_document
-    from app.cli.listings import runs_table
+    from app.cli.listings import fitted, runs_table
     from app.paging import PageArgs
     from app.run_filters import RunFilter
     from app.service import TaskService
@@ -118,7 +116,7 @@ async def _show(id: str, *, json: bool) -> None:
         out.print(f"\nRaised in {group.place}.", soft_wrap=True)
     if runs.items:
         out.print()
-        out.print(runs_table(runs.items, out.width))
+        out.print(fitted(runs_table(runs.items, out.width), out.width))
 
 
 def group_document(group: CountedGroup) -> Document:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.table import Table
+from rich.cells import cell_len
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.cli.documents import duration_ms
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from app.models import TaskDefinition, TaskRun
 
 WIDE = 100
-WHOLE = ("ID", "STATUS", "HEALTH", "LAST RUN", "ACTION")
+WHOLE = ("ID", "STATUS", "HEALTH", "LAST RUN", "ACTION", "DEFINITION", "TYPE")
 """Columns that are never broken into lines."""
-OTHER_COLUMNS = 36 + 9 + 10 + 3 * 3
-OTHER_COLUMNS_WIDE = OTHER_COLUMNS + 10 + 12 + 2 * 3
+READABLE = 10
+"""So many characters of any other column are enough to read it, line by line."""
+ID_WIDTH = 36
+BETWEEN = 3
+OTHER_COLUMNS = ID_WIDTH + 9 + 10 + 3 * BETWEEN
+OTHER_COLUMNS_WIDE = OTHER_COLUMNS + 10 + 12 + 2 * BETWEEN
 
 
 def plain_table(*columns: str) -> Table:
@@ -31,8 +36,8 @@ def plain_table(*columns: str) -> Table:
     return table
 
 
-def fitted(table: Table, width: int, needed: int, *spare: str) -> Table:
-    """A table for a terminal that may be narrower than the table needs: some columns less, and the others readable.
+def fitted(table: Table, width: int, needed: int = 0, *spare: str) -> Table | Text:
+    """A table for a terminal that may be narrower than the table needs: with some columns less, or one field in a line.
 
     Args:
         table: the table, with its rows.
@@ -40,15 +45,47 @@ def fitted(table: Table, width: int, needed: int, *spare: str) -> Table:
         needed: from which width on all columns are shown.
         spare: the heads of those columns that are least missed.
     """
-    if width >= needed:
-        return table
+    shown = table if width >= needed else _without(table, spare)
+    return shown if _least_width(shown) <= width else one_by_one(table)
+
+
+def _without(table: Table, spare: Sequence[str]) -> Table:
     kept = [column for column in table.columns if column.header not in spare]
     narrow = plain_table()
     for column in kept:
-        narrow.add_column(column.header, justify=column.justify, no_wrap=column.no_wrap, overflow=column.overflow)
+        narrow.add_column(
+            column.header,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+            overflow=column.overflow,
+            min_width=column.min_width,
+        )
     for cells in zip(*(column.cells for column in kept), strict=True):
         narrow.add_row(*cells)
     return narrow
+
+
+def _least_width(table: Table) -> int:
+    """How wide a table must be to be read, with all in one piece that has to be."""
+    return sum(map(_needs, table.columns)) + BETWEEN * (len(table.columns) - 1)
+
+
+def _needs(column: Column) -> int:
+    lines = [line for text in (column.header, *column.cells) for line in str(text).splitlines()]
+    longest = min(max(map(cell_len, lines), default=0), column.max_width or 1_000)
+    return max(longest if column.no_wrap else min(longest, READABLE), column.min_width or 0)
+
+
+def one_by_one(table: Table) -> Text:
+    """The rows of a table one below the other, and each field in lines of its own: there is always room for that."""
+    heads = [str(column.header) for column in table.columns]
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    return Text("\n\n").join(fields(zip(heads, row, strict=True)) for row in rows)
+
+
+def fields(named: Iterable[tuple[str, Any]]) -> Text:
+    """Values with their names, one in a line; those that are empty are left out."""
+    return Text("\n").join(Text.assemble((f"{name} ", "dim"), value) for name, value in named if str(value))
 
 
 def runs_table(runs: Sequence[TaskRun], width: int) -> Table:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.terminal import note
+from app.cli.terminal import err
 
 if TYPE_CHECKING:
     from app.paging import Page
@@ -19,4 +19,5 @@ After = Annotated[str | None, typer.Option(help="Go on after this cursor, which 
 def say_more(page: Page[Any]) -> None:
     """Say how to read on, where the page is not the last one."""
     if page.has_next:
-        note(f"There are more: --after {page.cursors[-1]}")
+        # On one line, however long: a cursor is there to be copied, and a line of the terminal's own is copied whole.
+        err.print(f"There are more: --after {page.cursors[-1]}", style="dim", soft_wrap=True)

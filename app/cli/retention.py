@@ -90,6 +90,7 @@ def report(json: Json = False) -> None:
 
 
 async def _report(*, json: bool) -> None:
+    from app.cli.listings import fitted
     from app.service import TaskService
 
     async with TaskService.connect(settings=settings()) as tasks:
@@ -97,7 +98,7 @@ async def _report(*, json: bool) -> None:
     if json:
         print_json(_report_document(found))
     elif found.definitions:
-        out.print(_report_table(found))
+        out.print(fitted(_report_table(found), out.width))
     else:
         note("Nothing would go now.")
     if not found.is_complete:
@@ -114,7 +115,7 @@ def _days(text: str) -> float | None:
 
 
 def _print(rules: list[Rule], *, json: bool) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
 
     if json:
         print_json({"nodes": [_rule_document(rule) for rule in rules]})
@@ -123,7 +124,7 @@ def _print(rules: list[Rule], *, json: bool) -> None:
     for rule in rules:
         days = (rule.succeeded_logs_days, rule.failed_logs_days, rule.runs_days)
         table.add_row(rule.definition_id or DEFAULT, *map(_days_text, days), str(rule.keep_last))
-    out.print(table)
+    out.print(fitted(table, out.width))
 
 
 def _days_text(days: float | None) -> str:

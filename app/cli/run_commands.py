@@ -98,7 +98,7 @@ def list_runs(
 
 async def _list(filter: Any, page_args: Any, *, json: bool) -> None:
     from app.cli.documents import page_document, run_document
-    from app.cli.listings import runs_table
+    from app.cli.listings import fitted, runs_table
     from app.service import TaskService
 
     async with TaskService.connect(settings=settings()) as tasks:
@@ -107,7 +107,7 @@ async def _list(filter: Any, page_args: Any, *, json: bool) -> None:
         print_json(page_document(page, run_document))
         return
     if page.items:
-        out.print(runs_table(page.items, out.width))
+        out.print(fitted(runs_table(page.items, out.width), out.width))
     else:
         note("No runs fit. `taskloom trigger DEFINITION` makes one.")
     say_more(page)
@@ -121,6 +121,7 @@ def show(id: RunId, json: Json = False) -> None:
 
 async def _show(id: str, *, json: bool) -> None:
     from app.cli.documents import iteration_document, run_document
+    from app.cli.listings import fitted
     from app.cli.run_details import iterations_table, run_panel
     from app.paging import PageArgs
     from app.service import TaskService
@@ -132,9 +133,11 @@ async def _show(id: str, *, json: bool) -> None:
             print_json({**run_document(run), "iterations": iterations})
             return
         page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
-    out.print(run_panel(run))
+    out.print(run_panel(run, out.width))
     if page.items:
-        out.print(iterations_table(page.items, earlier=page.has_previous))
+        out.print(fitted(iterations_table(page.items), out.width))
+        if page.has_previous:
+            out.print("Earlier ones are in --json.", style="dim")
 
 
 async def _all_iterations(tasks: TaskService, id: str) -> list[IterationRow]:
@@ -157,6 +160,7 @@ def timeline(id: RunId, json: Json = False) -> None:
 
 
 async def _timeline(id: str, *, json: bool) -> None:
+    from app.cli.listings import fitted
     from app.cli.timelines import entry_document, timeline_table
     from app.service import TaskService
 
@@ -165,7 +169,7 @@ async def _timeline(id: str, *, json: bool) -> None:
     if json:
         print_json({"timeline": [entry_document(entry) for entry in entries]})
     else:
-        out.print(timeline_table(entries))
+        out.print(fitted(timeline_table(entries), out.width))
 
 
 @commands.command()

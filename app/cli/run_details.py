@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.documents import duration_ms
-from app.cli.listings import plain_table
+from app.cli.listings import fields, plain_table
 from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, number, progress_words, status_text, visible
 
 if TYPE_CHECKING:
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from app.models import TaskRun
 
 JSON_LINES = 40
+NARROW = 60
+"""Below this width a frame has no room for an id in one piece."""
 
 
-def run_panel(run: TaskRun) -> Panel:
+def run_panel(run: TaskRun, width: int) -> RenderableType:
     """A run: where it stands and why, its times, progress, input, output and error."""
+    if width < NARROW:
+        return Group(Text(visible(run.name), style="bold"), fields(_facts(run)), *_error(run), Text())
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -41,7 +45,7 @@ def run_panel(run: TaskRun) -> Panel:
     )
 
 
-def _facts(run: TaskRun) -> Iterator[tuple[str, RenderableType]]:
+def _facts(run: TaskRun) -> Iterator[tuple[str, str | Text]]:
     yield "run", str(run.id)
     yield "definition", run.definition_id
     yield "status", status_text(run.status, run.status_reason)
@@ -113,14 +117,17 @@ def _origin(run: TaskRun) -> Iterator[tuple[str, str]]:
             yield word, visible(key)
 
 
-def _json(value: Any) -> RenderableType:
+def _json(value: Any) -> Text:
     """A JSON value in colour, cut after some lines."""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     if len(text) <= 60:
         text = orjson.dumps(value).decode()
     lines = visible(text).splitlines()
     if len(lines) <= JSON_LINES and max(map(len, lines)) <= 2000:
-        return JSON(text, indent=None if len(lines) == 1 else 2)
+        coloured = JSON(text, indent=None if len(lines) == 1 else 2).text
+        # JSON would be cut off at the edge.
+        coloured.no_wrap = False
+        return coloured
     shown = "\n".join(line[:2000] for line in lines[:JSON_LINES])
     return Text(f"{shown}\n… {len(text):,} characters in all; --json shows them")
 
@@ -134,7 +141,7 @@ def _error(run: TaskRun) -> Iterator[RenderableType]:
             yield Text(visible(str(trace).rstrip()), style="dim")
 
 
-def iterations_table(rows: Sequence[IterationRow], *, earlier: bool) -> RenderableType:
+def iterations_table(rows: Sequence[IterationRow]) -> Table:
     """The attempts at a run's iterations, in order."""
     table = plain_table("ITERATION", "ATTEMPT", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR")
     for index in (0, 1, 4):
@@ -153,4 +160,4 @@ def iterations_table(rows: Sequence[IterationRow], *, earlier: bool) -> Renderab
             row.worker or "",
             visible((row.error or {}).get("type", "")),
         )
-    return Group(table, Text("Earlier ones are in --json.", style="dim")) if earlier else table
+    return table

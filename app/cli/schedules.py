@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Create, show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The id of the schedule.")]
+Names: TypeAlias = "dict[UUID, str]"
 
 
 @commands.command()
@@ -61,11 +62,10 @@ def create(
     )
     value = None if input is None else arguments.json_value(input)
 
-    async def save(tasks: TaskService) -> list[Schedule]:
-        schedule = await tasks.schedules.create(
+    async def save(tasks: TaskService) -> Schedule:
+        return await tasks.schedules.create(
             task, timing, name=name, overlap=overlap, catch_up=catch_up, max_failures=max_failures, input=value
         )
-        return [schedule]
 
     _show(save, json=json)
 
@@ -73,16 +73,20 @@ def create(
 @commands.command("list")
 def list_schedules(limit: Limit = 50, after: After = None, json: Json = False) -> None:
     """List schedules, the newest first."""
+    from app.cli.documents import page_document
     from app.paging import PageArgs
 
-    pages: list[Page[Schedule]] = []
+    async def read(tasks: TaskService) -> tuple[Page[Schedule], Names]:
+        page = await tasks.schedules.list(page=PageArgs(first=limit, after=after))
+        return page, {} if json else await _names(tasks, page.items)
 
-    async def read(tasks: TaskService) -> list[Schedule]:
-        pages.append(await tasks.schedules.list(page=PageArgs(first=limit, after=after)))
-        return pages[0].items
-
-    _show(read, json=json)
-    say_more(pages[0])
+    page, names = asyncio.run(_ask(read))
+    if json:
+        return print_json(page_document(page, _document))
+    if not page.items:
+        return note("There are no schedules.")
+    _print(page.items, names)
+    return say_more(page)
 
 
 @commands.command()
@@ -91,8 +95,8 @@ def pause(
 ) -> None:
     """Pause a schedule; ticks of that time are not caught up."""
 
-    async def stop(tasks: TaskService) -> list[Schedule]:
-        return [await tasks.schedules.pause(id, message=message)]
+    async def stop(tasks: TaskService) -> Schedule:
+        return await tasks.schedules.pause(id, message=message)
 
     _show(stop, json=json)
 
@@ -101,8 +105,8 @@ def pause(
 def resume(id: Id, json: Json = False) -> None:
     """Let a paused schedule go on with its first tick after now."""
 
-    async def go_on(tasks: TaskService) -> list[Schedule]:
-        return [await tasks.schedules.resume(id)]
+    async def go_on(tasks: TaskService) -> Schedule:
+        return await tasks.schedules.resume(id)
 
     _show(go_on, json=json)
 
@@ -144,23 +148,25 @@ async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
         return await question(tasks)
 
 
-def _show(question: Callable[[TaskService], Awaitable[list[Schedule]]], *, json: bool) -> None:
-    async def read(tasks: TaskService) -> tuple[list[Schedule], dict[UUID, str]]:
-        schedules = await question(tasks)
-        wanted = () if json else {schedule.task_id for schedule in schedules}
-        found = await tasks.saved.find(wanted, deleted=True)
-        return schedules, {id: task.name for id, task in found.items()}
+def _show(question: Callable[[TaskService], Awaitable[Schedule]], *, json: bool) -> None:
+    async def read(tasks: TaskService) -> tuple[Schedule, Names]:
+        schedule = await question(tasks)
+        return schedule, {} if json else await _names(tasks, [schedule])
 
-    schedules, names = asyncio.run(_ask(read))
+    schedule, names = asyncio.run(_ask(read))
     if json:
-        print_json({"nodes": [_document(schedule) for schedule in schedules]})
-    elif schedules:
-        _print(schedules, names)
+        print_json({"nodes": [_document(schedule)]})
     else:
-        note("There are no schedules.")
+        _print([schedule], names)
 
 
-def _print(schedules: list[Schedule], names: dict[UUID, str]) -> None:
+async def _names(tasks: TaskService, schedules: list[Schedule]) -> Names:
+    """What the tasks of the schedules are called."""
+    found = await tasks.saved.find({schedule.task_id for schedule in schedules}, deleted=True)
+    return {id: task.name for id, task in found.items()}
+
+
+def _print(schedules: list[Schedule], names: Names) -> None:
     from app.cli.listings import fitted, plain_table
     from app.cli.words import local_time, visible
 
@@ -182,6 +188,8 @@ def _ticks(schedule: Schedule) -> str:
 
 
 def _document(schedule: Schedule) -> dict[str, Any]:
+    from app.cli.documents import time_text
+
     return {
         "id": str(schedule.id),
         "taskId": str(schedule.task_id),
@@ -190,6 +198,6 @@ def _document(schedule: Schedule) -> dict[str, Any]:
         "status": str(schedule.status),
         "pauseReason": schedule.pause_reason,
         "pauseMessage": schedule.pause_message,
-        "nextRunAt": schedule.next_due_at,
+        "nextRunAt": time_text(schedule.next_due_at),
         "version": schedule.version,
     }

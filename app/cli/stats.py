@@ -66,6 +66,7 @@ def stats(
 
 
 async def _report(query: StatisticsQuery, *, json: bool) -> None:
+    from app.cli.listings import fitted
     from app.service import TaskService
 
     async with TaskService.connect(settings=settings()) as tasks:
@@ -73,14 +74,14 @@ async def _report(query: StatisticsQuery, *, json: bool) -> None:
     if json:
         print_json(_report_document(report))
         return
-    out.print(_report_table(report))
+    out.print(fitted(_report_table(report), out.width))
     note(f"The time before, from {report.previous.since:%Y-%m-%d %H:%M} UTC: {_words(report.previous.measures)}.")
     if clock.now() - report.as_of > timedelta(minutes=1):
         note(f"What finished after {report.as_of:%Y-%m-%d %H:%M:%S} UTC is not counted yet.")
 
 
 async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -> None:
-    from app.cli.listings import fitted, plain_table
+    from app.cli.listings import ID_WIDTH, fitted, plain_table
     from app.rollup_reading import StatisticsDimension
     from app.service import TaskService
 
@@ -92,11 +93,12 @@ async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -
         print_json({"nodes": [{"key": row.key, **_document(row.measures)} for row in rows]})
         return
     table = _plain(plain_table(dimension.value))
-    table.columns[0].overflow = "fold"
+    is_by_task = dimension is StatisticsDimension.TASK
+    table.columns[0].min_width = ID_WIDTH if is_by_task else None
     for row in rows:
         table.add_row(names.get(row.key, row.key), *_cells(row.measures))
     # Ids of tasks are long, and have to be there in one piece.
-    out.print(fitted(table, out.width, WIDE, *(("WAIT P95",) if dimension is StatisticsDimension.TASK else ())))
+    out.print(fitted(table, out.width, WIDE, *(("WAIT P95",) if is_by_task else ())))
 
 
 async def _names(tasks: Any, by: StatisticsDimension, rows: list[Ranked]) -> dict[str, str]:

@@ -172,7 +172,7 @@ async def _revisions(id: str, limit: int, after: str | None, *, json: bool) -> N
 
 
 def _print_revisions(documents: list[dict[str, Any]]) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import local_time, visible
 
     table = plain_table("REVISION", "WHEN", "BY", "WHAT", "FIELDS")
@@ -181,7 +181,7 @@ def _print_revisions(documents: list[dict[str, Any]]) -> None:
         when = local_time(datetime.fromisoformat(each["changedAt"]))
         row = (str(each["version"]), when, visible(each["changedBy"]), each["change"], fields)
         table.add_row(*row)
-    out.print(table)
+    out.print(fitted(table, out.width))
 
 
 async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:

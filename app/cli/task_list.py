@@ -89,14 +89,14 @@ async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> Non
     if json:
         print_json(page_document(page, task_document))
         return
-    table = plain_table("ID", "NAME", "GROUP", "TYPE", "HEALTH", "LAST RUN", "")
+    table = plain_table("ID", "NAME", "GROUP", "TYPE", "HEALTH", "LAST RUN", "WHEN")
     for task in page.items:
         row: Any = task
         last = status_text(row.last_status) if row.last_status else ""
         names = (visible(task.name), visible(task.group_name or ""), task.definition_id)
         table.add_row(str(task.id), *names, health_of(task), last, ago(row.last_run_at) if row.last_run_at else "")
     if page.items:
-        out.print(fitted(table, out.width, 120, "GROUP", "TYPE", ""))
+        out.print(fitted(table, out.width, 120, "GROUP", "TYPE", "WHEN"))
     else:
         note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
     say_more(page)
@@ -108,7 +108,7 @@ def list_searches(json: Json = False) -> None:
 
 
 async def _list_searches(*, json: bool) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import visible
     from app.service import TaskService
 
@@ -135,4 +135,4 @@ async def _list_searches(*, json: bool) -> None:
     for search in searches:
         shared = "yes" if search.is_shared else "no"
         table.add_row(str(search.id), visible(search.name), search.kind, shared, visible(search.owner))
-    out.print(table)
+    out.print(fitted(table, out.width))

@@ -102,7 +102,7 @@ async def _import(text: str, how: dict[str, Any], *, json: bool) -> ExitCode:
 
 
 def _show(imported: Imported, *, json: bool) -> None:
-    from app.cli.listings import plain_table
+    from app.cli.listings import fitted, plain_table
     from app.cli.words import visible
 
     plan = imported.plan
@@ -114,7 +114,7 @@ def _show(imported: Imported, *, json: bool) -> None:
         for item in plan.items:
             name, group = visible(item.prepared.name or ""), visible(item.prepared.group or "")
             table.add_row(item.step or "(problem)", group, name, visible(item.name or ""))
-        out.print(table)
+        out.print(fitted(table, out.width))
     _tell_problems(plan)
     for item in plan.items:
         for line in item.notes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.cli.documents import Document, error_document, principal_document, time_text
-from app.cli.listings import plain_table
+from app.cli.listings import ID_WIDTH, plain_table
 from app.cli.words import local_time, status_text, visible
 from app.timeline import TimelineEvent
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def timeline_table(entries: Sequence[TimelineEntry]) -> Table:
     """A timeline, one entry in a row; times that are worked out and not kept have a ``~``."""
     table = plain_table("AT", "EVENT", "STATUS", "WHO", "WHAT")
-    table.columns[0].no_wrap = True
-    table.columns[4].overflow = "fold"
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    if any(entry.run_id for entry in entries):
+        table.columns[4].min_width = ID_WIDTH
     for entry in entries:
         is_about = entry.is_derived and entry.event is TimelineEvent.DUE
         at = ("~" if is_about else "") + local_time(entry.at)

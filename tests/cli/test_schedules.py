@@ -49,7 +49,9 @@ async def test_a_schedule_is_created_as_its_options_say_or_refused_with_what_is_
     assert len((await tasks.schedules.list()).items) == 2
     first = await taskloom("schedules", "list", "--limit", "1")
     assert "There are more: --after " in first.err
-    rest = await taskloom("schedules", "list", "--after", first.err.split()[-1])
+    end = (await taskloom.json("schedules", "list", "--limit", "1"))["pageInfo"]["endCursor"]
+    assert first.err.split()[-1] == end
+    rest = await taskloom("schedules", "list", "--after", end)
     assert (made["id"] in rest.out, hourly["id"] in rest.out, "more" in rest.err) == (True, False, False)
 
 
