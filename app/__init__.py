@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+# And not from typing: to load that takes as long as Python needs to start, and no Ctrl-C can be kept back before.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from app.audit import AuditFilter
     from app.auth import Principal, PrincipalKind
     from app.conditions import DateTimeRange, FloatRange, StringFilter, TagFilter

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130
-"""The exit code of who was ended by Ctrl-C, as a shell has it."""
+from app import ctrl_c
 
 
 def main() -> None:
@@ -18,13 +17,14 @@ def main() -> None:
         _run()
     except KeyboardInterrupt:
         # While modules are loaded; a worker that is ready drains.
-        sys.exit(INTERRUPTED)
+        sys.exit(ctrl_c.INTERRUPTED)
 
 
 def _run() -> None:
-    from app.reporting import configure_logging
-    from app.settings import get_settings
-    from workers.main import run_worker
+    with ctrl_c.kept_back():
+        from app.reporting import configure_logging
+        from app.settings import get_settings
+        from workers.main import run_worker
 
     settings = get_settings()
     configure_logging(settings)

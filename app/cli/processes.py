@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from app import ctrl_c
 from app.cli.environment import given_settings, settings
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import out
@@ -72,6 +73,7 @@ def worker(
     # In this process still, for whom signals and waits by its number; -P when this command does not import from the
     # directory that it was started in either.
     options = [] if os.getcwd() in sys.path else ["-P"]
+    ctrl_c.keep_back()
     os.execv(sys.executable, [sys.executable, *options, "-m", "workers"])
 
 

@@ -206,10 +206,20 @@ async def test_a_wrong_password_is_told_in_one_sentence_by_every_command_and_wai
             assert await process.wait() == 0
 
 
-INTERRUPTED = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+INTERRUPTED = """
+import importlib, os, signal, sys
+os.kill(os.getpid(), signal.SIGINT)
+# From here on the module is the one that it stands in for.
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules[__name__]
+importlib.import_module(__name__)
+"""
 
 
-@pytest.mark.parametrize(("module", "command"), [("typer", "definitions"), ("interrupted_tasks", "worker")])
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [("typing", "definitions"), ("sqlmodel", "worker"), ("interrupted_tasks", "worker")],
+)
 async def test_ctrl_c_while_modules_are_loaded_ends_a_command_without_a_word(
     tmp_path: Path, settings: Settings, module: str, command: str
 ) -> None:
