@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
+from urllib.parse import parse_qs, urlsplit
 
 from app.settings import Settings
 
@@ -35,7 +37,7 @@ def free_port(host: str, port: int) -> int:
     """The port, once it is known that a process can listen there; some free one when it is 0.
 
     Raises:
-        CannotListen: another program listens there, or this user may not.
+        CannotListen: another program listens there, this user may not, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -43,11 +45,24 @@ def free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise CannotListen(
-                f"The server cannot listen on {host} port {port} ({error.strerror}): "
-                "stop the program that uses it, or set PORT to another one."
-            ) from None
+            is_taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            cure = (
+                "stop the program that uses it, or set PORT to another one"
+                if is_taken
+                else "set TASKLOOM_HOST to an address of this machine, as in 127.0.0.1"
+            )
+            raise CannotListen(f"The server cannot listen on {host} port {port} ({error.strerror}): {cure}.") from None
         return int(probe.getsockname()[1])
+
+
+def place(url: str) -> str:
+    """Where the server of a URL is: its hosts with their ports, or the path of its socket; never the password."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    if directory := parse_qs(parts.query).get("host"):
+        return directory[0]
+    return parts.netloc.rpartition("@")[2] or "localhost"
 
 
 def is_loopback(host: str) -> bool:

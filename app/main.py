@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from socket import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -33,7 +32,7 @@ from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
 from app.events import Events
 from app.exposition import Exposition, Measured
-from app.hosts import LOOPBACK_NAMES, check_host
+from app.hosts import LOOPBACK_NAMES, check_host, place
 from app.nested import Counts
 from app.readiness import Readiness
 from app.registry import registry
@@ -163,12 +162,6 @@ async def tell_if_redis_is_away(url: str) -> None:
         logger.warning("Redis at %s does not answer (REDIS_URL). Going on; runs start when workers poll.", place(url))
     finally:
         await redis.aclose()
-
-
-def place(url: str) -> str:
-    """Host and port of a server's URL, which may hold a password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port}" if parts.port else parts.hostname or "localhost"
 
 
 def create_app(settings: Settings | None = None) -> Starlette:

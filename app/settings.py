@@ -12,9 +12,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 SHIPPED_TASKS = "workers.tasks"
 HEARTBEATS_OF_A_LEASE = 3
 """At the least: one that is lost, or late, must not cost a worker its runs."""
+LONGEST_SECONDS = 2_000_000
+"""Some three weeks: PostgreSQL takes no longer timeout."""
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """The name of a queue."""
 QUEUE_WORDS = "1 to 63 lower-case letters, digits, '.', '_' or '-', the first of them a letter or digit"
+_ORIGIN = re.compile(r"\*|https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,12}")
 
 
@@ -24,7 +27,9 @@ class Settings(BaseSettings):
     ``DATABASE_URL``, ``REDIS_URL`` and ``PORT`` go by their usual names; all others carry the prefix ``TASKLOOM_``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TASKLOOM_", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TASKLOOM_", extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     # Where the servers are.
     database_url: str = Field(
@@ -32,7 +37,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias=AliasChoices("REDIS_URL"))
     database_pool_size: int = Field(default=10, ge=1, le=200)
-    query_seconds: float = Field(default=30.0, gt=0)
+    query_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
 
     # The HTTP server.
     host: str = "127.0.0.1"
@@ -74,15 +79,15 @@ class Settings(BaseSettings):
     # The worker.
     queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
     concurrency: int = Field(default=100, ge=1, le=10_000)
-    lease_seconds: float = Field(default=30.0, gt=0)
-    heartbeat_seconds: float = Field(default=10.0, gt=0)
-    reap_seconds: float = Field(default=5.0, gt=0)
-    dispatch_seconds: float = Field(default=1.0, gt=0)
-    poll_seconds: float = Field(default=0.2, gt=0)
-    abort_grace_seconds: float = Field(default=30.0, ge=0)
-    drain_seconds: float = Field(default=20.0, ge=0)
-    hook_seconds: float = Field(default=30.0, gt=0)
-    stall_seconds: float = Field(default=600.0, gt=0)
+    lease_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
+    heartbeat_seconds: float = Field(default=10.0, gt=0, le=LONGEST_SECONDS)
+    reap_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
+    dispatch_seconds: float = Field(default=1.0, gt=0, le=LONGEST_SECONDS)
+    poll_seconds: float = Field(default=0.2, gt=0, le=LONGEST_SECONDS)
+    abort_grace_seconds: float = Field(default=30.0, ge=0, le=LONGEST_SECONDS)
+    drain_seconds: float = Field(default=20.0, ge=0, le=LONGEST_SECONDS)
+    hook_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
+    stall_seconds: float = Field(default=600.0, gt=0, le=LONGEST_SECONDS)
     max_interruptions: int = Field(default=20, ge=0)
 
     @field_validator("tasks", "queues", "allowed_origins", mode="before")
@@ -90,6 +95,17 @@ class Settings(BaseSettings):
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"'{origin[:100]}' is no origin. Give scheme and host, and the port where there is one, as in "
+                    "https://tasks.example.org,http://localhost:3000; * is every origin"
+                )
         return value
 
     @field_validator("queues")

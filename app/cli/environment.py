@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ValidationError
 
 from app.cli.outcomes import Refusal
 from app.cli.terminal import note
+from app.hosts import place
 from app.settings import Settings, get_settings
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+EXAMPLES = {
+    "DATABASE_URL": "postgresql://user:password@localhost:5432/taskloom",
+    "REDIS_URL": "redis://:password@localhost:6379/0 or unix:///run/valkey.sock",
+}
+IN_A_PASSWORD = "in a password / ? # @ [ ] are %2F %3F %23 %40 %5B %5D"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+FORMS = {
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "bool_parsing": "1 or 0",
+}
+"""What a setting must be, by the kind of error that Pydantic found."""
 SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres", "postgresql+asyncpg"),
     "REDIS_URL": ("redis", "rediss", "unix"),
@@ -40,16 +60,6 @@ def database_place() -> str:
     return place(get_settings().database_url)
 
 
-def place(url: str) -> str:
-    """Host and port of a URL, or its directory for a Unix socket; never the password."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    if directory := parse_qs(parts.query).get("host"):
-        return directory[0]
-    return f"{parts.hostname or 'localhost'}:{parts.port}" if parts.port else parts.hostname or "localhost"
-
-
 def _use_servers_of_make_run() -> None:
     """Take over the URLs of this checkout's ``make run``; in the environment, so that task code finds them as well."""
     if os.environ.get("DATABASE_URL"):
@@ -65,19 +75,67 @@ def _use_servers_of_make_run() -> None:
 
 
 def _check_url(name: str, url: str) -> None:
+    if wrong := _wrong_url(name, url):
+        raise Refusal(f"{name} {wrong}. Write it as in {EXAMPLES[name]}; {IN_A_PASSWORD}.")
+
+
+def _wrong_url(name: str, url: str) -> str | None:
+    """What is wrong with a URL, without its words, of which any may be of a password."""
+    known = [f"{scheme}://" for scheme in SCHEMES[name]]
+    if not url.strip().lower().startswith(tuple(known)):
+        return f"must begin with {', '.join(known[:-1])} or {known[-1]}"
     try:
-        scheme, port = urlsplit(url).scheme, urlsplit(url).port
-    except ValueError as error:
-        raise Refusal(f"{name} is no URL: {error}.") from None
-    if scheme not in SCHEMES[name] or port == 0:
-        raise Refusal(f"{name} must begin with {' or '.join(f'{known}://' for known in SCHEMES[name][:3])}.")
+        parts = urlsplit(url)
+    except ValueError:
+        return "is no URL: it has a '[' or ']' that is of no IPv6 address"
+    user, _, hosts = parts.netloc.rpartition("@")
+    if "@" in user:
+        return "has more than one '@'"
+    if not all(map(_has_good_port, hosts.split(","))):
+        return "has a port that is no number from 1 to 65535"
+    return _wrong_for_redis(url) if name == "REDIS_URL" else _wrong_for_postgres(parts.query)
+
+
+def _has_good_port(host: str) -> bool:
+    port = host.rpartition("]")[2].partition(":")[2]
+    return not port or (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536)
+
+
+def _wrong_for_postgres(query: str) -> str | None:
+    mode = parse_qs(query).get("sslmode", ["prefer"])[-1]
+    return None if mode in SSL_MODES else f"has an sslmode that is none of {', '.join(SSL_MODES)}"
+
+
+def _wrong_for_redis(url: str) -> str | None:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return None if parts.path.strip("/") else "names no socket: its path begins with a third '/'"
+    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        return "names a database that is no number"
+    return None if not parts.query or _is_known_to_redis(url) else "has options behind its '?' that Redis has not"
+
+
+def _is_known_to_redis(url: str) -> bool:
+    from app.doorbell import connect
+
+    try:
+        connect(url).connection_pool.make_connection()
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _unreadable(error: ValidationError) -> str:
     """What is wrong with the settings, without the value, which may be a secret."""
-    lines = error.errors(include_input=False, include_url=False)
-    problems = [f"{_variable(line['loc'][0])}: {line['msg']}" for line in lines]
+    problems = [_problem(line) for line in error.errors(include_input=False, include_url=False)]
     return f"A setting in the environment cannot be used. {'; '.join(problems)}."
+
+
+def _problem(line: ErrorDetails) -> str:
+    variable, said = _variable(line["loc"][0]), line["msg"]
+    if line["type"] == "value_error":
+        return f"{variable}: {said.removeprefix('Value error, ')}"
+    return f"{variable} must be {FORMS.get(line['type'], said.removeprefix('Input should be '))}"
 
 
 def _variable(field: int | str) -> str:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,12 +19,14 @@ import orjson
 import pytest
 
 from app import TaskService, migrations
+from app.cli import environment
 from app.cli.nearby import running_servers
+from app.cli.outcomes import Refusal
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.valkey import EmbeddedValkey
 from app.reporting import formatter
 from app.schema.export import export
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from tests.cli.command import ROOT, Command
 from tests.cli.forked import ForkedCommand
 from tests.operations.outages import as_role, role_with_password
@@ -101,23 +103,79 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
     assert "does not exist" in missing.sentence
 
 
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment, in which a test sets variables; settings are read anew."""
+    get_settings.cache_clear()
+    for name, value in AWAY.items():
+        monkeypatch.setenv(name, value)
+    yield monkeypatch
+    get_settings.cache_clear()
+
+
 @pytest.mark.parametrize(
-    ("environment", "words"),
+    ("variable", "value", "words"),
     [
-        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL must begin with postgresql://"),
-        ({"DATABASE_URL": "postgresql://h:port/x"}, "DATABASE_URL is no URL"),
-        ({"REDIS_URL": "http://x"}, "REDIS_URL must begin with redis://"),
-        ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. TASKLOOM_CONCURRENCY: "),
-        ({"TASKLOOM_LOG_FORMAT": "xml"}, "TASKLOOM_LOG_FORMAT: Input should be 'console' or 'json'"),
-        ({"TASKLOOM_QUEUE_LIMITS": "mail=10,reports"}, "'reports' is no limit of a queue. Give each queue once"),
-        ({"TASKLOOM_QUEUES": " , "}, "a worker needs a queue to serve. Name one or more, as in default,reports"),
-        ({"TASKLOOM_QUEUES": "mail,Reports"}, "'Reports' is no name of a queue. Give it 1 to 63 lower-case letters"),
-        ({"TASKLOOM_LEASE_SECONDS": "29"}, "Set TASKLOOM_LEASE_SECONDS to 30 or more, or TASKLOOM_HEARTBEAT_SECONDS"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL must begin with postgresql://, postgres:// or"),
+        ("DATABASE_URL", "postgres:/x", "DATABASE_URL must begin with postgresql://"),
+        ("DATABASE_URL", "postgresql://ada:sesame@h:port/x", "DATABASE_URL has a port that is no number from 1 to"),
+        ("DATABASE_URL", "postgresql://ada:sesame/@h/x", "DATABASE_URL has a port that is no number from 1 to"),
+        ("DATABASE_URL", "postgresql://ada:sesame@h:65536/x", "DATABASE_URL has a port that is no number from 1 to"),
+        ("DATABASE_URL", "postgresql://ada:sesame@me@h/x", "DATABASE_URL has more than one '@'. Write it as in"),
+        ("DATABASE_URL", "postgresql://[sesame/x", "DATABASE_URL is no URL: it has a"),
+        ("DATABASE_URL", "postgresql://h/x?sslmode=on", "DATABASE_URL has an sslmode that is none of disable, allow"),
+        ("REDIS_URL", "http://x", "REDIS_URL must begin with redis://, rediss:// or unix://"),
+        ("REDIS_URL", "redis://h/zero", "REDIS_URL names a database that is no number. Write it as in redis://"),
+        ("REDIS_URL", "redis://h?sesame=1", "REDIS_URL has options behind its '?' that Redis has not."),
+        ("REDIS_URL", "unix://valkey.sock", "REDIS_URL names no socket: its path begins with a third '/'."),
+        ("TASKLOOM_CONCURRENCY", "many", "cannot be used. TASKLOOM_CONCURRENCY must be a whole number."),
+        ("TASKLOOM_CONCURRENCY", "0", "TASKLOOM_CONCURRENCY must be greater than or equal to 1."),
+        ("TASKLOOM_REAP_SECONDS", "inf", "TASKLOOM_REAP_SECONDS must be a number."),
+        ("TASKLOOM_QUERY_SECONDS", "1e7", "TASKLOOM_QUERY_SECONDS must be less than or equal to 2000000."),
+        ("TASKLOOM_ALLOW_ANONYMOUS", "maybe", "TASKLOOM_ALLOW_ANONYMOUS must be 1 or 0."),
+        ("TASKLOOM_ALLOWED_ORIGINS", "ui.example", "'ui.example' is no origin. Give scheme and host,"),
+        ("TASKLOOM_LOG_FORMAT", "xml", "TASKLOOM_LOG_FORMAT must be 'console' or 'json'."),
+        ("TASKLOOM_QUEUE_LIMITS", "mail=10,reports", "'reports' is no limit of a queue. Give each queue once"),
+        ("TASKLOOM_QUEUES", " , ", "a worker needs a queue to serve. Name one or more, as in default,reports"),
+        ("TASKLOOM_QUEUES", "mail,Reports", "'Reports' is no name of a queue. Give it 1 to 63 lower-case letters"),
+        ("TASKLOOM_LEASE_SECONDS", "29", "Set TASKLOOM_LEASE_SECONDS to 30 or more, or TASKLOOM_HEARTBEAT_SECONDS"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_with_what_is_allowed(
+    surroundings: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    surroundings.setenv(variable, value)
+    with pytest.raises(Refusal) as refused:
+        environment.settings()
+    assert words in str(refused.value)
+    assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://ada:secret@[::1]:5432/x", "[::1]:5432"),
+        ("postgresql://ada:secret@one:1,two:2/x?sslmode=require", "one:1,two:2"),
+        ("postgresql://postgres@/x?host=/run/postgres&port=5432", "/run/postgres"),
+    ],
+)
+def test_a_database_is_named_by_its_place_whichever_way_its_url_tells_it(
+    surroundings: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    surroundings.setenv("DATABASE_URL", url)
+    assert environment.settings().database_url == url
+    assert environment.database_place() == said
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. TASKLOOM_CONCURRENCY must"),
         ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
     ],
 )
-async def test_settings_that_cannot_be_used_are_named(environment: dict[str, str], words: str) -> None:
-    answer = await Command(**{**AWAY, **environment})("worker")
+async def test_a_worker_with_settings_that_cannot_be_used_ends_with_2(variables: dict[str, str], words: str) -> None:
+    answer = await Command(**{**AWAY, **variables})("worker")
     assert answer.code == 2
     assert words in answer.sentence
 
