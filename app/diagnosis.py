@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.backlog import Queue
+from app.counting import counted
 from app.vital_signs import LiveWorker, OldTransaction, TableWaste
 
 NAMED = 5
@@ -56,15 +57,18 @@ def judge_queues(queues: Sequence[Queue], workers: Sequence[LiveWorker]) -> Find
     served = {queue for worker in workers if not worker.is_draining for queue in worker.queues}
     alone = [queue for queue in queues if queue.name not in served]
     if alone:
-        names = named([f"{q.name} ({q.queued} runs, the oldest for {q.oldest_seconds:.0f} s)" for q in alone])
+        names = named(
+            [f"{q.name} ({counted(q.queued, 'run')}, the oldest for {q.oldest_seconds:.0f} s)" for q in alone]
+        )
         cure = "Nobody executes these runs: start a worker with TASKLOOM_QUEUES=" + ",".join(
             q.name for q in alone[:NAMED]
         )
-        return Finding("queues", Health.ILL, f"{len(alone)} have runs and no worker: {names}", cure)
+        return Finding(
+            "queues", Health.ILL, f"{counted(len(alone), 'queue')} with runs and without a worker: {names}", cure
+        )
     waiting = sum(queue.queued for queue in queues)
-    return Finding(
-        "queues", Health.WELL, f"{waiting} runs wait in {len(queues)}, each with a worker" if queues else "empty"
-    )
+    finding = f"{counted(waiting, 'run', 'wait')} in {counted(len(queues), 'queue')}, each with a worker"
+    return Finding("queues", Health.WELL, finding if queues else "empty")
 
 
 def judge_depths(depths: Mapping[str, int], limits: Mapping[str, int]) -> Finding:
@@ -72,7 +76,7 @@ def judge_depths(depths: Mapping[str, int], limits: Mapping[str, int]) -> Findin
     full = [queue for queue, depth in depths.items() if limits[queue] and depth >= NEARLY_FULL * limits[queue]]
     if not full:
         return Finding("backpressure", Health.WELL, "no queue is nearly full")
-    names = named([f"{queue} ({depths[queue]:,} of {limits[queue]:,} runs)" for queue in full])
+    names = named([f"{queue} ({depths[queue]:,} of {counted(limits[queue], 'run')})" for queue in full])
     cure = "Past the limit triggers are refused: start workers for it, or raise TASKLOOM_QUEUE_LIMITS."
     return Finding("backpressure", Health.DOUBTFUL, f"nearly full or full: {names}", cure)
 

@@ -10,6 +10,7 @@ import asyncpg
 
 from app import clock, tables
 from app.backlog import Queue, depths, queues
+from app.counting import counted
 from app.db import DISCONNECTED, Database, Pipe, complaint, is_disconnect, refusal
 from app.diagnosis import (
     Finding,
@@ -172,7 +173,7 @@ async def _rings(signs: VitalSigns, doorbell: Doorbell) -> Finding:
     try:
         return judge_rings(len(rings), len(await doorbell.missing(rings)))
     except AWAY:
-        return Finding("rings", Health.UNKNOWN, f"{len(rings)} runs are queued; Redis was not asked")
+        return Finding("rings", Health.UNKNOWN, f"{counted(len(rings), 'run')} queued; Redis was not asked")
 
 
 # What a sign means. Pure, so that each is tested by itself.
@@ -230,11 +231,11 @@ def judge_workers(workers: Sequence[LiveWorker]) -> Finding:
     """Whether somebody executes runs."""
     taking = [worker for worker in workers if not worker.is_draining]
     if not taking:
-        draining = f"; {len(workers)} are draining" if workers else ""
+        draining = f"; {len(workers)} draining" if workers else ""
         return Finding("workers", Health.ILL, f"none takes runs{draining}", "Start one with `taskloom worker`.")
     names = named([f"{worker.name} (seen {worker.silent_seconds:.0f} s ago)" for worker in workers])
     running, capacity = sum(w.running for w in taking), sum(w.capacity for w in taking)
-    finding = f"{len(taking)} alive, {running} of {capacity} slots in use: {names}"
+    finding = f"{len(taking)} alive, {running} of {counted(capacity, 'slot')} in use: {names}"
     if running >= capacity:
         return Finding("workers", Health.DOUBTFUL, finding, "All slots are in use: start another `taskloom worker`.")
     return Finding("workers", Health.WELL, finding)
@@ -243,9 +244,11 @@ def judge_workers(workers: Sequence[LiveWorker]) -> Finding:
 def judge_rings(due: int, missing: int) -> Finding:
     """Whether the runs that wait for a worker have been rung."""
     if not missing:
-        return Finding("rings", Health.WELL, f"{due} runs wait, all of them rung" if due else "no run waits")
+        return Finding("rings", Health.WELL, f"{counted(due, 'run', 'wait')}, each rung" if due else "no run waits")
     cure = "A live worker rings for them within seconds: start one with `taskloom worker`, or look at its log."
-    return Finding("rings", Health.DOUBTFUL, f"{missing} of {due} waiting runs have no ring in Redis", cure)
+    return Finding(
+        "rings", Health.DOUBTFUL, f"{missing} of {counted(due, 'waiting run')} without a ring in Redis", cure
+    )
 
 
 def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
@@ -253,7 +256,7 @@ def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
     if not stuck:
         return Finding("leases", Health.WELL, "no dead worker holds a run")
     longest = max(run.seconds for run in stuck)
-    finding = f"{len(stuck)} runs are held by dead workers, for up to {longest:.0f} s: " + named(
+    finding = f"dead workers hold {counted(len(stuck), 'run')}, for up to {longest:.0f} s: " + named(
         [f"{run.run_id} ({run.worker})" for run in stuck]
     )
     if longest < TAKEOVER_SECONDS:
@@ -268,7 +271,7 @@ def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWork
         listed = {row.definition_id for row in published if not row.is_private}
         return Finding("definitions", Health.WELL, f"{len(listed)} published, each with a live worker")
     lonely, known = ({row.definition_id for row in rows} for rows in (alone, published))
-    finding = f"{len(lonely)} of {len(known)} have no live worker: {named(list(_lonely(alone)))}"
+    finding = f"{len(lonely)} of {len(known)} without a live worker: {named(list(_lonely(alone)))}"
     cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue, both at once."
     waiting = any(row.queued for row in alone)
     return Finding("definitions", Health.ILL if waiting else Health.DOUBTFUL, finding, cure)
@@ -281,6 +284,6 @@ def _serves(worker: LiveWorker, row: Published) -> bool:
 def _lonely(rows: Sequence[Published]) -> Iterator[str]:
     for row in rows:
         queue = f"queue {row.queue}" if row.queue != "default" else ""
-        waiting = f"{row.queued} runs wait" if row.queued else ""
+        waiting = counted(row.queued, "run", "wait") if row.queued else ""
         about = ", ".join(part for part in (queue, waiting) if part)
         yield f"{row.definition_id} ({about})" if about else row.definition_id

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from app.counting import counted
+
 
 class ErrorCode(StrEnum):
     """The code of a refusal, for programs to act on."""
@@ -242,8 +244,8 @@ class QueueFull(TaskError):
 
     def __init__(self, queue: str, depth: int, limit: int) -> None:
         super().__init__(
-            f"Queue '{queue}' is full: about {depth} runs wait in it, and it takes {limit} (TASKLOOM_QUEUE_LIMITS, "
-            "TASKLOOM_MAX_QUEUED). Try again when workers have taken some of them up."
+            f"Queue '{queue}' is full: about {counted(depth, 'run', 'wait')} in it, and it takes {limit} "
+            "(TASKLOOM_QUEUE_LIMITS, TASKLOOM_MAX_QUEUED). Try again when workers have taken some of them up."
         )
         self.queue = queue
         self.depth = depth

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from app.counting import counted
 from app.errors import ErrorCode, TaskError
 
 
@@ -122,6 +123,6 @@ class ImportImpossible(TaskError):
     code = ErrorCode.IMPORT_IMPOSSIBLE
 
     def __init__(self, plan: Any, path: Sequence[str], message: str, problems: int) -> None:
-        more = "" if problems == 1 else f" There are {problems - 1} more problems; a dry run tells all."
+        more = "" if problems == 1 else f" And {counted(problems - 1, 'more problem')}; a dry run tells all."
         super().__init__(f"Nothing was imported. {'.'.join(path)}: {message}{more}", path=("input", "text"))
         self.plan = plan

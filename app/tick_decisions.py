@@ -93,7 +93,8 @@ def _objection(standing: Standing) -> tuple[TickReason, str] | None:
     if standing.objection is not None:
         return TickReason.OWNER, standing.objection
     if standing.max_failures is not None and standing.failures >= standing.max_failures:
-        return TickReason.FAILURES, f"The last {standing.failures} runs failed, one after the other."
+        several = f"The last {standing.failures} runs failed, one after the other."
+        return TickReason.FAILURES, several if standing.failures > 1 else "The last run failed."
     return None
 
 

@@ -17,6 +17,7 @@ from itertools import islice, takewhile
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
+from app.counting import counted
 from app.errors import InvalidArgument
 
 ALIASES = {
@@ -200,7 +201,7 @@ def _check_cron(text: str) -> None:
     expression = ALIASES.get(text, text)
     if (fields := len(expression.split())) != 5:
         raise InvalidArgument(
-            f"'cron' has {fields} fields, but must have 5: {FIELDS}; or an alias as '@daily'.", path=path
+            f"'cron' has {counted(fields, 'field')}, but must have 5: {FIELDS}; or an alias as '@daily'.", path=path
         )
     try:
         CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC))

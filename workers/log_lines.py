@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from app.counting import counted
 from app.models import TaskLogLevel
 from app.settings import Settings
 from workers import json_values
@@ -143,7 +144,7 @@ class LogLines:
                 )
             elif held.log_count >= settings.max_log_lines:
                 held.log_refusal = (
-                    f"The run logged more than {settings.max_log_lines:,} lines (TASKLOOM_MAX_LOG_LINES)."
+                    f"The run logged more than {counted(settings.max_log_lines, 'line')} (TASKLOOM_MAX_LOG_LINES)."
                 )
             else:
                 return

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from app import lifecycle, metrics, states
 from app.concern import attempt_of, concern
+from app.counting import counted
 from app.db import Row
 from app.errors import InvalidTaskInput
 from app.leases import Claim
@@ -105,7 +106,7 @@ class Runner:
         is_late = waited > lifecycle.DISOWNED_SECONDS / 2 or not self.term.covers(asked)
         if is_late and rows:
             logger.warning(
-                "A claim was answered too late, after %.1f s: its %d runs are given back.", waited, len(rows)
+                "A claim was answered too late, after %.1f s: %s given back.", waited, counted(len(rows), "run")
             )
         return [self.start(row, give_back=is_late) for row in rows]
 
@@ -271,7 +272,8 @@ class Runner:
         if reason is StopReason.SHUTDOWN:
             return states.interrupt()
         if reason is StopReason.TIMEOUT:
-            error = TimeoutError(f"The attempt ran longer than its timeout of {attempt.held.timeout:g} seconds.")
+            timeout = counted(attempt.held.timeout or 0, "second")
+            error = TimeoutError(f"The attempt ran longer than its timeout of {timeout}.")
             return await self._failed(attempt, error, Reason.TIMEOUT)
         await self._hooks.call(attempt.held, attempt.context, "on_abort", attempt.definition.on_abort)
         return states.force_abort() if reason is StopReason.FORCED else states.acknowledge_abort()
@@ -379,5 +381,6 @@ def _stop_in(error: BaseException) -> Stop | None:
 def _too_many_iterations(limit: int) -> RunError:
     return RunError(
         "MaxIterations",
-        f"The run asked to continue after {limit} iterations, its limit. Raise max_iterations, or do more in each.",
+        f"The run asked to continue after {counted(limit, 'iteration')}, its limit. "
+        "Raise max_iterations, or do more in each.",
     )

@@ -20,6 +20,7 @@ from arq.worker import Worker, func
 from redis.exceptions import ResponseError
 
 from app import metrics
+from app.counting import counted
 from app.db import Row, is_disconnect
 from app.doorbell import AT_ONCE, AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
 from app.patience import PatientRedis
@@ -89,13 +90,16 @@ class TaskloomWorker(Worker):
         if not await self._before_draining(self.engine.start()):
             return
         logger.info(
-            "Worker %s is ready: %d definitions, queues %s, %d runs at once.", self.engine.claimant.name,
-            len(self.engine.claimant.definition_ids), ", ".join(self.engine.claimant.queues), self.max_jobs,
+            "Worker %s is ready: %s, queues %s, %s at once.", self.engine.claimant.name,
+            counted(len(self.engine.claimant.definition_ids), "definition"),
+            ", ".join(self.engine.claimant.queues), counted(self.max_jobs, "run"),
         )  # fmt: skip
         await self._before_draining(self._take_runs())
         await self._end_claims()
         logger.info(
-            "Worker %s drains: %d runs are under way.", self.engine.claimant.name, len(self.engine.runner.running)
+            "Worker %s drains, with %s under way.",
+            self.engine.claimant.name,
+            counted(len(self.engine.runner.running), "run"),
         )
         await self.engine.drain()
 

@@ -17,6 +17,7 @@ from app.cli.run_commands import From
 from app.cli.selections import runs_chosen, tasks_chosen
 from app.cli.terminal import complain, err, note, out, print_json
 from app.cli.triggering import Input, Json
+from app.counting import counted
 
 if TYPE_CHECKING:
     from app.models import BulkAction
@@ -273,10 +274,11 @@ async def _preview(tasks: TaskService, kind: str, selection: Any) -> tuple[str, 
 
     if isinstance(selection, TaskSelection):
         total, found = await tasks.bulk.preview_tasks(selection)
-        return f"{total:,} task{'' if total == 1 else 's'}", list(found)
+        return counted(total, "task"), list(found)
     preview = await tasks.bulk.preview(BulkActionKind(kind), selection)
-    count = f"more than {preview.exceeds:,}" if preview.total is None else f"{preview.total:,}"
-    return f"{count} run{'' if preview.total == 1 else 's'}", list(preview.sample)
+    if preview.total is None:
+        return f"more than {preview.exceeds:,} runs", list(preview.sample)
+    return counted(preview.total, "run"), list(preview.sample)
 
 
 def _tell_preview(kind: str, verb: str, number: str, items: list[Any], *, json: bool) -> ExitCode:

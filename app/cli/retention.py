@@ -11,6 +11,7 @@ from app.cli.environment import settings
 from app.cli.outcomes import Refusal
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
+from app.counting import counted
 
 if TYPE_CHECKING:
     from app.retention import Rule
@@ -128,7 +129,7 @@ def _print(rules: list[Rule], *, json: bool) -> None:
 
 
 def _days_text(days: float | None) -> str:
-    return FOR_EVER if days is None else f"{days:g} day{'' if days == 1 else 's'}"
+    return FOR_EVER if days is None else counted(days, "day")
 
 
 def _rule_document(rule: Rule) -> dict[str, Any]:

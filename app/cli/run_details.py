@@ -16,6 +16,7 @@ from rich.text import Text
 from app.cli.documents import duration_ms
 from app.cli.listings import fields, plain_table
 from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, number, progress_words, status_text, visible
+from app.counting import counted
 
 if TYPE_CHECKING:
     from app.logs import IterationRow
@@ -95,12 +96,12 @@ def _tries(run: TaskRun) -> Iterator[tuple[str, str]]:
     yield "iteration", f"{run.iteration} of at most {run.max_iterations}"
     attempt = f"{run.attempt} of at most {run.max_attempts}"
     yield "attempt", attempt + (f", interruptions: {run.interruptions}" if run.interruptions else "")
-    yield "log", f"{run.log_count:,} line{'' if run.log_count == 1 else 's'}" + _notable(run)
+    yield "log", counted(run.log_count, "line") + _notable(run)
 
 
 def _notable(run: TaskRun) -> str:
     counts = ((run.log_warning, "warning"), (run.log_error, "error"))
-    return "".join(f", {count:,} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+    return "".join(f", {counted(count, word)}" for count, word in counts if count)
 
 
 def _origin(run: TaskRun) -> Iterator[tuple[str, str]]:

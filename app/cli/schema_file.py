@@ -10,6 +10,7 @@ import typer
 
 from app.cli.outcomes import ExitCode, Refusal
 from app.cli.terminal import complain, err, out
+from app.counting import counted
 
 commands = typer.Typer(help="Export the GraphQL schema, or check the exported file.", no_args_is_help=True)
 
@@ -59,4 +60,4 @@ def _show_difference(there: str, expected: str, name: str) -> None:
         colour = {"+": "green", "-": "red"}.get(line[:1])
         err.print(line, style=colour, soft_wrap=True)
     if len(lines) > DIFF_LINES:
-        err.print(f"… and {len(lines) - DIFF_LINES} more lines", style="dim")
+        err.print(f"… and {counted(len(lines) - DIFF_LINES, 'more line')}", style="dim")

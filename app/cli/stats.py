@@ -14,6 +14,7 @@ from app.cli.environment import settings
 from app.cli.outcomes import Refusal
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
+from app.counting import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -181,7 +182,7 @@ def _time(milliseconds: float | None) -> str:
 
 def _words(measures: Measures) -> str:
     rate = measures.success_rate
-    return f"{measures.runs:,} runs" + ("" if rate is None else f", {100 * rate:.1f} % of them well")
+    return counted(measures.runs, "run") + ("" if rate is None else f", {100 * rate:.1f} % of them well")
 
 
 def _report_document(report: Report) -> dict[str, Any]:

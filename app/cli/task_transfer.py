@@ -13,6 +13,7 @@ from app.cli.environment import settings
 from app.cli.outcomes import ExitCode, Refusal
 from app.cli.terminal import complain, note, out, print_json
 from app.cli.triggering import Json
+from app.counting import counted
 
 if TYPE_CHECKING:
     from app.service.transfer import Exported, Imported, ImportItem, ImportPlan
@@ -141,7 +142,7 @@ def _tell_problems(plan: ImportPlan) -> None:
     for problem in problems[:SHOWN_PROBLEMS]:
         complain(visible(f"{'.'.join(problem.path)}: {problem.message}"))
     if len(problems) > SHOWN_PROBLEMS:
-        complain(f"There are {len(problems) - SHOWN_PROBLEMS} more problems.")
+        complain(f"And {counted(len(problems) - SHOWN_PROBLEMS, 'more problem')}.")
 
 
 def _document(item: ImportItem) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app import runs
+from app.counting import counted
 from app.db import Pipe, Row
 from app.errors import LimitReached, UniqueConflict
 from app.limited_runs import LimitedRuns, Live
@@ -108,7 +109,7 @@ async def _refusal(limited: LimitedRuns, live: Live, full: Full, key: str) -> Li
     retry_at: datetime | None = None
     limit = f"{bounds.concurrency} at once"
     if full.measure is Measure.RATE and bounds.rate:
-        limit = f"{bounds.rate.starts} starts in {bounds.rate.seconds} s"
+        limit = f"{counted(bounds.rate.starts, 'start')} in {bounds.rate.seconds} s"
         retry_at = await limited.room_at(whose, bounds.rate, live.waiting[whose])
     return LimitReached(limited.definition_id, limit, whose, retry_at)
 

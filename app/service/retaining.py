@@ -13,6 +13,7 @@ from uuid import UUID
 from app import audit
 from app.audit import Deed
 from app.auth import Principal
+from app.counting import counted
 from app.db import Database, Pipe, is_disconnect
 from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
 from app.partitions import BUSY, hold_off_drops
@@ -285,11 +286,11 @@ def _check_order(rule: Rule) -> None:
     for name in ("succeeded_logs_days", "failed_logs_days"):
         days = getattr(rule, name)
         if rule.runs_days is not None and (days is None or days > rule.runs_days):
-            kept = "for ever" if days is None else f"for {days:g} days"
+            kept = "for ever" if days is None else f"for {counted(days, 'day')}"
             raise _refusal(
                 _FIELDS[name],
                 f"'{_FIELDS[name]}' would keep logs {kept}, but 'runsDays' removes their runs, and the logs with "
-                f"them, after {rule.runs_days:g} days. Keep the runs for at least as long as their logs.",
+                f"them, after {counted(rule.runs_days, 'day')}. Keep the runs for at least as long as their logs.",
             )
 
 

@@ -130,7 +130,7 @@ async def test_a_redis_that_hangs_does_not_answer_and_all_else_is_looked_at(
     with hanging(embedded_valkey):
         found = {finding.check: finding for finding in await doctor.examine(settings)}
     assert (found["redis"].health, found["redis"].finding) == (Health.ILL, "does not answer: no answer within 3 s")
-    assert (found["rings"].health, found["rings"].finding) == (Health.UNKNOWN, "1 runs are queued; Redis was not asked")
+    assert (found["rings"].health, found["rings"].finding) == (Health.UNKNOWN, "1 run queued; Redis was not asked")
     assert found["database"].health is Health.WELL
     assert "statistics" in found
 
@@ -188,7 +188,7 @@ def test_a_dead_worker_s_runs_are_ill_only_when_nobody_takes_them_over_in_time()
 
 def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> None:
     rows = [Published("a", "default", 3), Published("b", "slow", 0)]
-    assert doctor.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 have no live worker: b (queue slow)"
+    assert doctor.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 without a live worker: b (queue slow)"
     assert doctor.judge_definitions(rows, [worker_sign()]).health is Health.DOUBTFUL
     assert doctor.judge_definitions(rows, []).health is Health.ILL
 
@@ -201,14 +201,14 @@ async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill(
         found = {finding.check: finding for finding in await doctor.examine(settings)}
     assert found["queues"].health is Health.WELL
     assert found["definitions"].health is Health.ILL
-    assert "have no live worker: cli-fail (queue elsewhere, 1 runs wait)" in found["definitions"].finding
+    assert "without a live worker: cli-fail (queue elsewhere, 1 run waits)" in found["definitions"].finding
 
 
 def test_definitions_are_counted_as_lists_show_them_without_the_private_ones() -> None:
     rows = [Published("a", "default", 0), Published("hidden", "default", 0, is_private=True)]
     worker = worker_sign(definition_ids=frozenset({"a", "hidden"}))
     assert doctor.judge_definitions(rows, [worker]).finding == "1 published, each with a live worker"
-    assert "1 of 2 have no live worker: hidden" in doctor.judge_definitions(rows, [worker_sign()]).finding
+    assert "1 of 2 without a live worker: hidden" in doctor.judge_definitions(rows, [worker_sign()]).finding
 
 
 async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_that_cures_it_is_named(
@@ -219,7 +219,7 @@ async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_tha
     assert answer.code == 1
     (found,) = [row for row in answer.json["checks"] if row["check"] == "queues"]
     assert found["health"] == "ILL"
-    assert found["finding"].startswith("1 have runs and no worker: nobodys (1 runs")
+    assert found["finding"].startswith("1 queue with runs and without a worker: nobodys (1 run,")
     assert found["cure"].endswith("TASKLOOM_QUEUES=nobodys")
 
 

@@ -61,7 +61,7 @@ async def test_a_full_queue_refuses_in_one_sentence(
     await tasks.trigger("cli-add", input={"numbers": []}, delay=3600)
     answer = await ForkedCommand(settings, TASKLOOM_MAX_QUEUED="1")("trigger", "cli-add", "--input", '{"numbers": [1]}')
     assert (answer.code, answer.out) == (2, "")
-    assert "Queue 'default' is full: about 1 runs wait in it, and it takes 1 (TASKLOOM_QUEUE_LIMITS" in answer.sentence
+    assert "Queue 'default' is full: about 1 run waits in it, and it takes 1 (TASKLOOM_QUEUE_LIMITS" in answer.sentence
 
 
 async def test_a_terminal_shows_a_bar_while_the_run_is_live(taskloom: Command, worker: TaskloomWorker) -> None:

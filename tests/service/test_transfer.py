@@ -247,7 +247,7 @@ async def test_a_dry_run_tells_the_plan_and_every_problem_and_stores_nothing(tas
         "tasks.9.schedules.2",
         "tasks.9.schedules.4.every",
     ]
-    with pytest.raises(ImportImpossible, match=r"tasks\.2\.name.*There are \d+ more problems") as refused:
+    with pytest.raises(ImportImpossible, match=r"tasks\.2\.name.*And \d+ more problem") as refused:
         await tasks.transfer.import_tasks(text)
     assert refused.value.plan.items[0].step is ImportStep.CREATE
     assert await tasks.saved.count() == 1

@@ -113,7 +113,7 @@ async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHist
         if ctx.is_close_to_timeout(MARGIN_SECONDS):
             return ctx.continue_()
     _say(ctx, input, standing)
-    await ctx.checkpoint(progress=Progress(percent=100, message=f"{standing.runs:,} runs"))
+    await ctx.checkpoint(progress=Progress(percent=100, message=f"runs: {standing.runs:,}"))
     return PurgeHistoryOutput(
         dry_run=input.dry_run, **standing.model_dump(exclude={"position", "swept", "first", "batches"})
     )
@@ -188,18 +188,16 @@ async def _purge_records(ctx: TaskContext, input: PurgeHistoryInput, standing: S
 
 def _say(ctx: TaskContext, input: PurgeHistoryInput, standing: Standing) -> None:
     done = "Would delete" if input.dry_run else "Deleted"
-    stripped = (
-        "" if input.older_than else f"; {standing.stripped:,} others keep neither; {standing.records:,} old records"
-    )
+    stripped = "" if input.older_than else f"; without either: {standing.stripped:,}; old records: {standing.records:,}"
     ctx.log.info(
-        f"{done} {standing.runs:,} runs so far, with {standing.logs:,} log lines "
-        f"and {standing.iterations:,} iterations{stripped}."
+        f"{done} so far: runs: {standing.runs:,}; log lines: {standing.logs:,}; "
+        f"iterations: {standing.iterations:,}{stripped}."
     )
 
 
 def _progress(standing: Standing) -> Progress:
     """How much of the time is behind, because how many runs there are would have to be counted first."""
-    message = f"{standing.runs:,} runs"
+    message = f"runs: {standing.runs:,}"
     if standing.swept is not None:
         where = "whole runs" if standing.swept.phase == SweepPhase.RUNS else "logs and iterations"
         return Progress(message=f"{message}, {standing.stripped:,} without their logs; at {where}")

@@ -106,7 +106,7 @@ async def test_a_dry_run_counts_the_same_and_deletes_nothing(tasks: TaskService,
     old = await stored(db, 31, 25)
     dry = await purged(tasks, batch_size=10, dry_run=True)
     assert set(old) <= await left(db, "task_runs", "id")
-    assert (await lines(tasks, dry.id))[-1] == ("Would delete 25 runs so far, with 75 log lines and 50 iterations.")
+    assert (await lines(tasks, dry.id))[-1] == ("Would delete so far: runs: 25; log lines: 75; iterations: 50.")
     real = await purged(tasks, batch_size=10)
     same = ("runs", "logs", "iterations", "oldest", "newest")
     assert [dry.output[key] for key in same] == [real.output[key] for key in same]

@@ -198,7 +198,7 @@ async def test_purge_history_applies_the_rules_and_a_dry_run_counts_the_same(tas
     names = ("runs", "stripped", "logs", "iterations", "oldest", "newest")
     assert {name: dry.output[name] for name in names} == {name: real.output[name] for name in names}
     assert [real.output[name] for name in names[:4]] == [5, 5, 30, 20]
-    assert "5 runs so far, with 30 log lines and 20 iterations; 5 others" in (await lines(tasks, real.id))[-1]
+    assert "so far: runs: 5; log lines: 30; iterations: 20; without either: 5" in (await lines(tasks, real.id))[-1]
     assert len(await runs(db)) == 5 + 2
 
 
