@@ -51,6 +51,8 @@ TIME_SECONDS = 2.0
 QUERY_CANCELED = "57014"
 ANSWER_SECONDS = 60.0
 """How long a pipe waits for the answer to a statement, unless its user is in more of a hurry."""
+CALLER_SECONDS = 25.0
+"""The same where a caller waits for what comes of it: with the time that giving up takes, 30 s."""
 IDLE_SECONDS = 15.0
 """How long a transaction may stand still: a process that is frozen inside one must not keep its row locks for ever,
 because the reaper passes over locked rows."""
@@ -214,7 +216,7 @@ class Database:
     @asynccontextmanager
     async def pipe(self, *, by_keys: bool = False) -> AsyncGenerator[Pipe, None]:
         """An asyncpg connection in a transaction of its own, for batched statements. Driver errors come as they are."""
-        async with self._connection(by_keys) as connection, connection.transaction():
+        async with self._connection(by_keys) as connection, _transaction(connection):
             yield cast(Pipe, connection)
 
     def autocommit(self, *, by_keys: bool = False) -> AbstractAsyncContextManager[Pipe]:
@@ -257,6 +259,26 @@ class Database:
             self._pool.terminate()
         self._at_hand.terminate()
         await self._engine.dispose()
+
+
+@asynccontextmanager
+async def _transaction(connection: Any) -> AsyncGenerator[None, None]:
+    """A transaction, rolled back on an error; a connection that has gone silent is given up instead of waited for.
+
+    asyncpg's own would wait for the answer to ROLLBACK as long as for any other.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        try:
+            # In a task of its own: that this one is cancelled must not hinder it, nor its end.
+            await asyncio.wait_for(transaction.rollback(), CLOSE_SECONDS)
+        except Exception:
+            connection.terminate()
+        raise
+    await transaction.commit()
 
 
 async def _leave_as_it_is(_connection: Any) -> None:

@@ -26,7 +26,16 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from app import dashboard, garbage, tables
 from app.auth import LOCAL_ADMIN
-from app.db import NOT_MIGRATED, Database, complaint, driver_error, is_disconnect, is_unmigrated, refusal
+from app.db import (
+    CALLER_SECONDS,
+    NOT_MIGRATED,
+    Database,
+    complaint,
+    driver_error,
+    is_disconnect,
+    is_unmigrated,
+    refusal,
+)
 from app.definitions import publish
 from app.doorbell import AWAY, Doorbell, connect
 from app.errors import ServiceUnavailable
@@ -60,7 +69,10 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.db = Database(
-            settings.database_url, pool_size=settings.database_pool_size, query_seconds=settings.query_seconds
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            query_seconds=settings.query_seconds,
+            answer_seconds=CALLER_SECONDS,
         )
         self.doorbell = Doorbell(settings.redis_url)
         self.events = Events(settings.redis_url)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from dataclasses import dataclass
 from uuid import UUID
 
 from app import runs
 from app.auth import Principal
-from app.db import Database, Pipe, Row, is_disconnect
-from app.errors import ServiceUnavailable, TaskRunNotAbortable, TaskRunNotFound
+from app.db import Database, Pipe, Row
+from app.errors import TaskRunNotAbortable, TaskRunNotFound
 from app.events import Events
 from app.service import arguments
+from app.service.repeating import repeat
 from app.service.stopping import abort_locked, tell_aborted
-from app.service.storing import REPEATABLE, RETRY_SECONDS
 from app.states import FINAL, TaskRunStatus
 
-logger = logging.getLogger("taskloom.service")
-
 MAX_MESSAGE = 1000
+UNKNOWN = "The database is away or in trouble, so it is not known whether the run was aborted. Try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +52,12 @@ class Aborting:
 
     async def _commit(self, request: AbortRequest) -> list[Row]:
         """Repeats after a lost connection: aborting twice is aborting once."""
-        repeated = False
-        for seconds in (*RETRY_SECONDS, None):
-            try:
-                async with self._db.pipe() as pipe:
-                    return await _abort(pipe, request, repeated=repeated)
-            except Exception as error:
-                if not is_disconnect(error) and not isinstance(error, REPEATABLE):
-                    raise
-                if seconds is None:
-                    raise ServiceUnavailable(
-                        "The database is away or in trouble, so it is not known whether the run was aborted. Try again."
-                    ) from error
-                logger.info("Aborting again, because: %s", error)
-                repeated = True
-                await asyncio.sleep(seconds)
-        raise AssertionError("the last round returns or raises")
+
+        async def abort(repeated: bool) -> list[Row]:
+            async with self._db.pipe() as pipe:
+                return await _abort(pipe, request, repeated=repeated)
+
+        return await repeat(abort, UNKNOWN)
 
 
 async def _abort(pipe: Pipe, request: AbortRequest, *, repeated: bool) -> list[Row]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
@@ -12,26 +10,25 @@ from uuid import UUID
 
 from app.auth import Principal
 from app.db import Database
-from app.errors import ServiceUnavailable, TriggerRefused
+from app.errors import TriggerRefused
 from app.ids import new_id
 from app.models import Task
 from app.registry import Triggers
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.known import KnownDefinitions
+from app.service.repeating import repeat
 from app.service.requests import Triggered
 from app.service.saved_reading import SavedTaskReading, differences, task_uuid
 from app.service.saved_writing import TaskChange, keep, kind_of, write_next
-from app.service.storing import RETRY_SECONDS
 from app.service.task_fields import TaskChanges, TaskFields, columns_of, from_columns
 from app.service.triggering import Triggering
 from app.settings import Settings
 from app.task_errors import TaskConflict, TaskDisabled, TaskNameTaken, TaskNotFound, TaskRevisionNotFound
 from app.tasks import Tasks, TaskWrites, fields_of
 
-logger = logging.getLogger("taskloom.service")
-
 NAME_LENGTH = 200
 COPY_ROUNDS = 5
+UNKNOWN = "The database is away or in trouble, so it is not known whether the task was changed. Try again."
 
 
 class SavedTasks(SavedTaskReading):
@@ -289,18 +286,12 @@ class SavedTasks(SavedTaskReading):
 
     async def _commit(self, work: Callable[[TaskWrites, bool], Awaitable[None]]) -> None:
         """Do work in a transaction; again, told so, while the connection is lost over it."""
-        repeated = False
-        for seconds in (*RETRY_SECONDS, None):
-            try:
-                async with self._db.write() as session:
-                    return await work(TaskWrites(session), repeated)
-            except ServiceUnavailable as error:
-                if seconds is None:
-                    raise
-                logger.info("Saving a task again, because: %s", error)
-                repeated = True
-                await asyncio.sleep(seconds)
-        raise AssertionError("the last round returns or raises")
+
+        async def write(repeated: bool) -> None:
+            async with self._db.write() as session:
+                await work(TaskWrites(session), repeated)
+
+        await repeat(write, UNKNOWN)
 
 
 def not_on_demand(definition_id: str) -> TriggerRefused:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.auth import LOCAL_ADMIN, Principal
-from app.db import Database
+from app.db import CALLER_SECONDS, Database
 from app.doorbell import Doorbell
 from app.errors import TaskError
 from app.events import Events
@@ -106,6 +106,7 @@ class TaskService(Areas, Reading):
             database_url or settings.database_url,
             pool_size=settings.database_pool_size,
             query_seconds=settings.query_seconds,
+            answer_seconds=CALLER_SECONDS,
         )
         doorbell, events = Doorbell(redis_url or settings.redis_url), Events(redis_url or settings.redis_url)
         service = cls(db, doorbell, events, settings, principal=principal)

@@ -30,7 +30,7 @@ from app.errors import (
 from app.events import Events
 from app.models import TaskRun
 from app.runs import Runs
-from app.service import arguments
+from app.service import arguments, repeating
 from app.service.admitting import Admitted, admit, is_admitted
 from app.service.preparing import NewRun, first_of_each_key, in_key_order
 from app.service.repetitions import refused_with
@@ -43,17 +43,6 @@ from app.task_errors import CooldownActive
 logger = logging.getLogger("taskloom.service")
 
 VANISHED_ROUNDS = 5
-RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-TRY_SECONDS = 15.0
-"""How long one try may take: then its connection has gone silent, and the next try gets another one."""
-GIVE_UP_SECONDS = 30.0
-"""After this time nothing is tried again, because a caller waits for the answer."""
-REPEATABLE = (
-    asyncpg.exceptions.DeadlockDetectedError,
-    asyncpg.exceptions.SerializationError,
-    # What was taken for new is there.
-    asyncpg.exceptions.UniqueViolationError,
-)
 ALIKE = ("status", "limit_key", "task_id", "parent_id")
 """What limits and cooldowns go by, besides the definition: a run that is not due yet meets no limit."""
 UNKNOWN = (
@@ -144,21 +133,21 @@ class Storing:
 
     async def _insert_surely(self, new: Sequence[NewRun], outcomes: dict[UUID, Outcome]) -> list[UUID]:
         """Insert, again and again for a few seconds while the connection is lost. Raises ``ServiceUnavailable``."""
-        given_up_at = time.monotonic() + GIVE_UP_SECONDS
+        given_up_at = time.monotonic() + repeating.GIVE_UP_SECONDS
         sent = False
         # All of them are, or none.
         limited = is_admitted(new[0])
-        for seconds in (*RETRY_SECONDS, None):
+        for seconds in (*repeating.RETRY_SECONDS, None):
             again = sent
             try:
-                async with asyncio.timeout(TRY_SECONDS):
+                async with asyncio.timeout(repeating.TRY_SECONDS):
                     async with self._db.pipe() if limited else self._db.autocommit(by_keys=True) as pipe:
                         sent = True
                         result = await (admit(pipe, new) if limited else _insert_all(pipe, new, again=again))
             except Overtaken:
                 return []
             except Exception as error:
-                if not is_disconnect(error) and not isinstance(error, REPEATABLE):
+                if not is_disconnect(error) and not isinstance(error, repeating.REPEATABLE):
                     raise
                 if isinstance(error, IN_TROUBLE):
                     sent = again

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+import app.db
 from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand
 from app.auth import LOCAL_ADMIN
 from app.db import Database
@@ -16,7 +18,7 @@ from app.dev.postgres import EmbeddedPostgres
 from app.errors import QueryTooSlow, ServiceUnavailable
 from app.events import Events
 from app.registry import Registry
-from app.service import storing
+from app.service import repeating
 from app.service.known import KnownDefinitions
 from app.service.preparing import NewRun, Preparing
 from app.service.storing import Storing
@@ -40,6 +42,14 @@ async def far(settings: Settings, registry: Registry, proxy: Lossy) -> AsyncIter
         yield far
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a connection that has gone silent as long as usual."""
+    monkeypatch.setattr(repeating, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr(at_hand, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(app.db, "CLOSE_SECONDS", 0.5)
+
+
 async def test_without_redis_everything_is_stored_and_aborted_all_the_same(
     settings: Settings, registry: Registry, tasks: TaskService
 ) -> None:
@@ -60,26 +70,25 @@ async def test_a_trigger_whose_reply_was_lost_is_one_run_and_the_caller_is_told_
     assert await tasks.count() == 2
 
 
+@pytest.mark.parametrize("key", [{}, {"unique_key": "k", "unique_policy": "REPLACE"}], ids=["alone", "within more"])
+@pytest.mark.usefixtures("hasty")
 async def test_a_trigger_whose_connection_goes_silent_is_one_run_and_the_caller_is_told_of_it_by_another_connection(
-    far: TaskService, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+    far: TaskService, tasks: TaskService, proxy: Lossy, key: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(storing, "TRY_SECONDS", 0.5)
-    monkeypatch.setattr(at_hand, "CLOSE_SECONDS", 0.5)
     proxy.keep_reply_to(b"the-silent-one")
     async with asyncio.timeout(20):
-        triggered = await far.submit(TriggerRequest(definition_id="echo", name="the-silent-one"))
+        triggered = await far.submit(TriggerRequest(definition_id="echo", name="the-silent-one", **key))
     assert proxy.kept == 1
     assert triggered.deduplicated is False
     assert next(run.id for run in (await tasks.list()).items) == triggered.run.id
     assert await tasks.count() == 2
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_trigger_that_a_frozen_postgresql_does_not_answer_is_refused_in_time_as_maybe_stored(
     far: TaskService, embedded_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "TRY_SECONDS", 0.5)
-    monkeypatch.setattr(storing, "GIVE_UP_SECONDS", 1.0)
-    monkeypatch.setattr(at_hand, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(repeating, "GIVE_UP_SECONDS", 1.0)
     async with frozen(embedded_postgres), asyncio.timeout(20):
         with pytest.raises(ServiceUnavailable, match="not known whether it was"):
             await far.trigger("echo", name="the-frozen-one")
@@ -136,6 +145,17 @@ async def test_an_abort_whose_reply_was_lost_is_an_abort(far: TaskService, tasks
     aborted = await far.abort(run.id, message="once")
     assert proxy.lost == 1
     assert (aborted.status, aborted.abort_message) == (TaskRunStatus.ABORTED, "once")
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_abort_whose_connection_goes_silent_is_told_of_by_another_connection(
+    far: TaskService, tasks: TaskService, proxy: Lossy
+) -> None:
+    run = await tasks.trigger("echo")
+    proxy.keep_reply_to(run.id.bytes)
+    async with asyncio.timeout(20):
+        assert (await far.abort(run.id)).status is TaskRunStatus.ABORTED
+    assert proxy.kept == 1
 
 
 async def test_a_look_for_due_runs_whose_reply_was_lost_brings_all_that_it_claimed(

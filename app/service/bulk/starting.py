@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import contextlib
 from typing import Any
 from uuid import UUID
 
@@ -12,21 +11,22 @@ import asyncpg.exceptions
 from app import audit, bulk_actions, runs
 from app.audit import Deed
 from app.auth import Principal
-from app.db import Database, is_disconnect
-from app.errors import ServiceUnavailable, TaskError
+from app.db import Database
+from app.errors import TaskError
 from app.ids import new_id
 from app.models import BulkAction, BulkActionKind
 from app.rows import detached
 from app.service.preparing import NewRun, Preparing
+from app.service.repeating import repeat
 from app.service.requests import TriggerRequest
-from app.service.storing import RETRY_SECONDS
-
-logger = logging.getLogger("taskloom.service")
 
 SECONDS_AT_ONCE = 1.0
 """How long the process that begins an action carries it out by itself."""
 RUN_AFTER_SECONDS = 2.0
 """When the action's run is due: later than that, so that what is quickly done needs no worker and leaves no run."""
+UNKNOWN = (
+    "The database is away or in trouble, so it is not known whether the bulk action was begun. bulkActions shows it."
+)
 
 
 class Starting:
@@ -89,27 +89,16 @@ class Starting:
 
     async def _store(self, action: BulkAction, run: NewRun, deed: Deed) -> None:
         """Repeats after a lost connection: an action that is there under its own id is the one that was asked for."""
-        for seconds in (*RETRY_SECONDS, None):
-            try:
+
+        async def store(repeated: bool) -> None:
+            with contextlib.suppress(asyncpg.exceptions.UniqueViolationError):
                 async with self._db.pipe() as pipe:
                     await bulk_actions.insert(pipe, action)
                     await runs.insert(pipe, [run.stored()])
                     await bulk_actions.delay_run(pipe, run.id, RUN_AFTER_SECONDS)
                     await audit.record(pipe, deed)
-            except asyncpg.exceptions.UniqueViolationError:
-                return
-            except Exception as error:
-                if not is_disconnect(error):
-                    raise
-                if seconds is None:
-                    raise ServiceUnavailable(
-                        "The database is away or in trouble, so it is not known whether the bulk action was begun. "
-                        "bulkActions shows it."
-                    ) from error
-                logger.info("Storing a bulk action again, because: %s", error)
-                await asyncio.sleep(seconds)
-            else:
-                return
+
+        await repeat(store, UNKNOWN)
 
 
 def _summary(selection: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from app.errors import ServiceUnavailable
 from app.events import Events
 from app.models import BulkAction, BulkActionKind, BulkActionStatus
 from app.service.bulk.work import Acted, Work, after, count, next_items
-from app.service.storing import REPEATABLE
+from app.service.repeating import REPEATABLE
 
 logger = logging.getLogger("taskloom.service")
 

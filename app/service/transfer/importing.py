@@ -18,10 +18,10 @@ from app.ids import new_id
 from app.interchange import TextFormat, read
 from app.service.bulk.task_selections import TaskSelection
 from app.service.known import KnownDefinitions
+from app.service.repeating import REPEATABLE, RETRY_SECONDS
 from app.service.saved import SavedTasks
 from app.service.saved_reading import TaskQuestion
 from app.service.saved_writing import TaskChange
-from app.service.storing import REPEATABLE, RETRY_SECONDS
 from app.service.ticking import may_act
 from app.service.transfer.checking import Checking, tasks_of
 from app.service.transfer.exporting import Exported, export
