@@ -139,8 +139,8 @@ def complaint(error: BaseException) -> str | None:
 
 
 def driver_error(error: BaseException) -> BaseException:
-    """What asyncpg raised, without what SQLAlchemy and ``ServiceUnavailable`` wrap it in."""
-    if isinstance(error, ServiceUnavailable) and error.__cause__ is not None:
+    """What asyncpg raised, without what SQLAlchemy and ``ServiceUnavailable`` wrap it in, however often."""
+    while isinstance(error, ServiceUnavailable) and error.__cause__ is not None:
         error = error.__cause__
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
