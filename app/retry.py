@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -23,7 +24,9 @@ class Retry:
     ``min(cap, first_delay * factor ** (n - 1))`` seconds; with ``jitter`` it is drawn evenly from its upper half, so
     that runs that failed together do not come back together and yet never at once ("equal jitter", Marc Brooker,
     "Exponential Backoff and Jitter", 2015).
-    Errors outside ``on``, or of a class in ``never``, end the run at once.
+    Errors outside ``on``, or of a class in ``never``, end the run at once. A group of errors, as an
+    ``asyncio.TaskGroup`` raises it, is tried again when all errors within it are (or ``on`` names the group's own
+    class), and ends the run when one of them is in ``never``.
 
     >>> Retry(max_attempts=3, first_delay=1, factor=2, jitter=False).delay_after(2)
     2.0
@@ -67,8 +70,12 @@ class Retry:
         return replace(self, **orjson.loads(delays)) if delays else self
 
     def covers(self, error: BaseException) -> bool:
-        """Whether this kind of error is worth another attempt."""
-        return isinstance(error, self.on) and not isinstance(error, self.never)
+        """Whether this kind of error is worth another attempt; one that asks for it is, and decides for no other."""
+        others = [one for one in errors_in(error) if not isinstance(one, RetryLater)]
+        if any(isinstance(one, self.never) for one in others):
+            return False
+        single = (one for one in others if not isinstance(one, BaseExceptionGroup))
+        return isinstance(error, self.on) or all(isinstance(one, self.on) for one in single)
 
 
 def _are_exceptions(classes: object) -> bool:
@@ -76,6 +83,16 @@ def _are_exceptions(classes: object) -> bool:
     if isinstance(classes, tuple):
         return all(map(_are_exceptions, cast("tuple[object, ...]", classes)))
     return isinstance(classes, type) and issubclass(classes, BaseException)
+
+
+def errors_in(error: BaseException) -> Iterator[BaseException]:
+    """The error, and where it is a group of errors, all that are within it."""
+    pending = [error]
+    while pending:
+        error = pending.pop()
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(cast("BaseExceptionGroup[BaseException]", error).exceptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +119,8 @@ class RetryDelays:
 class RetryLater(Exception):
     """Raise it in task code to give up this attempt and be tried again after ``delay`` seconds.
 
-    It counts as an attempt, whatever the policy says about classes of errors; after the last one the run fails.
+    It counts as an attempt, whatever the policy says about classes of errors; after the last one the run fails. In a
+    group with others, those decide whether it is tried again; of several delays the longest counts.
     """
 
     def __init__(self, delay: float, message: str = "The task asked to be tried again later.") -> None:
@@ -120,12 +138,12 @@ def decide_retry(
     ``reason`` is why the attempt failed (ERROR, TIMEOUT); the last allowed attempt ends with MAX_ATTEMPTS instead of
     ERROR when there was more than one.
     """
-    asked = isinstance(cause, RetryLater)
-    if not asked and not policy.covers(cause):
+    delays = [one.delay for one in errors_in(cause) if isinstance(one, RetryLater)]
+    if not policy.covers(cause):
         return states.fail(error, reason)
     if attempt >= max_attempts:
-        spent = reason is Reason.ERROR and (max_attempts > 1 or asked)
+        spent = reason is Reason.ERROR and (max_attempts > 1 or bool(delays))
         return states.fail(error, Reason.MAX_ATTEMPTS if spent else reason)
-    if isinstance(cause, RetryLater):
-        return states.retry(error, cause.delay, Reason.RETRY_LATER)
+    if delays:
+        return states.retry(error, max(delays), Reason.RETRY_LATER)
     return states.retry(error, policy.delay_after(attempt))

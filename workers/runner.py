@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import lifecycle, metrics, states
@@ -21,7 +21,7 @@ from app.leases import Claim
 from app.lifecycle import Recorded
 from app.models import TaskLogLevel
 from app.registry import Continue, Definition, Registry
-from app.retry import decide_retry
+from app.retry import decide_retry, errors_in
 from app.settings import Settings
 from app.states import Move, Reason, RunError
 from workers import capture, forks, json_values
@@ -368,14 +368,7 @@ class Runner:
 
 def _stop_in(error: BaseException) -> Stop | None:
     """The stop that an error is, or one of those in a group of errors, or None."""
-    pending = [error]
-    while pending:
-        error = pending.pop()
-        if isinstance(error, Stop):
-            return error
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(cast("BaseExceptionGroup[BaseException]", error).exceptions)
-    return None
+    return next((one for one in errors_in(error) if isinstance(one, Stop)), None)
 
 
 def _too_many_iterations(limit: int) -> RunError:

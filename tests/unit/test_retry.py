@@ -52,6 +52,41 @@ def test_errors_outside_the_policy_end_the_run_at_once(error: BaseException) -> 
     assert decide_retry(policy, 1, 3, error, ERROR).landing.status is Status.FAILED
 
 
+@pytest.mark.parametrize(
+    ("within", "is_retried"),
+    [
+        ([ConnectionError()], True),
+        ([ConnectionError(), ExceptionGroup("inner", [TimeoutError()])], True),
+        ([ConnectionError(), ValueError()], False),
+        ([ConnectionError(), ExceptionGroup("inner", [PermissionError()])], False),
+        ([ConnectionError(), KeyboardInterrupt()], False),
+    ],
+    ids=str,
+)
+def test_a_group_of_errors_is_retried_when_all_within_it_are_and_not_when_one_of_them_never_is(
+    within: list[BaseException], is_retried: bool
+) -> None:
+    policy = Retry(max_attempts=3, on=(OSError,), never=(PermissionError,))
+    group = BaseExceptionGroup("of a TaskGroup", within)
+    assert (decide_retry(policy, 1, 3, group, ERROR).landing.status is Status.WAITING) is is_retried
+
+
+def test_a_policy_may_name_groups_and_what_never_is_retried_counts_in_them_all_the_same() -> None:
+    policy = Retry(max_attempts=3, on=(ExceptionGroup,), never=(KeyError,))
+    assert policy.covers(ExceptionGroup("any", [ValueError()]))
+    assert not policy.covers(ExceptionGroup("any", [ValueError(), KeyError()]))
+    assert not policy.covers(ValueError())
+
+
+def test_who_asks_for_later_within_a_group_is_heard_unless_another_error_ends_the_run() -> None:
+    policy = Retry(max_attempts=3, on=(ConnectionError,))
+    both = ExceptionGroup("both", [RetryLater(7), RetryLater(9), ConnectionError()])
+    move = decide_retry(policy, 1, 3, both, ERROR)
+    assert (move.landing.reason, move.delay) == (Reason.RETRY_LATER, 9)
+    other = ExceptionGroup("other", [RetryLater(7), ValueError()])
+    assert decide_retry(policy, 1, 3, other, ERROR).landing.status is Status.FAILED
+
+
 def test_an_attempt_that_asks_for_later_is_retried_after_its_own_delay_whatever_the_policy_covers() -> None:
     move = decide_retry(Retry(on=()), 1, 2, RetryLater(7), ERROR)
     assert (move.landing.reason, move.delay) == (Reason.RETRY_LATER, 7)
