@@ -82,6 +82,8 @@ class Limits:
             first start of a run counts, not its retries and later iterations.
         key: a JMESPath expression over the input, as in ``"tenant"`` or ``"repository.owner"``. What it finds divides
             the runs. Where it finds nothing, or cannot be applied, the key is null, which is a key like any other.
+            Texts are compared with the JSON of all else, so that ``"1"`` and ``1`` are one key, and so are ``"null"``
+            and null; with ``"[type(tenant), tenant]"`` they are two.
         max_concurrency_per_key, rate_per_key: the same for the runs of one key.
         when_full: ``QUEUE`` lets a run wait, ``REJECT`` refuses the trigger, ``ABORT_OLDEST`` aborts the oldest runs
             above the limit, but none that the new one belongs to: where only such are left, the trigger is refused.
@@ -132,8 +134,8 @@ class Limits:
             yield "limits has a key, but no limit per key: set max_concurrency_per_key or rate_per_key"
         if not per_key and self.max_concurrency is None and self.rate is None:
             yield "limits limits nothing: set max_concurrency, rate, or a key and a limit per key"
-        if self.when_full not in list(WhenFull):
-            yield f"limits has when_full={self.when_full!r}, but must be one of {', '.join(WhenFull)}"
+        if not isinstance(self.when_full, WhenFull):  # pyright: ignore[reportUnnecessaryIsInstance]
+            yield f"limits has when_full={self.when_full!r}, but must be WhenFull.{', WhenFull.'.join(WhenFull)}"
         elif self.when_full is WhenFull.ABORT_OLDEST and not (self.max_concurrency or self.max_concurrency_per_key):
             yield "limits has ABORT_OLDEST with a rate only: an abort frees a slot, but no start; set max_concurrency"
 

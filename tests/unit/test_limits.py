@@ -39,7 +39,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ({"key": "", "max_concurrency_per_key": 1}, "no JMESPath expression of 1 to 1000 characters"),
         ({"key": "(" * 999, "max_concurrency_per_key": 1}, "which is no JMESPath expression"),
         ({}, "limits nothing"),
-        ({"max_concurrency": 1, "when_full": "WAIT"}, "when_full='WAIT', but must be one of QUEUE, REJECT"),
+        ({"max_concurrency": 1, "when_full": "REJECT"}, "when_full='REJECT', but must be WhenFull.QUEUE, WhenFull.R"),
         ({"rate": "1/day", "when_full": WhenFull.ABORT_OLDEST}, "ABORT_OLDEST with a rate only"),
     ],
 )
@@ -62,6 +62,9 @@ def test_limits_that_cannot_work_are_refused_where_they_are_declared(changes: di
         ("tenant", {"other": 1}, "null"),
         ("tenant", {"tenant": None}, "null"),
         ("tenant", None, "null"),
+        ("tenant", {"tenant": "null"}, "null"),
+        ("[type(tenant), tenant]", {"tenant": "null"}, '["string","null"]'),
+        ("[type(tenant), tenant]", {}, '["null",null]'),
         ("length(tenant)", {"tenant": 7}, "null"),
         ("@", {"b": 1, "a": 2}, '{"a":2,"b":1}'),
         ("tenant", {"tenant": ""}, ""),
