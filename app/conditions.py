@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Text, any_, cast, literal, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.errors import InvalidArgument
+from app.kinds import of_kind
 
 MAX_LIST = 1000
 MAX_PATTERN = 1000
@@ -114,6 +115,7 @@ def time_condition(column: ColumnElement[Any], range: DateTimeRange, field: str)
 
 def aware(moment: datetime, field: str) -> datetime:
     """The time, when it has a timezone. Raises ``InvalidArgument`` otherwise."""
+    of_kind(moment, datetime, field, ("filter", field))
     if moment.tzinfo is None:
         raise InvalidArgument(
             f"'{field}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("filter", field)
@@ -123,6 +125,7 @@ def aware(moment: datetime, field: str) -> datetime:
 
 def storable(text: str) -> str:
     """The text, when PostgreSQL could hold it. Raises ``InvalidArgument`` for NUL and for halves of surrogate pairs."""
+    of_kind(text, str, "filter")
     if "\0" in text or not _is_unicode(text):
         raise InvalidArgument(
             "A text holds a NUL character or half of a surrogate pair, which no stored text does.", path=("filter",)

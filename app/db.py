@@ -27,7 +27,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app import clock
 from app.at_hand import CLOSE_SECONDS, AtHand
 from app.database_clock import DatabaseClock
-from app.errors import QueryTooSlow, ServiceUnavailable
+from app.errors import InvalidArgument, QueryTooSlow, ServiceClosed, ServiceUnavailable
 
 Row = Mapping[str, Any]
 
@@ -158,6 +158,7 @@ class Database:
     ``url`` is a ``postgresql://`` URL; ``pool_size`` bounds each of the two pools, ``query_seconds`` each statement of
     a session, ``idle_seconds`` the time that any transaction stands still. ``answer_seconds`` bound the wait for a
     connection of a pipe to open and for the answer to each of its statements: one that has gone silent is given up.
+    Whatever is asked after ``close`` is refused with ``ServiceClosed``.
 
     Pipes asked for with ``by_keys=True`` are a few more. They are for the batches that every run needs, which find rows
     by primary keys and nothing else: these connections make a plan once instead of each time.
@@ -178,6 +179,7 @@ class Database:
         self._answer_limits = {"timeout": min(answer_seconds, CONNECT_SECONDS), "command_timeout": answer_seconds}
         self._pool_size = pool_size
         self._pool: Any = None
+        self._is_closed = False
         self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
         self._at_hand = AtHand(BY_KEYS_SIZE, **self._driver_settings(_PLANNED_ONCE))
         self.clock = DatabaseClock(self._time)
@@ -201,6 +203,7 @@ class Database:
         """A session for reading, in one transaction. Raises ``ServiceUnavailable`` when the database is away, and
         ``QueryTooSlow`` past the limit of ``query_seconds``.
         """
+        self._require_open()
         with _trouble_named():
             async with ReadSession(self._engine, expire_on_commit=False) as session:
                 yield session
@@ -208,6 +211,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[WriteSession, None]:
         """A session for writing, committed at the end of the block. Raises ``ServiceUnavailable``."""
+        self._require_open()
         with _trouble_named():
             async with WriteSession(self._engine, expire_on_commit=False) as session:
                 yield session
@@ -224,7 +228,13 @@ class Database:
         return self._connection(by_keys)
 
     def _connection(self, by_keys: bool) -> AbstractAsyncContextManager[Any]:
+        self._require_open()
         return self._at_hand.connection() if by_keys else self._pooled()
+
+    def _require_open(self) -> None:
+        """Raise ``ServiceClosed`` after the end, where new connections would be opened that nobody closes."""
+        if self._is_closed:
+            raise ServiceClosed
 
     async def _time(self) -> tuple[datetime, datetime]:
         with _trouble_named():
@@ -254,7 +264,8 @@ class Database:
         return {**connection_options(self._url), **self._answer_limits, "server_settings": server_settings}
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good."""
+        self._is_closed = True
         if self._pool is not None:
             self._pool.terminate()
         self._at_hand.terminate()
@@ -296,6 +307,9 @@ class _trouble_named:
             return
         if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
             raise QueryTooSlow from error
+        if type(cause := driver_error(error)) is asyncpg.DataError:
+            # The driver's own, of an argument that it cannot send; PostgreSQL's are of kinds below it.
+            raise InvalidArgument(f"PostgreSQL takes no such argument: {cause}.") from error
         if is_disconnect(error):
             raise ServiceUnavailable from error
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.conditions import any_of, aware, storable
 from app.db import ReadSession
 from app.errors import InvalidArgument
+from app.kinds import of_kind
 from app.models import ErrorGroup, ErrorGroupHour
 from app.paging import Key, Keyset, Window
 from app.run_filters import OrderDirection
@@ -180,6 +181,7 @@ def _last_run(filter: ErrorGroupFilter, hours: Any) -> Any:
 
 
 def _of_groups(filter: ErrorGroupFilter) -> list[ColumnElement[bool]]:
+    of_kind(filter, ErrorGroupFilter, "filter")
     found: list[ColumnElement[bool]] = []
     for column, values, field in (
         (GROUPS.c.definition_id, filter.definition_ids, "definitionIds"),

@@ -99,13 +99,13 @@ class TaskDefinitionNotFound(TaskError):
 
     code = ErrorCode.TASK_DEFINITION_NOT_FOUND
 
-    def __init__(self, definition_id: str, *, path: tuple[str, ...] = ("input", "definitionId")) -> None:
+    def __init__(self, definition_id: object, *, path: tuple[str, ...] = ("input", "definitionId")) -> None:
         super().__init__(
-            f"There is no task definition '{definition_id[:100]}'. taskDefinitions lists those there are; "
+            f"There is no task definition '{str(definition_id)[:100]}'. taskDefinitions lists those there are; "
             "your own come from the modules named in TASKLOOM_TASKS.",
             path=path,
         )
-        self.definition_id = definition_id
+        self.definition_id = str(definition_id)
 
 
 class TaskRunNotFound(TaskError):
@@ -344,6 +344,17 @@ class ServiceUnavailable(TaskError):
     def __init__(self, what: str | None = None) -> None:
         super().__init__(what or "The database does not answer; try again shortly.")
         self.tells_what_became = what is not None
+
+
+class ServiceClosed(TaskError):
+    """The service is used after its end."""
+
+    code = ErrorCode.SERVICE_UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This service is closed: its connect() block has ended. Use it within the block, or connect again."
+        )
 
 
 class QueryTooSlow(TaskError):

@@ -40,4 +40,6 @@ def parse_id(text: str) -> UUID | None:
 
 def is_slug(text: str) -> bool:
     """Whether the text is a kebab-case slug of at most 100 characters, as in ``checksum-tree``."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return False
     return len(text) <= MAX_SLUG_LENGTH and SLUG.match(text) is not None

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import StringFilter, any_of, string_condition
 from app.db import ReadSession
+from app.kinds import listed, of_kind, one_of
 from app.models import TaskIteration, TaskLog, TaskLogLevel
 from app.paging import Keyset, Window
 from app.rows import detached
@@ -127,9 +128,13 @@ def all_iterations() -> Any:
 
 def log_conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
     """A filter as conditions on the table of log lines."""
+    of_kind(filter, LogFilter, "filter")
     found: list[ColumnElement[bool]] = []
     if filter.levels is not None:
-        found.append(any_of(LOGS.c.level, [str(level) for level in filter.levels], "levels"))
+        listed(filter.levels, str, "levels")
+        found.append(
+            any_of(LOGS.c.level, [one_of(level, TaskLogLevel, "levels").value for level in filter.levels], "levels")
+        )
     if filter.iteration is not None:
         found.append(LOGS.c.iteration == filter.iteration)
     if filter.message is not None:

@@ -17,6 +17,7 @@ from uuid import UUID
 import orjson
 
 from app.errors import InvalidArgument
+from app.kinds import of_kind
 
 Item = TypeVar("Item")
 Key = tuple[Any, ...]
@@ -131,6 +132,7 @@ def window(page: PageArgs, keyset: Keyset, *, default: int, limit: int) -> Windo
 
     ``default`` is the size of a page that names none, ``limit`` the largest allowed.
     """
+    of_kind(page, PageArgs, "page")
     if page.first is not None and page.last is not None:
         raise InvalidArgument("Pass 'first' or 'last', not both.", path=("last",))
     _check_size("first", page.first, limit)
@@ -145,7 +147,7 @@ def window(page: PageArgs, keyset: Keyset, *, default: int, limit: int) -> Windo
 
 
 def _check_size(argument: str, size: int | None, limit: int) -> None:
-    if size is not None and not 0 <= size <= limit:
+    if size is not None and not (isinstance(size, int) and 0 <= size <= limit):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgument(
             f"'{argument}' is {size}, but must be 0 to {limit}. Follow pageInfo's cursors to read more.",
             path=(argument,),

@@ -31,6 +31,7 @@ from app.conditions import (
     time_condition,
 )
 from app.errors import InvalidArgument
+from app.kinds import of_kind
 from app.models import Task, TaskDefinition, TaskRun, TaskSummary
 from app.paging import Key, Keyset, Window
 from app.registry import Triggers
@@ -124,6 +125,7 @@ def conditions(filter: TaskFilter | None, depth: int = 1) -> list[ColumnElement[
     """The SQL conditions of a filter. Raises ``InvalidArgument`` for what no filter may hold."""
     if filter is None:
         return []
+    of_kind(filter, TaskFilter, "filter")
     if depth > MAX_DEPTH:
         raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
     return [*_lists(filter), *_values(filter), *_combined(filter, depth)]

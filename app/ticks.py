@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from app.counting import counted
 from app.errors import InvalidArgument
+from app.kinds import of_kind
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -138,6 +139,7 @@ def check(timing: Timing, now: datetime) -> datetime:
 
 def check_form(timing: Timing) -> None:
     """The same whenever it ticks, be that in the past. Raises ``InvalidArgument``."""
+    of_kind(timing, Timing, "timing", _TIMING)
     if [timing.cron, timing.every, timing.at].count(None) != 2:
         raise InvalidArgument("Give exactly one of 'cron', 'every' and 'at'.", path=_TIMING)
     _check_zone(timing.time_zone)

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.auth import Principal
+from app.auth import Principal, PrincipalKind
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
+from app.kinds import of_kind, whole
 from app.registry import PRIORITY_LIMIT
 from app.service.requests import Duration, TriggerRequest, UniquePolicy
 from app.settings import QUEUE, QUEUE_WORDS
@@ -19,6 +20,7 @@ YEARS_10 = timedelta(days=3653)
 MAX_TIMEOUT = timedelta(days=366)
 MAX_NAME = 200
 MAX_KEY = 255
+MAX_PRINCIPAL = 1000
 MAX_TAGS = 50
 MAX_TAG = 100
 MAX_ATTEMPTS = 1000
@@ -70,6 +72,8 @@ def author(principal: Principal) -> str:
             "'principal' must be a Principal, as in Principal(PrincipalKind.USER, 'ada'), "
             f"not {type(principal).__name__}."
         )
+    of_kind(principal.kind, PrincipalKind, "kind", ("principal", "kind"))
+    text(principal.id, "id", MAX_PRINCIPAL, ("principal",))
     return str(principal)
 
 
@@ -124,15 +128,9 @@ def _start(request: TriggerRequest, now: datetime) -> datetime:
 
 def _check_numbers(request: TriggerRequest) -> None:
     if request.priority is not None:
-        _check_integer(request.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
+        whole(request.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT, ("input", "priority"))
     if request.max_attempts is not None:
-        _check_integer(request.max_attempts, "maxAttempts", 1, MAX_ATTEMPTS)
-
-
-def _check_integer(value: Any, field: str, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        shown = value if isinstance(value, (int, float)) else type(value).__name__
-        raise _refusal(field, f"'{field}' is {shown}, but must be a whole number from {low} to {high}.")
+        whole(request.max_attempts, "maxAttempts", 1, MAX_ATTEMPTS, ("input", "maxAttempts"))
 
 
 def _check_texts(request: TriggerRequest) -> None:
@@ -142,7 +140,8 @@ def _check_texts(request: TriggerRequest) -> None:
         text(request.idempotency_key, "idempotencyKey", MAX_KEY)
     if request.unique_key is not None:
         text(request.unique_key, "uniqueKey", MAX_KEY)
-    if request.queue is not None and not QUEUE.fullmatch(request.queue):
+    queue: Any = request.queue
+    if queue is not None and not (isinstance(queue, str) and QUEUE.fullmatch(queue)):
         raise _refusal("queue", f"'queue' must have {QUEUE_WORDS}.")
 
 

@@ -21,6 +21,7 @@ from app.errors import (
     TriggerRefused,
 )
 from app.ids import new_id, parse_id
+from app.kinds import of_kind
 from app.models import Batch, BulkAction
 from app.rows import detached
 from app.service import arguments, inputs
@@ -111,7 +112,7 @@ class Batches:
             batch, answers = await tasks.batches.trigger([TriggerRequest(definition_id="ping")] * 9)
         """
         by = principal or self._principal
-        self._triggering.check_number(len(requests))
+        self._triggering.check(requests)
         batch_id = await self.open(options, by, allow_private=allow_private)
         answers = await self._triggering.submit_many(_in_batch(requests, batch_id), by, allow_private=allow_private)
         new = [answer for answer in answers if isinstance(answer, Triggered) and not answer.deduplicated]
@@ -167,6 +168,7 @@ class Batches:
         Example:
             batch_id = await tasks.batches.open(BatchOptions(), principal, allow_private=False)
         """
+        by = arguments.author(principal)
         await self._check(options, allow_private=allow_private)
         follows = options.on_complete
         values: dict[str, Any] = {
@@ -174,7 +176,7 @@ class Batches:
             "name": options.name,
             "complete_definition_id": follows.definition_id if follows else None,
             "complete_input": None if follows is None else {} if follows.input is None else follows.input,
-            "created_by": str(principal),
+            "created_by": by,
         }
         batch = detached(Batch, values)
         try:
@@ -188,6 +190,7 @@ class Batches:
         return batch.id
 
     async def _check(self, options: BatchOptions, *, allow_private: bool) -> None:
+        of_kind(options, BatchOptions, "options")
         if options.name is not None:
             arguments.text(options.name, "name", arguments.MAX_NAME)
         if options.on_complete is not None:
@@ -244,7 +247,7 @@ class Batches:
         if batch.sealed_at is not None and not (await self.tallies([batch.id]))[batch.id].live:
             raise BatchNotAbortable(batch.id)
         async with self._db.pipe() as pipe:
-            await batches.abort(pipe, batch.id, str(by))
+            await batches.abort(pipe, batch.id, arguments.author(by))
         return await self._bulk.abort_batch(batch.id, principal=by)
 
     async def complete_due(self) -> int:

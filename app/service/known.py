@@ -90,7 +90,8 @@ class KnownDefinitions:
 
     async def find(self, ids: Iterable[str]) -> dict[str, Known]:
         """Those of the definitions that exist, private ones included. Raises ``ServiceUnavailable``."""
-        wanted = set(ids)
+        # What is no text is the id of none.
+        wanted = {id for id in ids if isinstance(id, str)}  # pyright: ignore[reportUnnecessaryIsInstance]
         found = self._at_hand(wanted)
         if len(found) < len(wanted):
             # One at a time, so that all who miss the same definition cost one query.

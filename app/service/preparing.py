@@ -175,7 +175,7 @@ class Preparing:
         """
         correction = await self._db.clock.correction() if at is None else at - clock.now()
         now = at or clock.now() + correction
-        known = await self._definitions.find({request.definition_id for request in requests})
+        known = await self._definitions.find([request.definition_id for request in requests])
         by = arguments.author(principal)
         made = await self._call(self._make_each, requests, origins, known, now, correction, by, allow_private)
         made = await self._with_parents(made)
@@ -196,7 +196,7 @@ class Preparing:
         for request, origin in zip(requests, origins or repeat(None), strict=False):
             try:
                 checked = arguments.check(request, now)
-                definition = known.get(request.definition_id)
+                definition = known.get(str(request.definition_id))
                 if definition is None or (definition.is_private and not allow_private):
                     raise TaskDefinitionNotFound(request.definition_id)
                 made.append(self._make(request, checked, definition, now, correction, by, origin))

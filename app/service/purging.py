@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from app.conditions import storable
 from app.db import Database, is_disconnect
 from app.errors import InvalidArgument, ServiceUnavailable
 from app.history import History
+from app.kinds import listed, of_kind, whole
 from app.states import FINAL
 
 MAX_BATCH = 10_000
@@ -86,8 +88,15 @@ async def _purge(history: History, request: PurgeRequest) -> PurgeResult:
 
 
 def _check(request: PurgeRequest) -> None:
-    if not 1 <= request.limit <= MAX_BATCH:
-        raise InvalidArgument(f"'limit' is {request.limit}, but must be 1 to {MAX_BATCH}.")
+    whole(request.limit, "limit", 1, MAX_BATCH)
+    of_kind(request.finished_before, datetime, "finished_before")
+    for field, values in (("definition_ids", request.definition_ids), ("statuses", request.statuses)):
+        if values is not None:
+            listed(values, str, field)
+    for id in request.definition_ids or ():
+        storable(id)
+    if request.after is not None:
+        listed(request.after, (datetime, UUID), "after")
     if request.finished_before.tzinfo is None:
         raise InvalidArgument("'finished_before' needs a timezone.")
     wrong = set(request.statuses or ()) - FINAL

@@ -13,6 +13,7 @@ from app.db import Database
 from app.definitions import BY_ID, DefinitionFilter, Definitions
 from app.errors import InputIssue, InvalidTaskInput, TaskDefinitionNotFound, TaskRunNotFound
 from app.ids import is_slug
+from app.kinds import LARGEST_INTEGER, listed, of_kind, whole
 from app.logs import BY_CLAIM, BY_SEQUENCE, IterationRow, LogFilter, Logs
 from app.models import TaskDefinition, TaskLog, TaskRun, Worker
 from app.paging import Keyset, Page, PageArgs, Window, make_page, window
@@ -55,6 +56,7 @@ class Reading:
         Example:
             names = {id: row.name for id, row in (await tasks.find(ids, {"name"})).items()}
         """
+        listed(run_ids, UUID, "runIds")
         async with self._db.read() as session:
             runs = Runs(session)
             return await (runs.get_many(run_ids) if columns is None else runs.find(run_ids, columns))
@@ -77,6 +79,7 @@ class Reading:
         Example:
             page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
         """
+        of_kind(order, RunOrder, "order")
         view = self._window(page, order.keyset)
         async with self._db.read() as session:
             conditions = await run_filters.looked_up(session, filter)
@@ -110,6 +113,8 @@ class Reading:
         Example:
             children = await tasks.list_each("parent_id", [run.id for run in runs])
         """
+        of_kind(order, RunOrder, "order")
+        listed(values, (UUID, str), "values")
         view = self._window(page, order.keyset)
         async with self._db.read() as session:
             runs = Runs(session)
@@ -123,6 +128,7 @@ class Reading:
             queued = await tasks.count(RunFilter(statuses=[TaskRunStatus.QUEUED]))
         """
         cap = self._settings.count_limit if limit is None else limit
+        whole(cap, "limit", 0, LARGEST_INTEGER - 1)
         async with self._db.read() as session:
             return await Runs(session).count(await run_filters.looked_up(session, filter), cap)
 
@@ -156,7 +162,7 @@ class Reading:
         Example:
             schema = (await tasks.definition("checksum-tree")).input_schema
         """
-        found = (await self.find_definitions([definition_id])).get(definition_id)
+        found = (await self.find_definitions([definition_id])).get(str(definition_id))
         if found is None:
             raise TaskDefinitionNotFound(definition_id)
         return found
@@ -167,6 +173,7 @@ class Reading:
         Example:
             titles = {id: row.title for id, row in (await tasks.find_definitions(ids)).items()}
         """
+        listed(ids, object, "ids")
         async with self._db.read() as session:
             return await Definitions(session).get_many([id for id in ids if is_slug(id)])
 
@@ -189,7 +196,7 @@ class Reading:
         Example:
             issues = await tasks.validate("checksum-tree", {"root": 7})
         """
-        known = (await self._known.find([definition_id])).get(definition_id)
+        known = (await self._known.find([definition_id])).get(str(definition_id))
         if known is None or (known.is_private and not allow_private):
             raise TaskDefinitionNotFound(definition_id)
         text = inputs.encode(input)
@@ -230,6 +237,7 @@ class Reading:
         Example:
             pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
         """
+        listed(run_ids, UUID, "runIds")
         view = self._window(page, BY_SEQUENCE)
         async with self._db.read() as session:
             each = await Logs(session).read(run_ids, filter or LogFilter(), view)
@@ -252,6 +260,7 @@ class Reading:
         Example:
             pages = await tasks.iteration_pages([run.id for run in runs])
         """
+        listed(run_ids, UUID, "runIds")
         view = self._window(page, BY_CLAIM)
         async with self._db.read() as session:
             each = await Logs(session).iterations(run_ids, view)

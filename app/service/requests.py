@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from app.kinds import of_kind
 from app.models import TaskRun
 from app.retry import RetryDelays
 
@@ -18,7 +19,12 @@ Duration = timedelta | float
 
 
 def in_seconds(length: Duration | None) -> float | None:
-    """A length of time in seconds; None stays None, which is no length at all and not one of zero."""
+    """A length of time in seconds; None stays None, which is no length at all and not one of zero.
+
+    Raises ``InvalidArgument`` for what is no length of time.
+    """
+    if length is not None:
+        of_kind(length, (timedelta, int, float), "timeout")
     return length.total_seconds() if isinstance(length, timedelta) else length
 
 

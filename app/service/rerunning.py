@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.auth import Principal
 from app.errors import TaskError, TaskRunNotFinal
+from app.kinds import one_of
 from app.models import TaskRun
 from app.retry import RetryDelays
 from app.service.preparing import Origin
@@ -30,6 +31,7 @@ class Rerunning:
         self, run_id: UUID | str, edited: Any | Unset, start: RerunFrom, principal: Principal, *, allow_private: bool
     ) -> Triggered:
         """A new run like the earlier one, which stays as it is."""
+        start = one_of(start, RerunFrom, "from", ("input", "from"))
         earlier = await self._reading.get(run_id)
         if start is RerunFrom.LAST_STATE and earlier.status not in FINAL:
             raise TaskRunNotFinal(earlier.id, earlier.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from app.auth import Principal
 from app.counting import counted
 from app.db import Database, Pipe, is_disconnect
 from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
+from app.kinds import of_kind, whole
 from app.partitions import BUSY, hold_off_drops
 from app.records import RecordKind, Records
 from app.retention import Retention, Rule
@@ -101,7 +101,7 @@ class Retaining:
             inherited = rules.all[0] if definition_id is None else rules.of(definition_id)
             rule = replace(inherited, definition_id=definition_id, **changes)
             _check_order(rule)
-            by = str(principal or self._principal)
+            by = arguments.author(principal or self._principal)
             details = {_FIELDS[name]: value for name, value in changes.items()}
             await audit.record(
                 pipe, Deed(principal=by, action="updateRetention", details=details, **_about(definition_id))
@@ -128,7 +128,7 @@ class Retaining:
         async with self._pipe() as pipe:
             retention = Retention(pipe)
             if await retention.remove(definition_id):
-                by = str(principal or self._principal)
+                by = arguments.author(principal or self._principal)
                 await audit.record(pipe, Deed(principal=by, action="resetRetention", **_about(definition_id)))
             return (await retention.rules()).of(definition_id or "")
 
@@ -161,7 +161,7 @@ class Retaining:
         async with self._pipe() as pipe:
             await hold_off_drops(pipe)
             if await Retention(pipe).pin(id, pinned=pinned):
-                action, by = "pinRun" if pinned else "unpinRun", str(principal or self._principal)
+                action, by = "pinRun" if pinned else "unpinRun", arguments.author(principal or self._principal)
                 await audit.record(pipe, Deed(principal=by, action=action, subject_kind="run", subject_id=id))
         return id
 
@@ -257,8 +257,8 @@ class Retaining:
 
 
 def _check_step(now: datetime, limit: int) -> None:
-    if not 1 <= limit <= MAX_STEP:
-        raise InvalidArgument(f"'limit' is {limit}, but must be 1 to {MAX_STEP}.")
+    whole(limit, "limit", 1, MAX_STEP)
+    of_kind(now, datetime, "now")
     if now.tzinfo is None:
         raise InvalidArgument("'now' needs a timezone.")
 
@@ -277,7 +277,7 @@ def _check_ranges(changes: dict[str, Any]) -> None:
         if name == "keep_last":
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_KEPT:
                 raise _refusal(field, f"'{field}' must be a whole number from 0 to {MAX_KEPT}.")
-        elif value is not None and not (math.isfinite(value) and 0 <= value <= MAX_DAYS):
+        elif value is not None and not (isinstance(value, (int, float)) and 0 <= value <= MAX_DAYS):
             raise _refusal(field, f"'{field}' must be 0 to {MAX_DAYS} days, or null to keep for ever.")
 
 

@@ -12,8 +12,10 @@ from app.auth import Principal
 from app.db import Database
 from app.errors import TriggerRefused
 from app.ids import new_id
+from app.kinds import of_kind
 from app.models import Task
 from app.registry import Triggers
+from app.service import arguments
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.known import KnownDefinitions
 from app.service.repeating import repeat
@@ -66,7 +68,8 @@ class SavedTasks(SavedTaskReading):
         Example:
             task = await tasks.saved.create(TaskFields(name="Nightly", definition_id="checksum-tree"))
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
+        of_kind(fields, TaskFields, "fields")
         columns = await self._columns(replace(fields, owner=fields.owner or by), allow_private=allow_private)
         return await self._store(columns, by, TaskChange.CREATED, {})
 
@@ -94,7 +97,7 @@ class SavedTasks(SavedTaskReading):
         Example:
             task = await tasks.saved.update(task.id, task.version, TaskChanges(is_enabled=False))
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         id = task_uuid(task_id)
 
         seen = await self.get(id)
@@ -130,7 +133,7 @@ class SavedTasks(SavedTaskReading):
         Example:
             await tasks.saved.delete(task.id)
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         id = task_uuid(task_id)
 
         async def remove(writes: TaskWrites, repeated: bool) -> None:
@@ -160,7 +163,7 @@ class SavedTasks(SavedTaskReading):
         Example:
             other = await tasks.saved.duplicate(task.id)
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         task = await self.get(task_id)
         fields = replace(from_columns(fields_of(task)), owner=by)
         source = {"source_task_id": str(task.id), "source_version": task.version}
@@ -197,7 +200,7 @@ class SavedTasks(SavedTaskReading):
         Example:
             task = await tasks.saved.restore(task.id, 1)
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         id = task_uuid(task_id)
         seen = (await self.find([id], deleted=True)).get(id)
         if seen is None:

@@ -14,6 +14,7 @@ from app.auth import Principal
 from app.db import Database
 from app.errors import InvalidArgument
 from app.ids import parse_id
+from app.kinds import of_kind, whole
 from app.models import Task, TaskRevision
 from app.paging import Page, PageArgs, make_page, window
 from app.run_filters import OrderDirection, first_id
@@ -198,6 +199,7 @@ class SavedTaskReading:
     # Beneath.
 
     async def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
+        of_kind(question, TaskQuestion, "question")
         found = task_filters.conditions(question.filter)
         if question.quick is not None:
             viewer = str(principal or self._principal)
@@ -226,6 +228,7 @@ def task_uuid(task_id: UUID | str) -> UUID:
 
 def _order(order: TaskOrder | None, question: TaskQuestion) -> TaskOrder:
     """The order that was asked for, or else the usual one. Raises what ``words_of`` raises."""
+    of_kind(question, TaskQuestion, "question")
     words = words_of(question.search)
     if order is None:
         return TaskOrder(TaskOrderField.RELEVANCE, OrderDirection.DESC) if words else TaskOrder()
@@ -241,5 +244,4 @@ def _condition(found: Search | None) -> builtins.list[Any]:
 
 
 def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_SUGGESTIONS:
-        raise InvalidArgument(f"'first' is {limit}, but must be 1 to {MAX_SUGGESTIONS}.", path=("first",))
+    whole(limit, "first", 1, MAX_SUGGESTIONS)

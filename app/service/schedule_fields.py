@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.errors import InvalidArgument, TaskDefinitionNotFound
+from app.kinds import whole
 from app.registry import Triggers
 from app.service import arguments, inputs
 from app.service.known import KnownDefinitions
@@ -42,10 +43,8 @@ def checked(values: Mapping[str, Any], may_act: Callable[[str], str | None]) -> 
         limit = arguments.duration(values["catch_up_window"], "catchUpSeconds", MAX_WINDOW, zero=True)
         columns["catch_up_seconds"] = limit.total_seconds()
     failures = values.get("max_failures")
-    if failures is not None and not 1 <= failures <= MAX_FAILURES:
-        raise InvalidArgument(
-            f"'maxFailures' is {failures}, but must be 1 to {MAX_FAILURES}.", path=("input", "maxFailures")
-        )
+    if failures is not None:
+        whole(failures, "maxFailures", 1, MAX_FAILURES, ("input", "maxFailures"))
     if "owner" in values:
         arguments.text(values["owner"], "owner", arguments.MAX_NAME)
         if objection := may_act(values["owner"]):

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from app import ticks
 from app.db import Database
-from app.errors import InvalidArgument, ScheduleNotFound
+from app.errors import ScheduleNotFound
 from app.ids import parse_id
+from app.kinds import whole
 from app.models import Schedule, ScheduleTick
 from app.paging import Page, PageArgs, make_page, window
 from app.schedules import BY_ID, BY_TICK, ScheduleFilter, Schedules
@@ -126,8 +127,7 @@ class ScheduleReading:
         Example:
             ticks = await tasks.schedules.preview(Timing(cron="30 2 * * *", time_zone="Europe/Berlin"))
         """
-        if not 1 <= count <= MAX_PREVIEW:
-            raise InvalidArgument(f"'count' is {count}, but must be 1 to {MAX_PREVIEW}.", path=("input", "count"))
+        whole(count, "count", 1, MAX_PREVIEW, ("input", "count"))
         if after is None:
             async with self._db.read() as session:
                 after = await Schedules(session).now()

@@ -113,7 +113,7 @@ class Scheduling(ScheduleReading):
         Example:
             nightly = await tasks.schedules.create(task.id, Timing(cron="0 3 * * *", time_zone="Europe/Berlin"))
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         values = {
             "name": name, "overlap": overlap, "catch_up": catch_up, "catch_up_window": catch_up_window,
             "max_failures": max_failures, "input": input, "owner": owner or by,
@@ -150,7 +150,7 @@ class Scheduling(ScheduleReading):
         Example:
             await tasks.schedules.update(s.id, s.version, ScheduleChanges(timing={"cron": "@daily"}))
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         given = {name: getattr(changes, name) for name in changes.__dataclass_fields__}
         checked = self._checked({key: value for key, value in given.items() if value is not UNSET and key != "timing"})
         if changes.input is not UNSET and changes.input is not None:
@@ -174,7 +174,7 @@ class Scheduling(ScheduleReading):
         Example:
             await tasks.schedules.delete(schedule.id)
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             schedules = Schedules(session)
             schedule = await _locked(schedules, id)
@@ -197,7 +197,7 @@ class Scheduling(ScheduleReading):
         """
         if message is not None:
             arguments.text(message, "message", MAX_MESSAGE)
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             schedules = Schedules(session)
             schedule = await _locked(schedules, id)
@@ -220,7 +220,7 @@ class Scheduling(ScheduleReading):
         Example:
             await tasks.schedules.resume(schedule.id)
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             schedules = Schedules(session)
             schedule = await _locked(schedules, id)

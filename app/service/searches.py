@@ -48,7 +48,7 @@ class SavedSearches:
             names = [search.name for search in await tasks.searches.list(SavedSearchKind.RUNS)]
         """
         async with self._db.read() as session:
-            return await Searches(session).visible(str(principal or self._principal), kind, MAX_LISTED)
+            return await Searches(session).visible(arguments.author(principal or self._principal), kind, MAX_LISTED)
 
     async def create(
         self,
@@ -74,7 +74,7 @@ class SavedSearches:
         Example:
             search = await tasks.searches.create("Failed", SavedSearchKind.RUNS, {"statuses": ["FAILED"]})
         """
-        owner, id = str(principal or self._principal), new_id()
+        owner, id = arguments.author(principal or self._principal), new_id()
         _check(name, filter)
         values = {"id": id, "name": name, "kind": kind.value, "filter": filter, "is_shared": is_shared, "owner": owner}
         async with self._db.write() as session:
@@ -107,7 +107,7 @@ class SavedSearches:
         _check(name, filter)
         given = {"name": name, "filter": filter, "is_shared": is_shared}
         values = {field: value for field, value in given.items() if value is not UNSET}
-        owner = str(principal or self._principal)
+        owner = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             writes = SearchWrites(session)
             changed = await writes.update(id, owner, values)
@@ -125,7 +125,7 @@ class SavedSearches:
             await tasks.searches.delete(search.id)
         """
         id = _uuid(search_id)
-        owner = str(principal or self._principal)
+        owner = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             writes = SearchWrites(session)
             if not await writes.delete(id, owner):
@@ -141,7 +141,7 @@ class SavedSearches:
         """
         async with self._db.read() as session:
             found = await Searches(session).get(_uuid(search_id))
-        if found is None or not (found.is_shared or found.owner == str(principal or self._principal)):
+        if found is None or not (found.is_shared or found.owner == arguments.author(principal or self._principal)):
             raise SavedSearchNotFound(search_id)
         return found
 

@@ -89,7 +89,7 @@ class TaskService(Areas, Reading):
         settings: Settings | None = None,
         principal: Principal = LOCAL_ADMIN,
     ) -> AsyncGenerator[TaskService, None]:
-        """A service with connections of its own, closed at the end of the block.
+        """A service with connections of its own, closed at the end of the block: then it raises ``ServiceClosed``.
 
         Args:
             database_url: PostgreSQL; by default ``DATABASE_URL``.

@@ -12,6 +12,7 @@ from app.conditions import storable
 from app.db import Database
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.histogram import percentiles
+from app.kinds import of_kind, whole
 from app.periods import YEARS, StatisticsInterval, boundaries, ceiling, earlier
 from app.rollup_reading import Asked, Figures, RollupReading, Span, StatisticsDimension, StatisticsRank
 from app.rollup_statements import SLOWEST
@@ -265,6 +266,7 @@ class Statistics:
     # Beneath.
 
     async def _range(self, query: StatisticsQuery) -> _Range:
+        of_kind(query, StatisticsQuery, "query")
         where, now = zone(query.time_zone), await self._db.clock.time()
         until = _moment(query.until, "until") or now
         since = _moment(query.since, "since") or until - DEFAULT_RANGES[query.interval]
@@ -323,8 +325,7 @@ def _moment(moment: datetime | None, field: str) -> datetime | None:
 
 
 def _check_first(first: int, limit: int) -> None:
-    if not 1 <= first <= limit:
-        raise InvalidArgument(f"'first' is {first}, but must be 1 to {limit}.", path=("first",))
+    whole(first, "first", 1, limit)
 
 
 def _bucket(span: Span, figures: Figures, now: datetime, time_zone: str) -> Bucket:

@@ -14,6 +14,7 @@ from app.db import Database
 from app.doorbell import Doorbell
 from app.errors import InvalidArgument, ServiceUnavailable, TaskError
 from app.events import Events
+from app.kinds import listed, of_kind
 from app.service.admitting import is_admitted
 from app.service.backpressure import Backpressure, LetIn
 from app.service.preparing import NewRun, Origin, Preparing
@@ -53,6 +54,7 @@ class Triggering:
         origin: Origin | None = None,
     ) -> Triggered:
         """Trigger one run, in one insert with all that arrive at the same time."""
+        of_kind(request, TriggerRequest, "request")
         [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origins=[origin])
         if isinstance(run, TaskError):
             raise run
@@ -74,7 +76,7 @@ class Triggering:
 
         ``origins`` says, for each request, what it takes over from an earlier run.
         """
-        self.check_number(len(requests))
+        self.check(requests)
         answers: list[Triggered | TaskError] = []
         storing: deque[asyncio.Task[list[Triggered | TaskError]]] = deque()
         try:
@@ -115,9 +117,10 @@ class Triggering:
         if self._last_told is not None:
             await asyncio.wait({self._last_told}, timeout=timeout)
 
-    def check_number(self, number: int) -> None:
-        """Raise ``InvalidArgument`` for more requests at once than are allowed."""
-        limit = self._settings.max_bulk_items
+    def check(self, requests: Sequence[TriggerRequest]) -> None:
+        """Raise ``InvalidArgument`` for what are no requests, or more at once than are allowed."""
+        listed(requests, TriggerRequest, "requests")
+        number, limit = len(requests), self._settings.max_bulk_items
         if number > limit:
             raise InvalidArgument(
                 f"{number} tasks are too many for one request: at most {limit} are allowed (TASKLOOM_MAX_BULK_ITEMS).",

@@ -17,6 +17,7 @@ from app import run_filters
 from app.db import Database
 from app.errors import ServiceUnavailable
 from app.events import Events
+from app.kinds import LARGEST_INTEGER, whole
 from app.logs import Logs
 from app.models import TaskLog, TaskLogLevel, TaskRun
 from app.run_filters import RunFilter
@@ -62,6 +63,7 @@ class Watching:
     ) -> AsyncGenerator[TaskLog, None]:
         """The lines of a run's log after a number; with ``follow`` until the run is final and its last line given."""
         id = arguments.run_id(run_id)
+        whole(after, "after", 0, LARGEST_INTEGER)
         async with self._events.subscribe({id}) as subscription:
             final = (await self._reading.get(id)).status in FINAL
             while True:

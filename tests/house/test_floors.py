@@ -13,7 +13,7 @@ FLOORS: dict[str, int] = {
     # 0 words
     "app.states": 0, "app.errors": 0, "app.settings": 0, "app.clock": 0, "app.ids": 0, "app.batching": 0,
     "app.garbage": 0, "app.concern": 0, "app.metrics": 0, "app.version": 0, "app.hosts": 0, "app.limits": 0,
-    "app.task_errors": 0, "app.task_words": 0, "app.interchange": 0, "app.yaml_text": 0,
+    "app.task_errors": 0, "app.task_words": 0, "app.interchange": 0, "app.yaml_text": 0, "app.kinds": 0,
     "app.ticks": 0, "app.schedule_states": 0, "app.fingerprint": 0, "app.timeline": 0, "app.nesting": 0,
     "app.histogram": 0, "app.periods": 0, "app.threads": 0, "app.ctrl_c": 0, "app.counting": 0,
     # 1 shapes

@@ -117,7 +117,7 @@ async def test_a_schedule_that_is_not_saved_is_previewed(gql: GraphQLClient) -> 
         ({"timing": {"every": {"seconds": 0.1}}}, "1 second", ["input", "timing", "every", "seconds"]),
         ({"timing": {"every": {"seconds": 1e300}}}, "longer than any time", ["input"]),
         ({"jitterSeconds": -1}, "must be 0 to", ["input", "jitterSeconds"]),
-        ({"maxFailures": 0}, "must be 1 to 1000", ["input", "maxFailures"]),
+        ({"maxFailures": 0}, "from 1 to 1000", ["input", "maxFailures"]),
         ({"catchUpSeconds": -1}, "0 or more", ["input", "catchUpSeconds"]),
         ({"owner": "nobody"}, "no principal", ["input", "owner"]),
         ({"name": ""}, "1 to 200", ["input", "name"]),

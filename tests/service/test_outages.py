@@ -15,7 +15,7 @@ from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand
 from app.auth import LOCAL_ADMIN
 from app.db import Database
 from app.dev.postgres import EmbeddedPostgres
-from app.errors import QueryTooSlow, ServiceUnavailable
+from app.errors import QueryTooSlow, ServiceClosed, ServiceUnavailable
 from app.events import Events
 from app.registry import Registry
 from app.service import repeating
@@ -26,6 +26,8 @@ from app.settings import Settings
 from tests.operations.outages import frozen
 from tests.service.conftest import SUCCEED, Hand, service
 from tests.service.lossy import Lossy, lossy
+
+NOBODY = "0199c0de-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -189,13 +191,21 @@ async def test_without_a_database_everything_says_so(settings: Settings, registr
     async with service(away, registry) as tasks:
         wishes = (
             tasks.trigger("echo"),
-            tasks.get("0199c0de-0000-7000-8000-000000000000"),
+            tasks.get(NOBODY),
             tasks.list(),
-            tasks.abort("0199c0de-0000-7000-8000-000000000000"),
-            anext(tasks.watch("0199c0de-0000-7000-8000-000000000000")),
+            tasks.abort(NOBODY),
+            anext(tasks.watch(NOBODY)),
         )
         answers = await asyncio.gather(*wishes, return_exceptions=True)
     assert [type(answer) for answer in answers] == [ServiceUnavailable] * len(wishes)
+
+
+async def test_a_service_whose_block_has_ended_says_so_and_opens_no_connections_any_more(settings: Settings) -> None:
+    async with TaskService.connect(settings=settings) as tasks:
+        await tasks.count()
+    for late in (tasks.trigger("echo"), tasks.list(), tasks.abort(NOBODY), anext(tasks.watch(NOBODY))):
+        with pytest.raises(ServiceClosed, match="its connect\\(\\) block has ended"):
+            await late
 
 
 async def test_a_database_that_does_not_say_what_time_it_is_is_not_waited_for_long() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from pydantic import BaseModel, field_validator
 
 from app import TaskService, TriggerRequest
 from app.auth import Principal
+from app.db import Database
 from app.errors import (
     CodeNotLoaded,
     InvalidArgument,
@@ -25,10 +28,15 @@ from app.errors import (
     TaskRunNotFound,
     TriggerRefused,
 )
+from app.models import SavedSearchKind
 from app.registry import Registry
 from app.service import before_trigger
+from app.service.bulk import RunSelection
+from app.service.saved_reading import TaskQuestion
+from app.service.task_fields import TaskFields
 from app.settings import Settings
 from tests.service.conftest import EchoInput, definition, service
+from tests.service.limited import execute
 
 DEEP: Any = []
 for _ in range(400):
@@ -62,6 +70,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str, str]] = [
     ({"queue": "Über"}, "queue", "lower-case"),
     ({"queue": "x" * 64}, "queue", "63"),
     ({"queue": "default\n"}, "queue", "lower-case"),
+    ({"queue": 5}, "queue", "lower-case"),
     ({"timeout": 0}, "timeoutSeconds", "above 0"),
     ({"timeout": timedelta(days=400)}, "timeoutSeconds", "366 days"),
     ({"max_attempts": 0}, "maxAttempts", "1 to 1000"),
@@ -90,10 +99,11 @@ async def test_an_argument_outside_of_what_is_allowed_is_refused_and_nothing_is_
     assert await tasks.count() == 0
 
 
-@pytest.mark.parametrize("id", ["nobody-knows", "", "No Slug", "a\0b", "x" * 5000])
-async def test_an_unknown_definition_is_refused(tasks: TaskService, id: str) -> None:
-    with pytest.raises(TaskDefinitionNotFound):
-        await tasks.trigger(id)
+@pytest.mark.parametrize("id", ["nobody-knows", "", "No Slug", "a\0b", "x" * 5000, 5, ["echo"]])
+async def test_an_unknown_definition_is_refused(tasks: TaskService, id: Any) -> None:
+    for refused in (tasks.trigger(id), tasks.validate(id, {}), tasks.definition(id)):
+        with pytest.raises(TaskDefinitionNotFound):
+            await refused
 
 
 async def test_a_private_definition_is_unknown_to_clients_and_open_to_code(tasks: TaskService) -> None:
@@ -237,10 +247,53 @@ async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskServic
 async def test_a_text_in_place_of_a_principal_is_refused_because_no_list_could_show_it(tasks: TaskService) -> None:
     run = await tasks.trigger("echo")
     nobody: Any = "ada"
-    for refused in (tasks.trigger("echo", principal=nobody), tasks.abort(run.id, principal=nobody)):
+    for refused in (
+        tasks.trigger("echo", principal=nobody),
+        tasks.abort(run.id, principal=nobody),
+        tasks.batches.trigger([TriggerRequest(definition_id="echo")], principal=nobody),
+        tasks.bulk.abort_runs(RunSelection(ids=[run.id]), principal=nobody),
+        tasks.saved.create(TaskFields(name="n", definition_id="echo"), principal=nobody),
+        tasks.searches.create("n", SavedSearchKind.RUNS, {}, principal=nobody),
+        tasks.retention.pin(run.id, principal=nobody),
+    ):
         with pytest.raises(InvalidArgument, match="'principal' must be a Principal"):
             await refused
+    with pytest.raises(InvalidArgument, match="'kind' must be a PrincipalKind, not str"):
+        await tasks.trigger("echo", principal=Principal(nobody, "x"))
+    assert not (await tasks.audit.list()).items
     assert [each.id for each in (await tasks.list()).items] == [run.id]
+
+
+async def test_an_argument_of_a_wrong_kind_or_size_is_refused_by_its_name_and_leaves_nothing_behind(
+    tasks: TaskService, db: Database
+) -> None:
+    run = await tasks.trigger("echo")
+    await tasks.abort(run.id)
+    wrong: dict[str, list[Callable[[Any], Awaitable[Any]]]] = {
+        "requests": [lambda bad: tasks.trigger_many(bad), lambda bad: tasks.batches.trigger(bad)],
+        "options": [lambda bad: tasks.batches.trigger([], bad)],
+        "request": [lambda bad: tasks.submit(bad)],
+        "after": [lambda bad: anext(tasks.logs(run.id, after=bad))],
+        "levels": [lambda bad: anext(tasks.logs(run.id, levels=bad))],
+        "from": [lambda bad: tasks.rerun(run.id, from_=bad)],
+        "timeout": [lambda bad: tasks.wait(run.id, timeout=bad)],
+        "filter": [lambda bad: tasks.list(bad), lambda bad: tasks.saved.count(TaskQuestion(filter=bad))],
+        "order": [lambda bad: tasks.list(order=bad)],
+        "page": [lambda bad: tasks.list(page=bad), lambda bad: tasks.schedules.list(page=bad)],
+        "limit": [lambda bad: tasks.count(limit=bad), lambda bad: tasks.purge(run.created_at, limit=bad)],
+        "finished_before": [lambda bad: tasks.purge(bad)],
+        "runIds": [lambda bad: tasks.find(bad), lambda bad: tasks.log_pages(bad)],
+    }
+    for name, calls in wrong.items():
+        for call, bad in product(calls, ({"a": 1}, [5], "x", object())):
+            with pytest.raises(InvalidArgument, match=f"'{name}'"):
+                await call(bad)
+    with pytest.raises(InvalidArgument, match="'after' is 1180591620717411303424, but must be"):
+        await anext(tasks.logs(run.id, after=2**70))
+    with pytest.raises(InvalidArgument, match="takes no such argument"):
+        await tasks.saved.restore((await tasks.saved.create(TaskFields(name="n", definition_id="echo"))).id, 2**70)
+    assert await tasks.count() == 1
+    assert await execute(db, "SELECT id FROM batches") == []
 
 
 @pytest.mark.parametrize("id", [None, 5, "seven"])

@@ -267,9 +267,9 @@ async def test_what_cannot_be_answered_is_refused_with_what_is_allowed(
 
 @pytest.mark.parametrize("first", [0, 101])
 async def test_a_ranking_is_bounded(tasks: TaskService, first: int) -> None:
-    with pytest.raises(InvalidArgument, match="must be 1 to 100"):
+    with pytest.raises(InvalidArgument, match="from 1 to 100"):
         await tasks.statistics.ranking(StatisticsQuery(), StatisticsDimension.TASK, first=first)
-    with pytest.raises(InvalidArgument, match="must be 1 to 10"):
+    with pytest.raises(InvalidArgument, match="from 1 to 10"):
         await tasks.statistics.slowest(StatisticsQuery(), first=first)
 
 

@@ -15,6 +15,7 @@ from app.db import Database
 from app.errors import BulkActionNotFound, ServiceUnavailable
 from app.events import Events
 from app.ids import parse_id
+from app.kinds import of_kind
 from app.models import BulkAction, BulkActionError, BulkActionKind, TaskRun
 from app.paging import Keyset, Page, PageArgs, Window, make_page, window
 from app.rows import detached
@@ -230,6 +231,7 @@ class BulkActions(TaskBulkActions):
         return await self.get(action_id)
 
     def _stored(self, selection: RunSelection) -> dict[str, Any]:
+        of_kind(selection, RunSelection, "select", ("input", "select"))
         return selection.stored(self._settings.max_bulk_items)
 
     # Reading.

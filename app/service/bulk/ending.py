@@ -9,6 +9,7 @@ from app.db import Database, Row, is_disconnect
 from app.errors import BulkActionNotAbortable, ServiceUnavailable
 from app.events import Events
 from app.models import BulkAction, BulkActionStatus
+from app.service import arguments
 from app.service.stopping import abort_locked, tell_aborted
 
 
@@ -27,7 +28,7 @@ class Ending:
         if action.finished_at is not None:
             raise BulkActionNotAbortable(action.id, action.status)
         try:
-            changed = await self._end(action, str(principal))
+            changed = await self._end(action, arguments.author(principal))
         except Exception as error:
             if is_disconnect(error):
                 raise ServiceUnavailable(

@@ -16,6 +16,7 @@ from app.errors import TaskError
 from app.ids import new_id
 from app.models import BulkAction, BulkActionKind
 from app.rows import detached
+from app.service.arguments import author
 from app.service.preparing import NewRun, Preparing
 from app.service.repeating import repeat
 from app.service.requests import TriggerRequest
@@ -51,7 +52,7 @@ class Starting:
 
         ``deed`` is the name of the mutation, for the audit.
         """
-        by = str(principal or self.principal)
+        by = author(principal or self.principal)
         id = new_id()
         run = await self._run(id, kind, principal or self.principal)
         action = detached(

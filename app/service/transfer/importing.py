@@ -16,6 +16,7 @@ from app.db import Database, is_disconnect
 from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.interchange import TextFormat, read
+from app.service import arguments
 from app.service.bulk.task_selections import TaskSelection
 from app.service.known import KnownDefinitions
 from app.service.repeating import REPEATABLE, RETRY_SECONDS
@@ -125,7 +126,7 @@ class Transfer:
         Example:
             plan = (await tasks.transfer.import_tasks(text, on_conflict=OnConflict.REPLACE, dry_run=True)).plan
         """
-        by = str(principal or self._principal)
+        by = arguments.author(principal or self._principal)
         document = await asyncio.to_thread(read, text, form, self._settings.max_transfer_bytes)
         raw = tasks_of(document, self._settings.max_bulk_items)
         async with self._reading() as transfers:
