@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, literal, select
+from sqlalchemy import ColumnElement, insert, literal, select
 
-from app.conditions import DateTimeRange, any_of, aware, storable, time_condition
+from app.conditions import DateTimeRange, any_of, storable, time_condition
 from app.db import Pipe, ReadSession, WriteSession, json_text
 from app.ids import new_id
 from app.kinds import of_kind
 from app.models import AuditEvent
 from app.paging import Keyset, Window
 from app.rows import detached
-from app.run_filters import ID_SLACK, first_id
+from app.run_filters import by_id
+from app.windows import count_up_to, windowed
 
 TABLE = AuditEvent.metadata.tables["audit_events"]
 BY_TIME = Keyset("audit events", (UUID,))
@@ -84,19 +85,13 @@ class AuditEvents:
 
     async def read(self, filter: AuditFilter, window: Window) -> list[AuditEvent]:
         """Up to one row more than the window, the newest first."""
-        bounds = _conditions(filter)
-        if window.after:
-            bounds.append(TABLE.c.id < literal(window.after[0], TABLE.c.id.type))
-        if window.before:
-            bounds.append(TABLE.c.id > literal(window.before[0], TABLE.c.id.type))
-        order = TABLE.c.id.asc() if window.backward else TABLE.c.id.desc()
-        statement = select(TABLE).where(*bounds).order_by(order).limit(window.size + 1)
+        statement = windowed(select(TABLE).where(*_conditions(filter)), [TABLE.c.id], window, ascending=False)
         return [detached(AuditEvent, row._mapping) for row in await self._session.exec(statement)]
 
     async def count(self, filter: AuditFilter, limit: int) -> int:
         """How many there are, counted no further than ``limit`` + 1."""
-        found = select(literal(1)).select_from(TABLE).where(*_conditions(filter)).limit(limit + 1)
-        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+        found = select(literal(1)).select_from(TABLE).where(*_conditions(filter))
+        return await count_up_to(self._session, found, limit)
 
 
 def _conditions(filter: AuditFilter) -> list[ColumnElement[bool]]:
@@ -113,15 +108,5 @@ def _conditions(filter: AuditFilter) -> list[ColumnElement[bool]]:
     if filter.subject_id is not None:
         found.append(TABLE.c.subject_id == storable(filter.subject_id))
     if filter.at is not None:
-        found += [*time_condition(TABLE.c.at, filter.at, "at"), *_by_id(filter.at)]
-    return found
-
-
-def _by_id(range: DateTimeRange) -> list[ColumnElement[bool]]:
-    """What a range of time says about ids, which have an index."""
-    found: list[ColumnElement[bool]] = []
-    if range.gte is not None:
-        found.append(TABLE.c.id >= first_id(aware(range.gte, "at"), -ID_SLACK))
-    if range.lt is not None:
-        found.append(TABLE.c.id < first_id(aware(range.lt, "at"), ID_SLACK))
+        found += [*time_condition(TABLE.c.at, filter.at, "at"), *by_id(TABLE.c.id, filter.at, "at")]
     return found

@@ -13,6 +13,7 @@ from app.db import Pipe, ReadSession, Row, json_text
 from app.models import BulkAction, BulkActionError, BulkActionKind, BulkActionStatus, TaskRun
 from app.paging import Keyset, Window
 from app.rows import detached
+from app.windows import count_up_to, windowed
 
 TABLE = BulkAction.metadata.tables["bulk_actions"]
 ERRORS = BulkActionError.metadata.tables["bulk_action_errors"]
@@ -136,21 +137,18 @@ class BulkActionRows:
 
     async def read(self, window: Window) -> list[BulkAction]:
         """Up to one row more than the window, the newest first."""
-        order = TABLE.c.id.asc() if window.backward else TABLE.c.id.desc()
-        statement = _actions().where(*_within(TABLE.c.id, window, descending=True))
-        return [_action(row) for row in await self._session.exec(statement.order_by(order).limit(window.size + 1))]
+        statement = windowed(_actions(), [TABLE.c.id], window, ascending=False)
+        return [_action(row) for row in await self._session.exec(statement)]
 
     async def count(self, limit: int) -> int:
         """How many there are, counted no further than ``limit`` + 1."""
-        found = select(literal(1)).select_from(TABLE).limit(limit + 1)
-        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+        return await count_up_to(self._session, select(literal(1)).select_from(TABLE), limit)
 
     async def errors(self, action_ids: Collection[UUID], window: Window) -> dict[UUID, list[BulkActionError]]:
         """The errors of each action's items, by the items' ids; up to one row more than the window."""
         wanted = select(func.unnest(literal(list(action_ids), ARRAY(Uuid))).label("id")).subquery()
-        order = ERRORS.c.item_id.desc() if window.backward else ERRORS.c.item_id.asc()
-        bounds = [ERRORS.c.action_id == wanted.c.id, *_within(ERRORS.c.item_id, window, descending=False)]
-        part = select(ERRORS).where(*bounds).order_by(order).limit(window.size + 1).lateral()
+        theirs = select(ERRORS).where(ERRORS.c.action_id == wanted.c.id)
+        part = windowed(theirs, [ERRORS.c.item_id], window, ascending=True).lateral()
         found: dict[UUID, list[BulkActionError]] = {id: [] for id in action_ids}
         for row in await self._session.exec(select(part).select_from(wanted.join(part, true()))):
             found[row.action_id].append(detached(BulkActionError, row._mapping))
@@ -193,12 +191,3 @@ def _actions() -> Select[Any]:
 def _action(row: Any) -> BulkAction:
     known = {"kind": BulkActionKind(row.kind), "status": BulkActionStatus(row.status)}
     return detached(BulkAction, {**row._mapping, **known})
-
-
-def _within(column: ColumnElement[Any], window: Window, *, descending: bool) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for bound, behind in ((window.after, True), (window.before, False)):
-        if bound is not None:
-            value = literal(bound[0], column.type)
-            found.append(column < value if behind is descending else column > value)
-    return found

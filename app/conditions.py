@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, any_, cast, literal, literal_column
+from sqlalchemy import ColumnElement, Text, and_, any_, cast, literal, literal_column, or_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.errors import InvalidArgument
 from app.kinds import of_kind
 
 MAX_LIST = 1000
+MAX_DEPTH = 5
+MAX_PARTS = 50
 MAX_PATTERN = 1000
 
 
@@ -49,6 +51,28 @@ class FloatRange:
 
     gte: float | None = None
     lt: float | None = None
+
+
+def combined(
+    filter: Any, conditions: Callable[[Any], list[ColumnElement[bool]]], depth: int
+) -> list[ColumnElement[bool]]:
+    """The conditions of what a filter at a depth combines (``and_``, ``or_``, ``not_``). Raises ``InvalidArgument``."""
+    if depth > MAX_DEPTH:
+        raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
+    for parts in (filter.and_, filter.or_):
+        if parts is not None and len(parts) > MAX_PARTS:
+            raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
+
+    def all_of(part: Any) -> ColumnElement[bool]:
+        return and_(literal(True), *conditions(part))
+
+    found = [all_of(part) for part in filter.and_ or ()]
+    if filter.or_ is not None:
+        found.append(or_(literal(False), *map(all_of, filter.or_)))
+    if filter.not_ is not None:
+        # NULL is "does not match" inside a filter, so its opposite must be "matches".
+        found.append(all_of(filter.not_).is_not(True))
+    return found
 
 
 def any_of(column: ColumnElement[Any], values: Sequence[Any], field: str) -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from app.models import TaskDefinition, Worker
 from app.paging import Keyset, Window
 from app.registry import Definition, Triggers
 from app.rows import detached
+from app.windows import windowed
 
 TABLE = TaskDefinition.metadata.tables["task_definitions"]
 WORKERS = Worker.metadata.tables["workers"]
@@ -94,13 +95,8 @@ class Definitions:
 
     async def read(self, filter: DefinitionFilter | None, window: Window) -> list[TaskDefinition]:
         """Up to one row more than the window, ordered by id; private definitions are hidden."""
-        conditions = [*_conditions(filter or DefinitionFilter())]
-        if window.after:
-            conditions.append(TABLE.c.id > window.after[0])
-        if window.before:
-            conditions.append(TABLE.c.id < window.before[0])
-        order = TABLE.c.id.desc() if window.backward else TABLE.c.id.asc()
-        statement = select(TABLE).where(*conditions).order_by(order).limit(window.size + 1)
+        chosen = select(TABLE).where(*_conditions(filter or DefinitionFilter()))
+        statement = windowed(chosen, [TABLE.c.id], window, ascending=True)
         return [detached(TaskDefinition, row._mapping) for row in await self._session.exec(statement)]
 
     async def count(self, filter: DefinitionFilter | None) -> int:

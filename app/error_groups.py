@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, any_, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import BigInteger, ColumnElement, func, select
 
 from app.conditions import any_of, aware, storable
 from app.db import ReadSession
@@ -19,6 +18,7 @@ from app.kinds import of_kind
 from app.models import ErrorGroup, ErrorGroupHour
 from app.paging import Key, Keyset, Window
 from app.run_filters import OrderDirection
+from app.windows import among, count_up_to, windowed
 
 GROUPS = ErrorGroup.metadata.tables["error_groups"]
 HOURS = ErrorGroupHour.metadata.tables["error_group_hours"]
@@ -107,30 +107,22 @@ class ErrorGroups:
     """Reads groups in one session."""
 
     def __init__(self, session: ReadSession) -> None:
-        self._ask = cast(Any, session).exec
+        self._session = cast(Any, session)
 
     async def read(self, filter: ErrorGroupFilter, order: ErrorGroupOrder, window: Window) -> list[CountedGroup]:
         """Up to one row more than the window, in order."""
         found = _counted(filter).subquery()
         column, ascending = found.c[order.column], order.direction is OrderDirection.ASC
-        place = tuple_(column, found.c.id)
-        statement = select(found)
-        for bound, above in ((window.after, ascending), (window.before, not ascending)):
-            if bound is not None:
-                value = tuple_(literal(bound[0], column.type), literal(bound[1], found.c.id.type))
-                statement = statement.where(place > value if above else place < value)
-        ends = [end.asc() if ascending != window.backward else end.desc() for end in (column, found.c.id)]
-        rows = await self._ask(statement.order_by(*ends).limit(window.size + 1))
+        rows = await self._session.exec(windowed(select(found), [column, found.c.id], window, ascending=ascending))
         return [CountedGroup(**row._mapping) for row in rows]
 
     async def count(self, filter: ErrorGroupFilter, limit: int) -> int:
         """How many groups there are, counted no further than ``limit`` + 1."""
-        found = _counted(filter).limit(limit + 1).subquery()
-        return (await self._ask(select(func.count()).select_from(found))).scalar_one()
+        return await count_up_to(self._session, _counted(filter), limit)
 
     async def get_many(self, ids: Collection[str]) -> dict[str, CountedGroup]:
         """Those of the groups that exist, with all of their failures."""
-        rows = await self._ask(_counted(ErrorGroupFilter()).where(_among(GROUPS.c.id, ids)))
+        rows = await self._session.exec(_counted(ErrorGroupFilter()).where(_among(GROUPS.c.id, ids)))
         return {row.id: CountedGroup(**row._mapping) for row in rows}
 
     async def tasks_of(self, ids: Collection[str]) -> Mapping[str, list[AffectedTask]]:
@@ -141,7 +133,7 @@ class ErrorGroups:
         counted = select(group, task, count.cast(BigInteger).label("count"), seen.label("seen"), ranked.label("rank"))
         found = counted.where(_among(group, ids), task.is_not(None)).group_by(group, task).subquery()
         grouped: dict[str, list[AffectedTask]] = {id: [] for id in ids}
-        rows = await self._ask(
+        rows = await self._session.exec(
             select(found).where(found.c.rank <= SHOWN_TASKS).order_by(found.c.error_group_id, found.c.rank)
         )
         for row in rows:
@@ -230,4 +222,4 @@ def _hour(moment: datetime) -> datetime:
 
 
 def _among(column: ColumnElement[Any], ids: Collection[str]) -> ColumnElement[bool]:
-    return column == any_(literal([storable(id) for id in ids], ARRAY(column.type)))
+    return among(column, [storable(id) for id in ids])

@@ -19,6 +19,7 @@ from app.paging import Keyset, Window
 from app.rows import detached
 from app.run_filters import TABLE as RUNS
 from app.states import HELD, TaskIterationOutcome
+from app.windows import in_order, windowed
 
 LOGS = TaskLog.metadata.tables["task_logs"]
 ITERATIONS = TaskIteration.metadata.tables["task_iterations"]
@@ -96,16 +97,9 @@ def _each(
     wanted = select(func.unnest(literal(list(run_ids), ARRAY(Uuid))).label("id")).subquery()
     # Said once more in constants, these let the planner leave out the partitions of other weeks.
     bounds: list[ColumnElement[bool]] = [run >= min(run_ids), run <= max(run_ids)] if run_ids else []
-    if window.after:
-        bounds.append(key > window.after[0])
-    if window.before:
-        bounds.append(key < window.before[0])
-    order = key.desc() if window.backward else key.asc()
-    part = chosen.where(run == wanted.c.id, *bounds).order_by(order).limit(window.size + 1).lateral()
-    place = part.c[str(key.key)]
-    return (
-        select(part).select_from(wanted.join(part, true())).order_by(place.desc() if window.backward else place.asc())
-    )
+    part = windowed(chosen.where(run == wanted.c.id, *bounds), [key], window, ascending=True).lateral()
+    ends = in_order([part.c[str(key.key)]], window, ascending=True)
+    return select(part).select_from(wanted.join(part, true())).order_by(*ends)
 
 
 def all_iterations() -> Any:

@@ -62,6 +62,11 @@ class Window:
     after: Key | None
     before: Key | None
 
+    def ends(self, *, ascending: bool) -> list[tuple[Key, bool]]:
+        """The keys that there are, each with whether the window lies above it in an order."""
+        ends = ((self.after, ascending), (self.before, not ascending))
+        return [(key, above) for key, above in ends if key is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Keyset:

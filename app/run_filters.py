@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, and_, literal, or_, tuple_
+from sqlalchemy import ColumnElement, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app import run_search
@@ -21,6 +21,7 @@ from app.conditions import (
     TagFilter,
     any_of,
     aware,
+    combined,
     storable,
     string_condition,
     tag_condition,
@@ -33,10 +34,9 @@ from app.models import TaskRun
 from app.paging import Key, Keyset, Window
 from app.run_search import Lookup
 from app.states import TaskRunStatus
+from app.windows import bounds, in_order
 
 TABLE = TaskRun.metadata.tables["task_runs"]
-MAX_DEPTH = 5
-MAX_PARTS = 50
 Lookups: TypeAlias = "Mapping[tuple[str, str], Lookup]"
 """What the searches of a filter mean, by field and text."""
 NOT_LOOKED_UP: Lookups = {}
@@ -134,14 +134,8 @@ class RunOrder:
     def conditions(self, window: Window) -> list[ColumnElement[bool]]:
         """What bounds the window, and leaves out what has no place in the order."""
         columns = [TABLE.c[key] for key in self.keys]
-        conditions: list[ColumnElement[bool]] = []
-        if columns[0].nullable:
-            conditions.append(columns[0].is_not(None))
-        place = tuple_(*columns) if len(columns) > 1 else columns[0]
-        for bound, above in self._bounds(window):
-            value = _place(columns, bound)
-            conditions.append(place > value if above else place < value)
-        return conditions
+        placed = [columns[0].is_not(None)] if columns[0].nullable else []
+        return [*placed, *bounds(columns, window, ascending=self._ascending)]
 
     def parts(self, window: Window) -> list[list[ColumnElement[bool]]]:
         """The conditions of each part of the list that has an index of its own; together the parts are the list.
@@ -156,29 +150,20 @@ class RunOrder:
     def _plain_part(self, window: Window) -> list[list[ColumnElement[bool]]]:
         """The part of priority 0, bounded by ids; none where the window holds only other priorities."""
         conditions: list[ColumnElement[bool]] = [TABLE.c.priority == 0]
-        for (priority, run_id), above in self._bounds(window):
+        for (priority, run_id), above in window.ends(ascending=self._ascending):
             if priority == 0:
                 conditions.append(TABLE.c.id > run_id if above else TABLE.c.id < run_id)
             elif (priority > 0) is above:
                 return []
         return [conditions]
 
-    def _bounds(self, window: Window) -> list[tuple[Key, bool]]:
-        """The ends of the window, each with whether the list lies above it."""
-        ascending = self.direction is OrderDirection.ASC
-        ends = ((window.after, ascending), (window.before, not ascending))
-        return [(bound, above) for bound, above in ends if bound is not None]
-
     def order_by(self, window: Window, columns_of: Any = TABLE.c) -> list[ColumnElement[Any]]:
         """The columns to sort by; reversed for a window that reads backward."""
-        ascending = (self.direction is OrderDirection.ASC) != window.backward
-        columns = [columns_of[key] for key in self.keys]
-        return [column.asc() if ascending else column.desc() for column in columns]
+        return in_order([columns_of[key] for key in self.keys], window, ascending=self._ascending)
 
-
-def _place(columns: Sequence[ColumnElement[Any]], bound: Key) -> ColumnElement[Any]:
-    values = [literal(value, column.type) for value, column in zip(bound, columns, strict=True)]
-    return tuple_(*values) if len(values) > 1 else values[0]
+    @property
+    def _ascending(self) -> bool:
+        return self.direction is OrderDirection.ASC
 
 
 def conditions(filter: RunFilter | None, lookups: Lookups = NOT_LOOKED_UP, depth: int = 1) -> list[ColumnElement[bool]]:
@@ -189,10 +174,8 @@ def conditions(filter: RunFilter | None, lookups: Lookups = NOT_LOOKED_UP, depth
     if filter is None:
         return []
     of_kind(filter, RunFilter, "filter")
-    if depth > MAX_DEPTH:
-        raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
     own = (*_plain(filter), *_ranges(filter), *_searched(filter, lookups), *_json(filter))
-    return [*own, *_combined(filter, lookups, depth)]
+    return [*own, *combined(filter, lambda part: conditions(part, lookups, depth + 1), depth)]
 
 
 async def looked_up(session: ReadSession, filter: RunFilter | None) -> list[ColumnElement[bool]]:
@@ -250,7 +233,7 @@ def _ranges(filter: RunFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if filter.created_at is not None:
         found += time_condition(TABLE.c.created_at, filter.created_at, "createdAt")
-        found += _by_id(filter.created_at)
+        found += by_id(TABLE.c.id, filter.created_at, "createdAt")
     if filter.started_at is not None:
         found += time_condition(TABLE.c.started_at, filter.started_at, "startedAt")
     if filter.finished_at is not None:
@@ -258,13 +241,13 @@ def _ranges(filter: RunFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _by_id(range: DateTimeRange) -> list[ColumnElement[bool]]:
+def by_id(column: ColumnElement[UUID], range: DateTimeRange, field: str) -> list[ColumnElement[bool]]:
     """What a range of creation times says about ids, which have an index."""
     found: list[ColumnElement[bool]] = []
     if range.gte is not None:
-        found.append(TABLE.c.id >= first_id(aware(range.gte, "createdAt"), -ID_SLACK))
+        found.append(column >= first_id(aware(range.gte, field), -ID_SLACK))
     if range.lt is not None:
-        found.append(TABLE.c.id < first_id(aware(range.lt, "createdAt"), ID_SLACK))
+        found.append(column < first_id(aware(range.lt, field), ID_SLACK))
     return found
 
 
@@ -303,22 +286,3 @@ def _check_json(value: Any) -> None:
         raise InvalidArgument(f"The filter holds a value that is not JSON: {error}.", path=("filter",)) from None
     if b"\\u0000" in text:
         raise InvalidArgument("The filter holds a NUL character, which no stored value does.", path=("filter",))
-
-
-def _combined(filter: RunFilter, lookups: Lookups, depth: int) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for parts in (filter.and_, filter.or_):
-        if parts is not None and len(parts) > MAX_PARTS:
-            raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
-    if filter.and_:
-        found += [_all(part, lookups, depth) for part in filter.and_]
-    if filter.or_ is not None:
-        found.append(or_(literal(False), *(_all(part, lookups, depth) for part in filter.or_)))
-    if filter.not_ is not None:
-        # NULL is "does not match" inside a filter, so its opposite must be "matches".
-        found.append(_all(filter.not_, lookups, depth).is_not(True))
-    return found
-
-
-def _all(filter: RunFilter, lookups: Lookups, depth: int) -> ColumnElement[bool]:
-    return and_(literal(True), *conditions(filter, lookups, depth + 1))

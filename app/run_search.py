@@ -12,12 +12,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, any_, column, func, literal, literal_column, or_, select, table, text
-from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
+from sqlalchemy.dialects.postgresql import INTERVAL
 
 from app.conditions import FloatRange, TagFilter, any_of, ilike, storable, tag_condition
 from app.db import ReadSession
 from app.errors import InvalidArgument
 from app.models import DURATION, ERROR_TEXT, GROUPED, SLOW, SLOW_SECONDS, TaskDefinition, TaskRun
+from app.windows import among
 
 TABLE = TaskRun.metadata.tables["task_runs"]
 TASKS = table("tasks", column("id"), column("name"))
@@ -100,7 +101,7 @@ def holds(search: str, known: Lookup | None) -> list[ColumnElement[bool]]:
     Who bears the words is looked up by the same statement, not as quickly, where it is not ``known``.
     """
     if known is not None and known.run_ids is not None:
-        return [_among(known.run_ids)]
+        return [among(TABLE.c.id, known.run_ids)]
     return [_holds(word, known.bearers[word] if known else None) for word in words(search)]
 
 
@@ -112,16 +113,12 @@ def error(part: str, known: Lookup | None) -> ColumnElement[bool]:
             "looked for in the first 500 characters of the error's type and message, as in 'OSError: disk 1 is full'.",
             path=("filter", "errorText"),
         )
-    return _among(known.run_ids) if known is not None and known.run_ids is not None else error_holds(part)
+    return among(TABLE.c.id, known.run_ids) if known is not None and known.run_ids is not None else error_holds(part)
 
 
 def error_holds(part: str) -> ColumnElement[bool]:
     """The error of a failure that is in its group holds a text, in upper or lower case."""
     return and_(cast(Any, text(GROUPED)), ilike(literal_column(f"({ERROR_TEXT})"), part))
-
-
-def _among(run_ids: Sequence[UUID]) -> ColumnElement[bool]:
-    return TABLE.c.id == any_(literal(list(run_ids), ARRAY(TABLE.c.id.type)))
 
 
 def _holds(word: str, known: Bearers | None) -> ColumnElement[bool]:

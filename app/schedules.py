@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, any_, func, insert, literal, select, true, update
+from sqlalchemy import ColumnElement, Table, func, insert, literal, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import any_of, storable
@@ -18,6 +18,7 @@ from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
 from app.rows import detached
 from app.ticks import Timing
+from app.windows import among, count_up_to, in_order, windowed
 
 TABLE = Schedule.metadata.tables["schedules"]
 TICKS = ScheduleTick.metadata.tables["schedule_ticks"]
@@ -77,7 +78,7 @@ class Schedules:
 
     async def get_many(self, ids: Collection[UUID]) -> dict[UUID, Schedule]:
         """Those of the schedules that exist and are not deleted."""
-        rows = await self._session.exec(select(TABLE).where(_among(TABLE.c.id, ids), *_there(TABLE)))
+        rows = await self._session.exec(select(TABLE).where(among(TABLE.c.id, ids), *_there(TABLE)))
         return {row.id: _schedule(row) for row in rows}
 
     async def lock(self, id: UUID) -> Schedule | None:
@@ -109,19 +110,18 @@ class Schedules:
 
     async def read(self, filter: ScheduleFilter, window: Window) -> list[Schedule]:
         """Up to one row more than the window, the newest first."""
-        bounds = [*_conditions(filter), *_bounds(TABLE.c.id, window)]
-        statement = select(TABLE).where(*bounds).order_by(_descending(TABLE.c.id, window)).limit(window.size + 1)
+        statement = windowed(select(TABLE).where(*_conditions(filter)), [TABLE.c.id], window, ascending=False)
         return [_schedule(row) for row in await self._session.exec(statement)]
 
     async def count(self, filter: ScheduleFilter, limit: int) -> int:
         """How many schedules a list has, counted no further than ``limit`` + 1."""
-        found = select(literal(1)).select_from(TABLE).where(*_conditions(filter)).limit(limit + 1)
-        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+        found = select(literal(1)).select_from(TABLE).where(*_conditions(filter))
+        return await count_up_to(self._session, found, limit)
 
     async def of_tasks(self, task_ids: Collection[UUID]) -> dict[UUID, list[Schedule]]:
         """The schedules of each task, oldest first."""
         rows = await self._session.exec(
-            select(TABLE).where(_among(TABLE.c.task_id, task_ids), *_there(TABLE)).order_by(TABLE.c.id)
+            select(TABLE).where(among(TABLE.c.task_id, task_ids), *_there(TABLE)).order_by(TABLE.c.id)
         )
         grouped: dict[UUID, list[Schedule]] = {id: [] for id in task_ids}
         for row in rows:
@@ -132,7 +132,7 @@ class Schedules:
         """When each of the tasks runs next, of those that have an active schedule."""
         statement = (
             select(TABLE.c.task_id, func.min(TABLE.c.next_due_at))
-            .where(_among(TABLE.c.task_id, task_ids), *_there(TABLE), TABLE.c.next_due_at.is_not(None))
+            .where(among(TABLE.c.task_id, task_ids), *_there(TABLE), TABLE.c.next_due_at.is_not(None))
             .group_by(TABLE.c.task_id)
         )
         return {row[0]: row[1] for row in await self._session.exec(statement)}
@@ -140,11 +140,10 @@ class Schedules:
     async def ticks(self, ids: Collection[UUID], window: Window) -> dict[UUID, list[ScheduleTick]]:
         """For each schedule up to one tick more than the window, the latest first."""
         wanted = select(func.unnest(literal(list(ids), ARRAY(TABLE.c.id.type))).label("id")).subquery()
-        bounds = [TICKS.c.schedule_id == wanted.c.id, *_bounds(TICKS.c.tick_at, window)]
-        order = _descending(TICKS.c.tick_at, window)
-        part = select(TICKS).where(*bounds).order_by(order).limit(window.size + 1).lateral()
+        theirs = select(TICKS).where(TICKS.c.schedule_id == wanted.c.id)
+        part = windowed(theirs, [TICKS.c.tick_at], window, ascending=False).lateral()
         statement = select(part).select_from(wanted.join(part, true()))
-        rows = await self._session.exec(statement.order_by(_descending(part.c.tick_at, window)))
+        rows = await self._session.exec(statement.order_by(*in_order([part.c.tick_at], window, ascending=False)))
         grouped: dict[UUID, list[ScheduleTick]] = {id: [] for id in ids}
         for row in rows:
             grouped[row.schedule_id].append(detached(ScheduleTick, row._mapping))
@@ -166,28 +165,13 @@ def _there(table: Table) -> list[ColumnElement[bool]]:
     return [table.c.deleted_at.is_(None)]
 
 
-def _among(column: Any, ids: Collection[UUID]) -> ColumnElement[bool]:
-    return column == any_(literal(list(ids), ARRAY(column.type)))
-
-
 def _conditions(filter: ScheduleFilter) -> list[ColumnElement[bool]]:
     of_kind(filter, ScheduleFilter, "filter")
     found = _there(TABLE)
     if filter.task_ids is not None:
-        found.append(_among(TABLE.c.task_id, filter.task_ids))
+        found.append(among(TABLE.c.task_id, filter.task_ids))
     if filter.statuses is not None:
         found.append(any_of(TABLE.c.status, [status.value for status in filter.statuses], "statuses"))
     if filter.owners is not None:
         found.append(any_of(TABLE.c.owner, [storable(owner) for owner in filter.owners], "owners"))
     return found
-
-
-def _bounds(column: Any, window: Window) -> list[ColumnElement[bool]]:
-    """What bounds a window of a list in descending order."""
-    after = [] if window.after is None else [column < literal(window.after[0], column.type)]
-    before = [] if window.before is None else [column > literal(window.before[0], column.type)]
-    return [*after, *before]
-
-
-def _descending(column: Any, window: Window) -> ColumnElement[Any]:
-    return column.asc() if window.backward else column.desc()

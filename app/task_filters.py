@@ -17,7 +17,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    tuple_,
 )
 
 from app.conditions import (
@@ -25,6 +24,7 @@ from app.conditions import (
     StringFilter,
     TagFilter,
     any_of,
+    combined,
     storable,
     string_condition,
     tag_condition,
@@ -35,14 +35,16 @@ from app.kinds import of_kind
 from app.models import Task, TaskDefinition, TaskRun, TaskSummary
 from app.paging import Key, Keyset, Window
 from app.registry import Triggers
-from app.run_filters import MAX_DEPTH, MAX_PARTS, OrderDirection
+from app.run_filters import OrderDirection
 from app.states import TaskRunStatus
 from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
+from app.windows import bounds, in_order
 
 TABLE = Task.metadata.tables["tasks"]
 SUMMARIES = TaskSummary.metadata.tables["task_summaries"]
 RUNS = TaskRun.metadata.tables["task_runs"]
 DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
+_RAN = SUMMARIES.c.task_id.is_not(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +99,16 @@ class TaskOrder:
 
     def conditions(self, window: Window) -> list[ColumnElement[bool]]:
         """What bounds the window, and leaves out what has no place in the order."""
-        columns = self._columns()
-        found: list[ColumnElement[bool]] = []
-        if self.field is TaskOrderField.LAST_RUN_AT:
-            found.append(SUMMARIES.c.task_id.is_not(None))
-        ascending = self.direction is OrderDirection.ASC
-        for bound, above in ((window.after, ascending), (window.before, not ascending)):
-            if bound is not None:
-                values = [literal(value, column.type) for value, column in zip(bound, columns, strict=True)]
-                found.append(tuple_(*columns) > tuple_(*values) if above else tuple_(*columns) < tuple_(*values))
-        return found
+        placed = [_RAN] if self.field is TaskOrderField.LAST_RUN_AT else []
+        return [*placed, *bounds(self._columns(), window, ascending=self._ascending)]
 
     def order_by(self, window: Window) -> list[ColumnElement[Any]]:
         """The columns to sort by; reversed for a window that reads backward."""
-        ascending = (self.direction is OrderDirection.ASC) != window.backward
-        return [column.asc() if ascending else column.desc() for column in self._columns()]
+        return in_order(self._columns(), window, ascending=self._ascending)
+
+    @property
+    def _ascending(self) -> bool:
+        return self.direction is OrderDirection.ASC
 
     def _columns(self) -> list[ColumnElement[Any]]:
         where: dict[str, Any] = {"rank": self.rank, "last_run_at": SUMMARIES.c.last_run_at}
@@ -126,9 +123,7 @@ def conditions(filter: TaskFilter | None, depth: int = 1) -> list[ColumnElement[
     if filter is None:
         return []
     of_kind(filter, TaskFilter, "filter")
-    if depth > MAX_DEPTH:
-        raise InvalidArgument(f"The filter nests and, or and not more than {MAX_DEPTH} levels deep.", path=("filter",))
-    return [*_lists(filter), *_values(filter), *_combined(filter, depth)]
+    return [*_lists(filter), *_values(filter), *combined(filter, lambda part: conditions(part, depth + 1), depth)]
 
 
 def _lists(filter: TaskFilter) -> list[ColumnElement[bool]]:
@@ -175,27 +170,7 @@ def _values(filter: TaskFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _combined(filter: TaskFilter, depth: int) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for parts in (filter.and_, filter.or_):
-        if parts is not None and len(parts) > MAX_PARTS:
-            raise InvalidArgument(f"The filter combines more than {MAX_PARTS} filters at once.", path=("filter",))
-    for part in filter.and_ or ():
-        found += conditions(part, depth + 1)
-    if filter.or_ is not None:
-        found.append(or_(literal(False), *(_all(part, depth) for part in filter.or_)))
-    if filter.not_ is not None:
-        # NULL is "does not match" inside a filter, so its opposite must be "matches".
-        found.append(_all(filter.not_, depth).is_not(True))
-    return found
-
-
-def _all(filter: TaskFilter, depth: int) -> ColumnElement[bool]:
-    return and_(literal(True), *conditions(filter, depth + 1))
-
-
 _ENABLED = TABLE.c.is_enabled
-_RAN = SUMMARIES.c.task_id.is_not(None)
 # Spelled out, because the planner takes a condition on a function of a column for one that hardly anything meets.
 _WORKS = or_(SUMMARIES.c.verdict.is_(None), SUMMARIES.c.verdict == "SUCCEEDED")
 _HEALTH: dict[TaskHealth, Callable[[], ColumnElement[bool]]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, any_, distinct, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, distinct, func, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 
@@ -15,17 +15,17 @@ from app import audit
 from app.audit import Deed
 from app.conditions import storable
 from app.db import ReadSession, WriteSession
-from app.models import Task, TaskDefinition, TaskRevision, TaskRun, TaskSummary
+from app.models import Task, TaskRevision, TaskRun, TaskSummary
 from app.paging import Keyset, Window
 from app.rows import detached
 from app.states import VERDICTS, TaskRunStatus
 from app.task_filters import TaskOrder
+from app.windows import among, count_up_to, windowed
 
 TABLE = Task.metadata.tables["tasks"]
 REVISIONS = TaskRevision.metadata.tables["task_revisions"]
 SUMMARIES = TaskSummary.metadata.tables["task_summaries"]
 RUNS = TaskRun.metadata.tables["task_runs"]
-DEFINITIONS = TaskDefinition.metadata.tables["task_definitions"]
 
 CHANGEABLE = (
     "name", "description", "definition_id", "input", "tags", "group_name", "owner", "is_enabled", "priority", "queue",
@@ -69,7 +69,7 @@ class Tasks:
     async def get_many(self, ids: Collection[UUID], *, deleted: bool = False) -> dict[UUID, Task]:
         """Those of the tasks that exist, with their summaries' columns; deleted ones too, where asked."""
         there = true() if deleted else _THERE
-        statement = _listed().where(TABLE.c.id == _any(ids), there)
+        statement = _listed().where(among(TABLE.c.id, ids), there)
         return {row.id: detached(Task, row._mapping) for row in await self._session.exec(statement)}
 
     async def read(self, conditions: Sequence[ColumnElement[bool]], order: TaskOrder, window: Window) -> list[Task]:
@@ -85,8 +85,8 @@ class Tasks:
     async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
         """How many tasks there are, counted no further than ``limit`` + 1."""
         joined = TABLE.outerjoin(SUMMARIES, SUMMARIES.c.task_id == TABLE.c.id)
-        found = select(literal(1)).select_from(joined).where(_THERE, *conditions).limit(limit + 1)
-        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
+        found = select(literal(1)).select_from(joined).where(_THERE, *conditions)
+        return await count_up_to(self._session, found, limit)
 
     async def lock(self, task_id: UUID) -> Task | None:
         """A task, deleted or not, locked until the transaction ends."""
@@ -167,14 +167,8 @@ class Tasks:
 
     async def revisions(self, task_id: UUID, window: Window) -> list[TaskRevision]:
         """Up to one revision more than the window, the newest first."""
-        column = REVISIONS.c.version
-        bounds: list[ColumnElement[bool]] = [REVISIONS.c.task_id == task_id]
-        if window.after:
-            bounds.append(column < window.after[0])
-        if window.before:
-            bounds.append(column > window.before[0])
-        order = column.asc() if window.backward else column.desc()
-        statement = select(REVISIONS).where(*bounds).order_by(order).limit(window.size + 1)
+        its_own = select(REVISIONS).where(REVISIONS.c.task_id == task_id)
+        statement = windowed(its_own, [REVISIONS.c.version], window, ascending=False)
         return [detached(TaskRevision, row._mapping) for row in await self._session.exec(statement)]
 
     async def count_revisions(self, task_id: UUID) -> int:
@@ -239,7 +233,3 @@ def _ranked(order: TaskOrder, rank: ColumnElement[int], fits: Sequence[ColumnEle
     best = ranked.order_by(*order.order_by(window)).limit(window.size + 1).subquery("best")
     by_rank = replace(order, rank=best.c.rank)
     return _listed(best.c.rank).join(best, best.c.id == TABLE.c.id).order_by(*by_rank.order_by(window))
-
-
-def _any(ids: Collection[UUID]) -> ColumnElement[Any]:
-    return any_(literal(list(ids), ARRAY(TABLE.c.id.type)))

@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
     "app.run_search": 2, "app.error_groups": 2, "app.error_grouping": 2, "app.kinship": 2,
     "app.audit": 2, "app.bulk_actions": 2, "app.batches": 2, "app.transfers": 2, "app.records": 2,
     "app.rollups": 2, "app.rollup_statements": 2, "app.rollup_reading": 2,
-    "app.retention": 2, "app.partitions": 2, "app.parents": 2, "app.tables": 2,
+    "app.retention": 2, "app.partitions": 2, "app.parents": 2, "app.tables": 2, "app.windows": 2,
     # 3 use cases
     "app.service": 3, "app.lifecycle": 3, "app.claiming": 3, "app.outages": 3, "app.gate": 3, "app.family": 3,
     # 4 edges
