@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import strawberry
 
@@ -23,151 +23,30 @@ class Error:
     )
 
 
-@strawberry.type(description="An argument is outside of what is allowed.")
-class InvalidArgument(Error):
-    """A bad argument."""
+Data = TypeVar("Data", bound=Error)
+Details = Callable[[Any], dict[str, Any]]
+
+DATA: dict[type[errors.TaskError], tuple[type[Error], Details]] = {}
+"""What each refusal is as data, and what it says there besides its message; ``refusal`` fills it."""
+HANDLERS: list[AsData] = []
+"""An unreachable database is a top-level error; it is data for single items of a bulk trigger only."""
 
 
-@strawberry.type(description="One thing wrong with a task's input.")
-class InputIssue:
-    """Where an input is wrong, and how."""
+def refusal(cause: type[errors.TaskError], details: Details | None = None) -> Callable[[type[Data]], type[Data]]:
+    """Make a class, described by its docstring, what a refusal is as data in every result that has it as a member.
 
-    path: list[str] = strawberry.field(description="The place, from the input's root downwards.")
-    message: str = strawberry.field(description="What is wrong, as words for people.")
-    type: str = strawberry.field(description="Which rule was broken, as a word for programs.")
+    ``details`` makes its own fields; by default they are those of the refusal that have the same names.
+    """
 
+    def register(data: type[Data]) -> type[Data]:
+        own = tuple(data.__annotations__)
+        made = strawberry.type(data, description=data.__doc__)
+        DATA[cause] = made, details or (lambda error: {name: getattr(error, name) for name in own})
+        if cause is not errors.ServiceUnavailable:
+            HANDLERS.append(AsData(cause, made))
+        return made
 
-@strawberry.type(description="The input does not fit the schema of the definition.")
-class InvalidTaskInput(Error):
-    """Input that the definition does not take."""
-
-    issues: list[InputIssue] = strawberry.field(description="Everything that is wrong, up to 20 issues.")
-
-
-@strawberry.type(description="There is no task definition of that id.")
-class TaskDefinitionNotFound(Error):
-    """An unknown definition."""
-
-
-@strawberry.type(description="There is no run of that id.")
-class TaskRunNotFound(Error):
-    """An unknown run."""
-
-
-@strawberry.type(description="The run is final, so there is nothing to abort.")
-class TaskRunNotAbortable(Error):
-    """A final run."""
-
-
-@strawberry.type(description="The run is not final yet, so it cannot go on from its last state.")
-class TaskRunNotFinal(Error):
-    """A live run."""
-
-
-@strawberry.type(description="The idempotency key was used before, with another input.")
-class IdempotencyConflict(Error):
-    """A key used for something else."""
-
-    run_id: strawberry.ID = strawberry.field(description="The id of the run that the key belongs to.")
-
-
-@strawberry.type(description="A run that is not final holds the same unique key.")
-class UniqueConflict(Error):
-    """A key in use."""
-
-    run_id: strawberry.ID = strawberry.field(description="The id of the run that holds the key.")
-
-
-@strawberry.type(description="The definition refuses triggers while one of its limits is full; nothing was stored.")
-class LimitReached(Error):
-    """A limit that is full."""
-
-    key: str | None = strawberry.field(description="The limit key that is full; null when the whole definition is.")
-    retry_at: datetime | None = strawberry.field(
-        description="When there is room again, unless others come first; null when that depends on the runs."
-    )
-
-
-@strawberry.type(description="The queue holds as many runs as it may; nothing was stored.")
-class QueueFull(Error):
-    """A queue that takes no more for now."""
-
-    queue: str = strawberry.field(description="The queue.")
-    depth: int = strawberry.field(description="How many runs wait in it, about; not counted far beyond the limit.")
-    limit: int = strawberry.field(description="How many may wait in it before triggers are refused.")
-
-
-@strawberry.type(description="There is no bulk action of that id.")
-class BulkActionNotFound(Error):
-    """An unknown bulk action."""
-
-
-@strawberry.type(description="The bulk action has ended, so there is nothing to abort.")
-class BulkActionNotAbortable(Error):
-    """A bulk action that has ended."""
-
-
-@strawberry.type(description="There is no batch of that id.")
-class BatchNotFound(Error):
-    """An unknown batch."""
-
-
-@strawberry.type(description="All runs of the batch are final, so there is nothing to abort.")
-class BatchNotAbortable(Error):
-    """A batch whose runs are final."""
-
-
-@strawberry.type(description="It touches everything, and nobody has said that this is meant. Nothing was done.")
-class ConfirmationRequired(Error):
-    """What has to be said in words."""
-
-
-@strawberry.type(description="The parent was aborted, so it gets no more children.")
-class ParentAborted(Error):
-    """A parent whose abort would not reach the child any more."""
-
-    run_id: strawberry.ID = strawberry.field(description="The id of the parent.")
-
-
-@strawberry.type(description="The definition's own check refused the trigger.")
-class TriggerRefused(Error):
-    """A ``before_trigger`` that said no."""
-
-
-@strawberry.type(description="The definition checks triggers with its own code, which this server has not loaded.")
-class CodeNotLoaded(Error):
-    """A ``before_trigger`` that cannot be asked."""
-
-
-@strawberry.type(description="The database went away before this item was stored, as far as is known.")
-class ServiceUnavailable(Error):
-    """An item of a bulk trigger that met an outage, while others may have been stored."""
-
-
-DATA: dict[type[errors.TaskError], type[Error]] = {
-    errors.InvalidArgument: InvalidArgument,
-    errors.InvalidTaskInput: InvalidTaskInput,
-    errors.TaskDefinitionNotFound: TaskDefinitionNotFound,
-    errors.TaskRunNotFound: TaskRunNotFound,
-    errors.TaskRunNotAbortable: TaskRunNotAbortable,
-    errors.TaskRunNotFinal: TaskRunNotFinal,
-    errors.IdempotencyConflict: IdempotencyConflict,
-    errors.UniqueConflict: UniqueConflict,
-    errors.LimitReached: LimitReached,
-    errors.QueueFull: QueueFull,
-    errors.BulkActionNotFound: BulkActionNotFound,
-    errors.BulkActionNotAbortable: BulkActionNotAbortable,
-    errors.BatchNotFound: BatchNotFound,
-    errors.BatchNotAbortable: BatchNotAbortable,
-    errors.ConfirmationRequired: ConfirmationRequired,
-    errors.ParentAborted: ParentAborted,
-    errors.TriggerRefused: TriggerRefused,
-    errors.CodeNotLoaded: CodeNotLoaded,
-    errors.ServiceUnavailable: ServiceUnavailable,
-}
-"""What each refusal is as data."""
-DETAILS: dict[type[errors.TaskError], Callable[[Any], dict[str, Any]]] = {}
-"""What refusals of other modules say besides their message; ``register`` fills it."""
+    return register
 
 
 def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> Error:
@@ -175,30 +54,12 @@ def as_data(error: errors.TaskError, *, below: tuple[str, ...] = ("input",)) -> 
 
     ``below`` replaces the first segment of its path, for one item among many.
     """
-    kind = next((data for cause, data in DATA.items() if isinstance(error, cause)), None)
-    if kind is None:
+    cause = next((cause for cause in DATA if isinstance(error, cause)), None)
+    if cause is None:
         raise error
+    data, details = DATA[cause]
     path = [*below, *error.path[1:]] if error.path else None
-    return kind(message=error.message, code=error.code, path=path, **_details(error))
-
-
-def _details(error: errors.TaskError) -> dict[str, Any]:
-    if details := DETAILS.get(type(error)):
-        return details(error)
-    if isinstance(error, errors.InvalidTaskInput):
-        return {"issues": issues(error.issues)}
-    if isinstance(error, errors.IdempotencyConflict | errors.UniqueConflict | errors.ParentAborted):
-        return {"run_id": strawberry.ID(error.run_id)}
-    if isinstance(error, errors.LimitReached):
-        return {"key": error.key, "retry_at": error.retry_at}
-    if isinstance(error, errors.QueueFull):
-        return {"queue": error.queue, "depth": error.depth, "limit": error.limit}
-    return {}
-
-
-def issues(found: tuple[errors.InputIssue, ...] | list[errors.InputIssue]) -> list[InputIssue]:
-    """Issues as objects of the schema."""
-    return [InputIssue(path=list(issue.path), message=issue.message, type=issue.type) for issue in found]
+    return data(message=error.message, code=error.code, path=path, **details(error))
 
 
 class AsData:
@@ -213,14 +74,127 @@ class AsData:
         return as_data(exception)
 
 
-HANDLERS = [AsData(cause, data) for cause, data in DATA.items() if cause is not errors.ServiceUnavailable]
-"""An unreachable database is a top-level error; it is data for single items of a bulk trigger only."""
+@strawberry.type(description="One thing wrong with a task's input.")
+class InputIssue:
+    """Where an input is wrong, and how."""
+
+    path: list[str] = strawberry.field(description="The place, from the input's root downwards.")
+    message: str = strawberry.field(description="What is wrong, as words for people.")
+    type: str = strawberry.field(description="Which rule was broken, as a word for programs.")
 
 
-def register(
-    cause: type[errors.TaskError], data: type[Error], details: Callable[[Any], dict[str, Any]] = lambda _: {}
-) -> None:
-    """Make a refusal data in every result that has its type as a member; ``details`` makes its own fields."""
-    DATA[cause] = data
-    DETAILS[cause] = details
-    HANDLERS.append(AsData(cause, data))
+def issues(found: tuple[errors.InputIssue, ...] | list[errors.InputIssue]) -> list[InputIssue]:
+    """Issues as objects of the schema."""
+    return [InputIssue(path=list(issue.path), message=issue.message, type=issue.type) for issue in found]
+
+
+@refusal(errors.InvalidArgument)
+class InvalidArgument(Error):
+    """An argument is outside of what is allowed."""
+
+
+@refusal(errors.InvalidTaskInput, lambda error: {"issues": issues(error.issues)})
+class InvalidTaskInput(Error):
+    """The input does not fit the schema of the definition."""
+
+    issues: list[InputIssue] = strawberry.field(description="Everything that is wrong, up to 20 issues.")
+
+
+@refusal(errors.TaskDefinitionNotFound)
+class TaskDefinitionNotFound(Error):
+    """There is no task definition of that id."""
+
+
+@refusal(errors.TaskRunNotFound)
+class TaskRunNotFound(Error):
+    """There is no run of that id."""
+
+
+@refusal(errors.TaskRunNotAbortable)
+class TaskRunNotAbortable(Error):
+    """The run is final, so there is nothing to abort."""
+
+
+@refusal(errors.TaskRunNotFinal)
+class TaskRunNotFinal(Error):
+    """The run is not final yet, so it cannot go on from its last state."""
+
+
+@refusal(errors.IdempotencyConflict)
+class IdempotencyConflict(Error):
+    """The idempotency key was used before, with another input."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the run that the key belongs to.")
+
+
+@refusal(errors.UniqueConflict)
+class UniqueConflict(Error):
+    """A run that is not final holds the same unique key."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the run that holds the key.")
+
+
+@refusal(errors.LimitReached)
+class LimitReached(Error):
+    """The definition refuses triggers while one of its limits is full; nothing was stored."""
+
+    key: str | None = strawberry.field(description="The limit key that is full; null when the whole definition is.")
+    retry_at: datetime | None = strawberry.field(
+        description="When there is room again, unless others come first; null when that depends on the runs."
+    )
+
+
+@refusal(errors.QueueFull)
+class QueueFull(Error):
+    """The queue holds as many runs as it may; nothing was stored."""
+
+    queue: str = strawberry.field(description="The queue.")
+    depth: int = strawberry.field(description="How many runs wait in it, about; not counted far beyond the limit.")
+    limit: int = strawberry.field(description="How many may wait in it before triggers are refused.")
+
+
+@refusal(errors.BulkActionNotFound)
+class BulkActionNotFound(Error):
+    """There is no bulk action of that id."""
+
+
+@refusal(errors.BulkActionNotAbortable)
+class BulkActionNotAbortable(Error):
+    """The bulk action has ended, so there is nothing to abort."""
+
+
+@refusal(errors.BatchNotFound)
+class BatchNotFound(Error):
+    """There is no batch of that id."""
+
+
+@refusal(errors.BatchNotAbortable)
+class BatchNotAbortable(Error):
+    """All runs of the batch are final, so there is nothing to abort."""
+
+
+@refusal(errors.ConfirmationRequired)
+class ConfirmationRequired(Error):
+    """It touches everything, and nobody has said that this is meant. Nothing was done."""
+
+
+@refusal(errors.ParentAborted)
+class ParentAborted(Error):
+    """The parent was aborted, so it gets no more children."""
+
+    run_id: strawberry.ID = strawberry.field(description="The id of the parent.")
+
+
+@refusal(errors.TriggerRefused)
+class TriggerRefused(Error):
+    """The definition's own check refused the trigger."""
+
+
+@refusal(errors.CodeNotLoaded)
+class CodeNotLoaded(Error):
+    """The definition checks triggers with its own code, which this server has not loaded."""
+
+
+@refusal(errors.ServiceUnavailable)
+class ServiceUnavailable(Error):
+    """The database went away before this item was stored, as far as is known."""

@@ -13,7 +13,7 @@ from app.interchange import TextFormat
 from app.schema.connections import given
 from app.schema.context import Info
 from app.schema.mutations.bulk_tasks import TaskSelection, selection_of
-from app.schema.refusals import Error, InvalidArgument, register
+from app.schema.refusals import Error, InvalidArgument, refusal
 from app.schema.vocabulary import ErrorCode, describe
 from app.service.transfer import ImportStep, OnConflict
 from app.service.transfer import importing as service
@@ -185,14 +185,12 @@ class ImportTasksSuccess:
     plan: ImportPlan = strawberry.field(description="What becomes of each task.")
 
 
-@strawberry.type(description="Some tasks of the text cannot be imported, so none was.")
+@refusal(task_errors.ImportImpossible, lambda error: {"plan": ImportPlan.of(error.plan)})
 class ImportImpossible(Error):
-    """A plan that problems stand against."""
+    """Some tasks of the text cannot be imported, so none was."""
 
     plan: ImportPlan = strawberry.field(description="Which tasks, and what is wrong with them.")
 
-
-register(task_errors.ImportImpossible, ImportImpossible, lambda error: {"plan": ImportPlan.of(error.plan)})
 
 ImportTasksResult = Annotated[
     ImportTasksSuccess | ImportImpossible | InvalidArgument,

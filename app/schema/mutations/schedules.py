@@ -23,9 +23,8 @@ from app.schema.refusals import (
     TriggerRefused,
 )
 from app.schema.runs import TaskRun
-from app.schema.schedule_refusals import ScheduleConflict, ScheduleNotFound
 from app.schema.schedules import Schedule, TimingInput, seconds, timing_values
-from app.schema.task_refusals import CooldownActive, TaskNotFound
+from app.schema.task_refusals import CooldownActive, ScheduleConflict, ScheduleNotFound, TaskNotFound
 from app.service import UNSET as UNCHANGED
 from app.service.scheduling import ScheduleChanges
 from app.ticks import Timing
