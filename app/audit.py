@@ -48,14 +48,20 @@ class Deed:
 
 async def record(pipe: Pipe, deed: Deed) -> None:
     """Write down what was done, in the transaction of a pipe."""
-    subject = None if deed.subject_id is None else str(deed.subject_id)
-    details = None if deed.details is None else json_text(dict(deed.details))
-    await pipe.execute(_INSERT, new_id(), deed.principal, deed.action, deed.subject_kind, subject, details)
+    values = values_of(deed)
+    if deed.details is not None:
+        values["details"] = json_text(values["details"])
+    await pipe.execute(_INSERT, *values.values())
 
 
 async def record_in(session: WriteSession, deed: Deed) -> None:
     """Write down what was done, in the transaction of a session."""
-    values = {
+    await cast(Any, session).exec(insert(TABLE).values(values_of(deed)))
+
+
+def values_of(deed: Deed) -> dict[str, Any]:
+    """The columns of a deed, with an id of its own."""
+    return {
         "id": new_id(),
         "principal": deed.principal,
         "action": deed.action,
@@ -63,7 +69,6 @@ async def record_in(session: WriteSession, deed: Deed) -> None:
         "subject_id": None if deed.subject_id is None else str(deed.subject_id),
         "details": None if deed.details is None else dict(deed.details),
     }
-    await cast(Any, session).exec(insert(TABLE).values(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,8 @@ from uuid import UUID
 
 import orjson
 
-from app.audit import Deed
+from app.audit import Deed, values_of
 from app.db import Pipe, Row
-from app.ids import new_id
 from app.tasks import CHANGEABLE
 
 CHUNK = 1000
@@ -137,8 +136,8 @@ class Transfers:
 
     async def add_events(self, import_id: UUID, deeds: Sequence[Deed]) -> None:
         """Write down what was done; the first of the deeds is the import itself and has its id."""
-        ids = [import_id, *(new_id() for _ in deeds[1:])]
-        await self._write(_ADD_EVENTS, [_event(id, deed) for id, deed in zip(ids, deeds, strict=True)])
+        first, *others = map(values_of, deeds)
+        await self._write(_ADD_EVENTS, [{**first, "id": import_id}, *others])
 
     async def _write(self, statement: str, rows: Sequence[dict[str, Any]]) -> None:
         for chunk in _chunks(rows):
@@ -152,17 +151,6 @@ def _values(row: Row) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = orjson.loads(values[name])
     return values
-
-
-def _event(id: UUID, deed: Deed) -> dict[str, Any]:
-    return {
-        "id": id,
-        "principal": deed.principal,
-        "action": deed.action,
-        "subject_kind": deed.subject_kind,
-        "subject_id": None if deed.subject_id is None else str(deed.subject_id),
-        "details": None if deed.details is None else dict(deed.details),
-    }
 
 
 def _chunks(rows: Sequence[dict[str, Any]]) -> list[str]:
