@@ -150,14 +150,15 @@ def aware(moment: datetime, field: str) -> datetime:
 def storable(text: str) -> str:
     """The text, when PostgreSQL could hold it. Raises ``InvalidArgument`` for NUL and for halves of surrogate pairs."""
     of_kind(text, str, "filter")
-    if "\0" in text or not _is_unicode(text):
+    if "\0" in text or not is_unicode(text):
         raise InvalidArgument(
             "A text holds a NUL character or half of a surrogate pair, which no stored text does.", path=("filter",)
         )
     return text
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

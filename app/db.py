@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -312,6 +312,17 @@ class _trouble_named:
             raise InvalidArgument(f"PostgreSQL takes no such argument: {cause}.") from error
         if is_disconnect(error):
             raise ServiceUnavailable from error
+
+
+@contextlib.contextmanager
+def outages_told(unknown: str | None = None) -> Generator[None]:
+    """Turn the loss of the database into ``ServiceUnavailable``, which says what is ``unknown`` then, if anything."""
+    try:
+        yield
+    except Exception as error:
+        if is_disconnect(error):
+            raise ServiceUnavailable(unknown) from error
+        raise
 
 
 def _session_settings(query_seconds: float) -> dict[str, str]:

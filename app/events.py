@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,8 +15,6 @@ from uuid import UUID
 
 from app.doorbell import AWAY, connect
 from app.patience import ANSWER_SECONDS
-
-logger = logging.getLogger("taskloom.events")
 
 CHANGES = "taskloom:changes"
 RECONNECT_SECONDS = 0.5

@@ -28,8 +28,10 @@ def new_id(correction: timedelta = timedelta()) -> UUID:
     return pgproto.UUID(id.bytes)
 
 
-def parse_id(text: str) -> UUID | None:
-    """The UUID a client's text names, or None when the text is not a UUID in its usual 36-character form."""
+def parse_id(text: UUID | str) -> UUID | None:
+    """The UUID a client's text names, or None when it is neither one nor a text in its usual 36-character form."""
+    if isinstance(text, UUID):
+        return text
     if not isinstance(text, str) or len(text) != 36:  # pyright: ignore[reportUnnecessaryIsInstance]
         return None
     try:

@@ -18,6 +18,7 @@ import orjson
 
 from app.errors import InvalidArgument
 from app.kinds import of_kind
+from app.settings import Settings
 
 Item = TypeVar("Item")
 Key = tuple[Any, ...]
@@ -132,19 +133,17 @@ def _read_time(value: Any) -> datetime:
 _READERS: dict[Any, Callable[[Any], Any]] = {UUID: UUID, datetime: _read_time, int: _read_int, str: _read_str}
 
 
-def window(page: PageArgs, keyset: Keyset, *, default: int, limit: int) -> Window:
-    """Check page arguments. Raises ``InvalidArgument`` that names the limit.
-
-    ``default`` is the size of a page that names none, ``limit`` the largest allowed.
-    """
+def window(page: PageArgs, keyset: Keyset, settings: Settings) -> Window:
+    """Check page arguments. Raises ``InvalidArgument`` that names the limit."""
     of_kind(page, PageArgs, "page")
+    limit = settings.max_page_size
     if page.first is not None and page.last is not None:
         raise InvalidArgument("Pass 'first' or 'last', not both.", path=("last",))
     _check_size("first", page.first, limit)
     _check_size("last", page.last, limit)
     size = page.last if page.last is not None else page.first
     return Window(
-        size=min(default, limit) if size is None else size,
+        size=min(settings.default_page_size, limit) if size is None else size,
         backward=page.last is not None,
         after=keyset.key(page.after, "after") if page.after is not None else None,
         before=keyset.key(page.before, "before") if page.before is not None else None,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.auth import Principal, PrincipalKind
+from app.conditions import is_unicode
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.kinds import of_kind, whole
@@ -57,12 +58,9 @@ def check(request: TriggerRequest, now: datetime) -> Checked:
 
 def run_id(value: UUID | str, path: tuple[str, ...] = ("input", "id")) -> UUID:
     """A run's id from what a caller has. Raises ``TaskRunNotFound`` for what cannot be one."""
-    if isinstance(value, UUID):
-        return value
-    parsed = parse_id(value)
-    if parsed is None:
+    if (id := parse_id(value)) is None:
         raise TaskRunNotFound(value, path=path)
-    return parsed
+    return id
 
 
 def author(principal: Principal) -> str:
@@ -81,11 +79,11 @@ def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = Fals
     """A length of time that is positive (or ``zero``) and within a limit. Raises ``InvalidArgument``."""
     seconds: Any = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, (int, float)):
-        raise _refusal(field, f"'{field}' must be a timedelta or a number of seconds, not {type(value).__name__}.")
+        raise refusal(field, f"'{field}' must be a timedelta or a number of seconds, not {type(value).__name__}.")
     # Written so that NaN fails it too.
     if not (0 < seconds <= limit.total_seconds() or (zero and seconds == 0)):
         shown = seconds if math.isfinite(seconds) else str(seconds)
-        raise _refusal(
+        raise refusal(
             field,
             f"'{field}' is {shown}, but must be {'0 or more' if zero else 'above 0'} "
             f"and at most {limit.total_seconds():.0f} seconds ({limit.days} days).",
@@ -97,15 +95,15 @@ def duration(value: Duration, field: str, limit: timedelta, *, zero: bool = Fals
 def text(value: str, field: str, limit: int, within: tuple[str, ...] = ("input",)) -> None:
     """Check that a text is 1 to ``limit`` characters that PostgreSQL can store. Raises ``InvalidArgument``."""
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _refusal(field, f"'{field}' must be a text, not {type(value).__name__}.", within)
+        raise refusal(field, f"'{field}' must be a text, not {type(value).__name__}.", within)
     if not 1 <= len(value) <= limit:
-        raise _refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.", within)
+        raise refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.", within)
     if value.isascii():
         if "\0" not in value:
             return
-    elif "\0" not in value and _is_unicode(value):
+    elif "\0" not in value and is_unicode(value):
         return
-    raise _refusal(
+    raise refusal(
         field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.", within
     )
 
@@ -116,13 +114,13 @@ def _start(request: TriggerRequest, now: datetime) -> datetime:
             return now
         return now + duration(request.delay, "delaySeconds", YEARS_10, zero=True)
     if request.delay is not None:
-        raise _refusal("delaySeconds", "Pass 'delaySeconds' or 'startAt', not both.")
+        raise refusal("delaySeconds", "Pass 'delaySeconds' or 'startAt', not both.")
     if not isinstance(request.start_at, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _refusal("startAt", f"'startAt' must be a datetime, not {type(request.start_at).__name__}.")
+        raise refusal("startAt", f"'startAt' must be a datetime, not {type(request.start_at).__name__}.")
     if request.start_at.tzinfo is None:
-        raise _refusal("startAt", "'startAt' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.")
+        raise refusal("startAt", "'startAt' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.")
     if abs(request.start_at - now) > YEARS_10:
-        raise _refusal("startAt", f"'startAt' must be less than 10 years ({YEARS_10.days} days) away from now.")
+        raise refusal("startAt", f"'startAt' must be less than 10 years ({YEARS_10.days} days) away from now.")
     return request.start_at
 
 
@@ -142,38 +140,31 @@ def _check_texts(request: TriggerRequest) -> None:
         text(request.unique_key, "uniqueKey", MAX_KEY)
     queue: Any = request.queue
     if queue is not None and not (isinstance(queue, str) and QUEUE.fullmatch(queue)):
-        raise _refusal("queue", f"'queue' must have {QUEUE_WORDS}.")
+        raise refusal("queue", f"'queue' must have {QUEUE_WORDS}.")
 
 
 def _unique_policy(request: TriggerRequest) -> UniquePolicy:
     if request.unique_key is None:
-        raise _refusal("uniquePolicy", "'uniquePolicy' says what becomes of a 'uniqueKey' that is taken: give one too.")
+        raise refusal("uniquePolicy", "'uniquePolicy' says what becomes of a 'uniqueKey' that is taken: give one too.")
     try:
         return UniquePolicy(str(request.unique_policy))
     except ValueError:
-        raise _refusal("uniquePolicy", f"'uniquePolicy' must be one of {', '.join(UniquePolicy)}.") from None
+        raise refusal("uniquePolicy", f"'uniquePolicy' must be one of {', '.join(UniquePolicy)}.") from None
 
 
 def _check_tags(tags: Sequence[str]) -> None:
     if isinstance(tags, str):
-        raise _refusal("tags", "'tags' must be a list of texts, not one text.")
+        raise refusal("tags", "'tags' must be a list of texts, not one text.")
     if not isinstance(tags, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _refusal("tags", f"'tags' must be a list of texts, not {type(tags).__name__}.")
+        raise refusal("tags", f"'tags' must be a list of texts, not {type(tags).__name__}.")
     if len(tags) > MAX_TAGS:
-        raise _refusal("tags", f"'tags' has {len(tags)} entries, but at most {MAX_TAGS} are allowed.")
+        raise refusal("tags", f"'tags' has {len(tags)} entries, but at most {MAX_TAGS} are allowed.")
     for tag in tags:
         text(tag, "tags", MAX_TAG)
     if len(set(tags)) != len(tags):
-        raise _refusal("tags", "'tags' names a tag twice.")
+        raise refusal("tags", "'tags' names a tag twice.")
 
 
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _refusal(field: str, message: str, within: tuple[str, ...] = ("input",)) -> InvalidArgument:
+def refusal(field: str, message: str, within: tuple[str, ...] = ("input",)) -> InvalidArgument:
+    """The refusal of an argument, by its name as in GraphQL."""
     return InvalidArgument(message, path=(*within, field))

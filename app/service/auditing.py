@@ -32,8 +32,7 @@ class Audit:
         Example:
             stops = await tasks.audit.list(AuditFilter(actions=["stopAllTasks"]))
         """
-        settings = self._settings
-        view = window(page, BY_TIME, default=settings.default_page_size, limit=settings.max_page_size)
+        view = window(page, BY_TIME, self._settings)
         async with self._db.read() as session:
             rows = await AuditEvents(session).read(filter, view)
         return make_page(rows, view, BY_TIME, lambda row: (row.id,))

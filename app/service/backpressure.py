@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app import backlog, metrics
-from app.db import Database, is_disconnect
-from app.errors import QueueFull, ServiceUnavailable
+from app.db import Database, is_disconnect, outages_told
+from app.errors import QueueFull
 from app.service.preparing import NewRun
 from app.service.repetitions import refused_with, unknown
 from app.settings import Settings
@@ -122,13 +122,9 @@ class Backpressure:
 
     async def _let_some_in(self, level: Level, those: Sequence[NewRun], answer: LetIn) -> None:
         """The first ones as far as there is room; repetitions of earlier triggers need none."""
-        try:
+        with outages_told():
             async with self._db.autocommit() as pipe:
                 asking = await unknown(pipe, those)
-        except Exception as error:
-            if is_disconnect(error):
-                raise ServiceUnavailable from error
-            raise
         late = asking[level.room :]
         self._keep(level, len(asking) - len(late), answer)
         refusals = {run.id: QueueFull(level.queue, level.depth, level.limit) for run in late}

@@ -11,7 +11,7 @@ from uuid import UUID
 from app import batches
 from app.auth import Principal
 from app.batches import BatchRows, Tally
-from app.db import Database, Row, is_disconnect
+from app.db import Database, Row, outages_told
 from app.errors import (
     BatchNotAbortable,
     BatchNotFound,
@@ -179,14 +179,10 @@ class Batches:
             "created_by": by,
         }
         batch = detached(Batch, values)
-        try:
+        # A batch that nobody knows of has no runs, and triggers nothing.
+        with outages_told():
             async with self._db.pipe() as pipe:
                 await batches.insert(pipe, batch)
-        except Exception as error:
-            if is_disconnect(error):
-                # A batch that nobody knows of has no runs, and triggers nothing.
-                raise ServiceUnavailable from error
-            raise
         return batch.id
 
     async def _check(self, options: BatchOptions, *, allow_private: bool) -> None:
@@ -207,7 +203,7 @@ class Batches:
         Example:
             batch = await tasks.batches.get(run.batch_id)
         """
-        id = batch_id if isinstance(batch_id, UUID) else parse_id(batch_id)
+        id = parse_id(batch_id)
         found = (await self.find([id])).get(id) if id is not None else None
         if found is None:
             raise BatchNotFound(batch_id)

@@ -48,8 +48,7 @@ class Errors:
         Example:
             today = await tasks.errors.groups(ErrorGroupFilter(since=midnight))
         """
-        settings = self._settings
-        view = window(page, order.keyset, default=settings.default_page_size, limit=settings.max_page_size)
+        view = window(page, order.keyset, self._settings)
         async with self._db.read() as session:
             rows = await ErrorGroups(session).read(filter, order, view)
         return make_page(rows, view, order.keyset, order.key)

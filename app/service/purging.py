@@ -8,8 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from app.conditions import storable
-from app.db import Database, is_disconnect
-from app.errors import InvalidArgument, ServiceUnavailable
+from app.db import Database, outages_told
+from app.errors import InvalidArgument
 from app.history import History
 from app.kinds import listed, of_kind, whole
 from app.states import FINAL
@@ -55,15 +55,10 @@ class Purging:
     async def purge(self, request: PurgeRequest) -> PurgeResult:
         """Delete one batch; see ``TaskService.purge``."""
         _check(request)
-        try:
+        unknown = "The database is away or in trouble, so it is not known whether a batch was deleted. Try again."
+        with outages_told(unknown):
             async with self._db.pipe() as pipe:
                 return await _purge(History(pipe), request)
-        except Exception as error:
-            if is_disconnect(error):
-                raise ServiceUnavailable(
-                    "The database is away or in trouble, so it is not known whether a batch was deleted. Try again."
-                ) from error
-            raise
 
 
 async def _purge(history: History, request: PurgeRequest) -> PurgeResult:

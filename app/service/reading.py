@@ -16,7 +16,7 @@ from app.ids import is_slug
 from app.kinds import LARGEST_INTEGER, listed, of_kind, whole
 from app.logs import BY_CLAIM, BY_SEQUENCE, IterationRow, LogFilter, Logs
 from app.models import TaskDefinition, TaskLog, TaskRun, Worker
-from app.paging import Keyset, Page, PageArgs, Window, make_page, window
+from app.paging import Page, PageArgs, make_page, window
 from app.run_filters import RunFilter, RunOrder
 from app.runs import Runs
 from app.service import arguments, inputs
@@ -80,7 +80,7 @@ class Reading:
             page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
         """
         of_kind(order, RunOrder, "order")
-        view = self._window(page, order.keyset)
+        view = window(page, order.keyset, self._settings)
         async with self._db.read() as session:
             conditions = await run_filters.looked_up(session, filter)
             rows = await Runs(session).read(conditions, order, view, columns)
@@ -115,7 +115,7 @@ class Reading:
         """
         of_kind(order, RunOrder, "order")
         listed(values, (UUID, str), "values")
-        view = self._window(page, order.keyset)
+        view = window(page, order.keyset, self._settings)
         async with self._db.read() as session:
             runs = Runs(session)
             each = await runs.read_each(by, values, await run_filters.looked_up(session, filter), order, view, columns)
@@ -142,7 +142,7 @@ class Reading:
         Example:
             ids = [definition.id for definition in (await tasks.definitions()).items]
         """
-        view = self._window(page, BY_ID)
+        view = window(page, BY_ID, self._settings)
         async with self._db.read() as session:
             rows = await Definitions(session).read(filter, view)
         return make_page(rows, view, BY_ID, lambda row: (row.id,))
@@ -238,7 +238,7 @@ class Reading:
             pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
         """
         listed(run_ids, UUID, "runIds")
-        view = self._window(page, BY_SEQUENCE)
+        view = window(page, BY_SEQUENCE, self._settings)
         async with self._db.read() as session:
             each = await Logs(session).read(run_ids, filter or LogFilter(), view)
         return {id: make_page(rows, view, BY_SEQUENCE, lambda row: (row.sequence,)) for id, rows in each.items()}
@@ -261,7 +261,7 @@ class Reading:
             pages = await tasks.iteration_pages([run.id for run in runs])
         """
         listed(run_ids, UUID, "runIds")
-        view = self._window(page, BY_CLAIM)
+        view = window(page, BY_CLAIM, self._settings)
         async with self._db.read() as session:
             each = await Logs(session).iterations(run_ids, view)
         return {id: make_page(rows, view, BY_CLAIM, lambda row: (row.claim_no,)) for id, rows in each.items()}
@@ -271,7 +271,3 @@ class Reading:
     async def _get_many(self, run_ids: builtins.list[UUID]) -> builtins.list[TaskRun | None]:
         found = await self.find(set(run_ids))
         return [found.get(run_id) for run_id in run_ids]
-
-    def _window(self, args: PageArgs, keyset: Keyset) -> Window:
-        settings = self._settings
-        return window(args, keyset, default=settings.default_page_size, limit=settings.max_page_size)

@@ -13,8 +13,8 @@ from app import audit
 from app.audit import Deed
 from app.auth import Principal
 from app.counting import counted
-from app.db import Database, Pipe, is_disconnect
-from app.errors import InvalidArgument, ServiceUnavailable, TaskDefinitionNotFound
+from app.db import Database, Pipe, outages_told
+from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.kinds import of_kind, whole
 from app.partitions import BUSY, hold_off_drops
 from app.records import RecordKind, Records
@@ -245,15 +245,10 @@ class Retaining:
 
     @asynccontextmanager
     async def _pipe(self) -> AsyncGenerator[Pipe]:
-        try:
+        unknown = "The database is away or in trouble, so it is not known whether this was done. Try again."
+        with outages_told(unknown):
             async with self._db.pipe() as pipe:
                 yield pipe
-        except Exception as error:
-            if is_disconnect(error):
-                raise ServiceUnavailable(
-                    "The database is away or in trouble, so it is not known whether this was done. Try again."
-                ) from error
-            raise
 
 
 def _check_step(now: datetime, limit: int) -> None:
@@ -276,9 +271,9 @@ def _check_ranges(changes: dict[str, Any]) -> None:
         field = _FIELDS[name]
         if name == "keep_last":
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_KEPT:
-                raise _refusal(field, f"'{field}' must be a whole number from 0 to {MAX_KEPT}.")
+                raise arguments.refusal(field, f"'{field}' must be a whole number from 0 to {MAX_KEPT}.")
         elif value is not None and not (isinstance(value, (int, float)) and 0 <= value <= MAX_DAYS):
-            raise _refusal(field, f"'{field}' must be 0 to {MAX_DAYS} days, or null to keep for ever.")
+            raise arguments.refusal(field, f"'{field}' must be 0 to {MAX_DAYS} days, or null to keep for ever.")
 
 
 def _check_order(rule: Rule) -> None:
@@ -287,7 +282,7 @@ def _check_order(rule: Rule) -> None:
         days = getattr(rule, name)
         if rule.runs_days is not None and (days is None or days > rule.runs_days):
             kept = "for ever" if days is None else f"for {counted(days, 'day')}"
-            raise _refusal(
+            raise arguments.refusal(
                 _FIELDS[name],
                 f"'{_FIELDS[name]}' would keep logs {kept}, but 'runsDays' removes their runs, and the logs with "
                 f"them, after {counted(rule.runs_days, 'day')}. Keep the runs for at least as long as their logs.",
@@ -300,7 +295,3 @@ _FIELDS = {
     "runs_days": "runsDays",
     "keep_last": "keepLast",
 }
-
-
-def _refusal(field: str, message: str) -> InvalidArgument:
-    return InvalidArgument(message, path=("input", field))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -16,19 +15,19 @@ from app.kinds import of_kind
 from app.models import Task
 from app.registry import Triggers
 from app.service import arguments
+from app.service.arguments import MAX_NAME
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.known import KnownDefinitions
 from app.service.repeating import repeat
 from app.service.requests import Triggered
 from app.service.saved_reading import SavedTaskReading, differences, task_uuid
 from app.service.saved_writing import TaskChange, keep, kind_of, write_next
-from app.service.task_fields import TaskChanges, TaskFields, columns_of, from_columns
+from app.service.task_fields import TaskChanges, TaskFields, columns_of, from_columns, names_after
 from app.service.triggering import Triggering
 from app.settings import Settings
 from app.task_errors import TaskConflict, TaskDisabled, TaskNameTaken, TaskNotFound, TaskRevisionNotFound
 from app.tasks import Tasks, TaskWrites, fields_of
 
-NAME_LENGTH = 200
 COPY_ROUNDS = 5
 UNKNOWN = "The database is away or in trouble, so it is not known whether the task was changed. Try again."
 
@@ -280,8 +279,8 @@ class SavedTasks(SavedTaskReading):
 
     async def _copy_name(self, task: Task) -> str:
         async with self._db.read() as session:
-            taken = await Tasks(session).names_like(task.name[: NAME_LENGTH - 12], task.group_name)
-        return next(name for name in _copy_names(task.name) if name not in taken)
+            taken = await Tasks(session).names_like(task.name[: MAX_NAME - 12], task.group_name)
+        return next(name for name in names_after(task.name, "copy") if name not in taken)
 
     async def _conflict(self, task: Task, version: int) -> TaskConflict:
         async with self._db.read() as session:
@@ -330,10 +329,3 @@ async def _conflict(reads: Tasks, task: Task, version: int) -> TaskConflict:
 def _is_next(task: Task, version: int, by: str) -> bool:
     """Whether a change of our own, whose reply was lost, has most likely made the version after this one."""
     return task.version == version + 1 and task.updated_by == by
-
-
-def _copy_names(name: str) -> Iterator[str]:
-    """The names that a copy may have, the first choice first; a long name is cut."""
-    for number in count(1):
-        ending = " (copy)" if number == 1 else f" (copy {number})"
-        yield name[: NAME_LENGTH - len(ending)] + ending

@@ -114,8 +114,8 @@ class SavedTaskReading:
         Example:
             failing = await tasks.saved.list(TaskQuestion(filter=TaskFilter(health=[TaskHealth.FAILING])))
         """
-        by, settings = _order(order, question), self._settings
-        view = window(page, by.keyset, default=settings.default_page_size, limit=settings.max_page_size)
+        by = _order(order, question)
+        view = window(page, by.keyset, self._settings)
         conditions = await self._conditions(question, principal)
         async with self._db.read() as session:
             found = await Searching(session).search(question.search)
@@ -172,8 +172,7 @@ class SavedTaskReading:
         Example:
             last = (await tasks.saved.revisions(task.id, PageArgs(first=1))).items[0]
         """
-        settings = self._settings
-        view = window(page, BY_VERSION, default=settings.default_page_size, limit=settings.max_page_size)
+        view = window(page, BY_VERSION, self._settings)
         async with self._db.read() as session:
             rows = await Tasks(session).revisions(task_uuid(task_id), view)
         return make_page(rows, view, BY_VERSION, lambda row: (row.version,))
@@ -218,12 +217,9 @@ def differences(earlier: Mapping[str, Any] | None, later: Mapping[str, Any]) -> 
 
 def task_uuid(task_id: UUID | str) -> UUID:
     """A task's id from what a caller has. Raises ``TaskNotFound`` for what cannot be one."""
-    if isinstance(task_id, UUID):
-        return task_id
-    parsed = parse_id(task_id)
-    if parsed is None:
+    if (id := parse_id(task_id)) is None:
         raise TaskNotFound(task_id)
-    return parsed
+    return id
 
 
 def _order(order: TaskOrder | None, question: TaskQuestion) -> TaskOrder:

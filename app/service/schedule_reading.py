@@ -57,7 +57,7 @@ class ScheduleReading:
         Example:
             paused = await tasks.schedules.list(ScheduleFilter(statuses=[ScheduleStatus.PAUSED]))
         """
-        view = window(page, BY_ID, default=self._settings.default_page_size, limit=self._settings.max_page_size)
+        view = window(page, BY_ID, self._settings)
         async with self._db.read() as session:
             rows = await Schedules(session).read(filter or ScheduleFilter(), view)
         return make_page(rows, view, BY_ID, lambda row: (row.id,))
@@ -97,7 +97,7 @@ class ScheduleReading:
         Example:
             history = (await tasks.schedules.tick_pages([schedule.id]))[schedule.id].items
         """
-        view = window(page, BY_TICK, default=self._settings.default_page_size, limit=self._settings.max_page_size)
+        view = window(page, BY_TICK, self._settings)
         async with self._db.read() as session:
             each = await Schedules(session).ticks(ids, view)
         return {id: make_page(rows, view, BY_TICK, lambda row: (row.tick_at,)) for id, rows in each.items()}
@@ -137,7 +137,7 @@ class ScheduleReading:
 
 def schedule_id(id: UUID | str) -> UUID:
     """A schedule's id from what a caller has. Raises ``ScheduleNotFound`` for what cannot be one."""
-    parsed = id if isinstance(id, UUID) else parse_id(id)
+    parsed = parse_id(id)
     if parsed is None:
         raise ScheduleNotFound(id)
     return parsed

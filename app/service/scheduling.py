@@ -15,7 +15,6 @@ from app.db import Database, WriteSession
 from app.errors import InvalidArgument, ScheduleConflict, ScheduleNotFound, TriggerRefused
 from app.ids import new_id
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, Schedule, ScheduleStatus, TaskRun
-from app.paging import PageArgs
 from app.schedules import Schedules, columns_of, timing_of
 from app.service import arguments, schedule_fields
 from app.service.executing import request_for
@@ -30,8 +29,6 @@ from app.settings import Settings
 from app.task_errors import TaskNotFound
 from app.ticks import Timing
 
-DEFAULT_PAGE = PageArgs()
-MAX_PREVIEW = 100
 MAX_MESSAGE = 1000
 _TASK = ("input", "taskId")
 

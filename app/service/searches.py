@@ -176,7 +176,7 @@ def _check(name: str | Unset, filter: dict[str, Any] | Unset) -> None:
 
 
 def _uuid(search_id: UUID | str) -> UUID:
-    found = search_id if isinstance(search_id, UUID) else parse_id(search_id)
+    found = parse_id(search_id)
     if found is None:
         raise SavedSearchNotFound(search_id)
     return found

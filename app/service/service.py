@@ -16,9 +16,8 @@ from app.doorbell import Doorbell
 from app.errors import TaskError
 from app.events import Events
 from app.models import TaskLog, TaskLogLevel, TaskRun
-from app.paging import PageArgs
 from app.registry import Registry, registry
-from app.run_filters import RunFilter, RunOrder
+from app.run_filters import RunFilter
 from app.service.aborting import Aborting
 from app.service.areas import Areas
 from app.service.known import KnownDefinitions
@@ -42,8 +41,6 @@ from app.settings import Settings, get_settings
 from app.states import FINAL
 
 CLOSE_SECONDS = 2.0
-NEWEST_FIRST = RunOrder()
-DEFAULT_PAGE = PageArgs()
 
 
 class TaskService(Areas, Reading):

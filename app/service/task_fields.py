@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import count
 from typing import Any
 
 import orjson
@@ -158,11 +159,18 @@ def _check(task: TaskFields) -> None:
         if value is not None:
             arguments.text(value, field, limit)
     if task.entity_url is not None and not _URL.fullmatch(task.entity_url):
-        raise _refusal("entityUrl", "'entityUrl' must begin with http://, https:// or / and hold no spaces.")
+        raise arguments.refusal("entityUrl", "'entityUrl' must begin with http://, https:// or / and hold no spaces.")
     if task.owner is not None:
         check_owner(task.owner)
     if task.retry is not None:
         _check_retry(task.retry)
+
+
+def names_after(name: str, word: str) -> Iterator[str]:
+    """The names that a task may have whose own is taken, the first choice first: "Name (copy)", "Name (copy 2)"."""
+    for number in count(1):
+        ending = f" ({word})" if number == 1 else f" ({word} {number})"
+        yield name[: arguments.MAX_NAME - len(ending)] + ending
 
 
 def check_shared(given: Mapping[str, Any], path: tuple[str, ...]) -> None:
@@ -184,7 +192,7 @@ def check_owner(owner: str) -> None:
     except ValueError:
         named = ""
     if not named:
-        raise _refusal("owner", "'owner' must name a principal as KIND:id, as in USER:ada or SERVICE:billing.")
+        raise arguments.refusal("owner", "'owner' must name a principal as KIND:id, as in USER:ada or SERVICE:billing.")
 
 
 def _check_retry(retry: RetryDelays) -> None:
@@ -200,7 +208,3 @@ def _check_retry(retry: RetryDelays) -> None:
             raise InvalidArgument(
                 f"'{field}' is {shown}, but must be {low:g} to {high:g}.", path=("input", "retry", field)
             )
-
-
-def _refusal(field: str, message: str) -> InvalidArgument:
-    return InvalidArgument(message, path=("input", field))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidArgument
 from app.paging import Keyset, PageArgs, Window, make_page, window
+from app.settings import Settings
 
 KEYSET = Keyset("things", (datetime, int, str, UUID))
 FORWARD = Window(size=2, backward=False, after=None, before=None)
@@ -66,6 +67,7 @@ def test_a_page_read_backward_is_turned_round() -> None:
 
 
 def test_a_page_without_a_size_has_the_default_one_but_never_more_than_the_limit() -> None:
-    assert window(PageArgs(), NUMBERS, default=50, limit=200).size == 50
-    assert window(PageArgs(), NUMBERS, default=50, limit=20).size == 20
-    assert window(PageArgs(first=0), NUMBERS, default=50, limit=200).size == 0
+    usual, small = Settings(default_page_size=50, max_page_size=200), Settings(default_page_size=50, max_page_size=20)
+    assert window(PageArgs(), NUMBERS, usual).size == 50
+    assert window(PageArgs(), NUMBERS, small).size == 20
+    assert window(PageArgs(first=0), NUMBERS, usual).size == 0

@@ -13,7 +13,6 @@ from workers import Continue, Progress, Retry, TaskContext, task
 
 MARGIN_SECONDS = 60
 BATCHES_A_LINE = 10
-NOT_TOLD = {"position", "swept", "first", "batches"}
 
 FinalStatus = Literal["SUCCEEDED", "FAILED", "ABORTED", "LOST", "EXPIRED"]
 

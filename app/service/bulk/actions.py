@@ -17,7 +17,7 @@ from app.events import Events
 from app.ids import parse_id
 from app.kinds import of_kind
 from app.models import BulkAction, BulkActionError, BulkActionKind, TaskRun
-from app.paging import Keyset, Page, PageArgs, Window, make_page, window
+from app.paging import Page, PageArgs, Window, make_page, window
 from app.rows import detached
 from app.run_filters import RunFilter, RunOrder
 from app.runs import Runs
@@ -242,7 +242,7 @@ class BulkActions(TaskBulkActions):
         Example:
             print((await tasks.bulk.get(action.id)).done)
         """
-        id = action_id if isinstance(action_id, UUID) else parse_id(action_id)
+        id = parse_id(action_id)
         found = (await self.find([id])).get(id) if id is not None else None
         if found is None:
             raise BulkActionNotFound(action_id)
@@ -263,7 +263,7 @@ class BulkActions(TaskBulkActions):
         Example:
             latest = (await tasks.bulk.list(PageArgs(first=1))).items
         """
-        view = self._window(page, BY_ID)
+        view = window(page, BY_ID, self._settings)
         async with self._db.read() as session:
             rows = await BulkActionRows(session).read(view)
         return make_page(rows, view, BY_ID, lambda row: (row.id,))
@@ -293,7 +293,7 @@ class BulkActions(TaskBulkActions):
         Example:
             pages = await tasks.bulk.errors_each([action.id for action in actions])
         """
-        view = self._window(page, BY_ITEM)
+        view = window(page, BY_ITEM, self._settings)
         async with self._db.read() as session:
             each = await BulkActionRows(session).errors(action_ids, view)
         return {id: make_page(rows, view, BY_ITEM, lambda row: (row.item_id,)) for id, rows in each.items()}
@@ -357,9 +357,6 @@ class BulkActions(TaskBulkActions):
             return await self.get(action.id)
         except ServiceUnavailable:
             return action
-
-    def _window(self, args: PageArgs, keyset: Keyset) -> Window:
-        return window(args, keyset, default=self._settings.default_page_size, limit=self._settings.max_page_size)
 
 
 def _message(message: str | None) -> str | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from app import audit, bulk_actions, runs
 from app.audit import Deed
 from app.auth import Principal
-from app.db import Database, Row, is_disconnect
-from app.errors import BulkActionNotAbortable, ServiceUnavailable
+from app.db import Database, Row, outages_told
+from app.errors import BulkActionNotAbortable
 from app.events import Events
 from app.models import BulkAction, BulkActionStatus
 from app.service import arguments
 from app.service.stopping import abort_locked, tell_aborted
+
+_UNKNOWN = "The database is away or in trouble, so it is not known whether the bulk action was aborted. Try again."
 
 
 class Ending:
@@ -27,15 +29,8 @@ class Ending:
         """
         if action.finished_at is not None:
             raise BulkActionNotAbortable(action.id, action.status)
-        try:
+        with outages_told(_UNKNOWN):
             changed = await self._end(action, arguments.author(principal))
-        except Exception as error:
-            if is_disconnect(error):
-                raise ServiceUnavailable(
-                    "The database is away or in trouble, so it is not known whether the bulk action was aborted. "
-                    "Try again."
-                ) from error
-            raise
         await tell_aborted(self._events, changed)
         if action.run_id is not None:
             await self._events.publish([action.run_id])

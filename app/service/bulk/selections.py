@@ -61,14 +61,13 @@ def checked_ids(ids: Sequence[UUID | str], limit: int) -> list[str]:
             "Select more than that by a filter.",
             path=path,
         )
-    parsed = {id if isinstance(id, UUID) else _parsed(id, path) for id in ids}
-    return [str(id) for id in sorted(parsed)]
+    return [str(id) for id in sorted({_parsed(id, path) for id in ids})]
 
 
-def _parsed(text: str, path: tuple[str, ...]) -> UUID:
+def _parsed(text: UUID | str, path: tuple[str, ...]) -> UUID:
     found = parse_id(text)
     if found is None:
-        raise InvalidArgument(f"'{text[:100]}' is no id: ids are UUIDs.", path=path)
+        raise InvalidArgument(f"'{str(text)[:100]}' is no id: ids are UUIDs.", path=path)
     return found
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.db import Database, is_disconnect
-from app.errors import InvalidArgument, ServiceUnavailable
+from app.db import Database, outages_told
+from app.errors import InvalidArgument
 from app.interchange import TextFormat, write
 from app.service.transfer.entries import VERSION, schedule_document, task_document
 from app.transfers import Transfers
@@ -26,16 +26,12 @@ class Exported:
 
 async def export(db: Database, ids: Collection[UUID], form: TextFormat, max_bytes: int) -> Exported:
     """Tasks as of one moment. Raises ``InvalidArgument`` for a text that no import would take, for its length."""
-    try:
+    with outages_told():
         async with db.pipe() as pipe:
             transfers = Transfers(pipe)
             await transfers.freeze()
             tasks = await transfers.tasks(ids)
             schedules = await transfers.schedules([task["id"] for task in tasks])
-    except Exception as error:
-        if is_disconnect(error):
-            raise ServiceUnavailable from error
-        raise
     text = await asyncio.to_thread(_text, tasks, schedules, form)
     size = len(text.encode())
     if size > max_bytes:

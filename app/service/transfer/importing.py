@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.audit import Deed
 from app.auth import Principal
-from app.db import Database, is_disconnect
+from app.db import Database, is_disconnect, outages_told
 from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.interchange import TextFormat, read
@@ -144,13 +144,9 @@ class Transfer:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncGenerator[Transfers]:
-        try:
+        with outages_told():
             async with self._db.autocommit() as pipe:
                 yield Transfers(pipe)
-        except Exception as error:
-            if is_disconnect(error):
-                raise ServiceUnavailable from error
-            raise
 
     async def _surely(self, prepared: Sequence[Prepared], policy: OnConflict, by: str) -> ImportPlan:
         """Carry an import out, again while the connection is lost over it, or while others take its names."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
 from typing import Any
 from uuid import UUID
 
+from app.service.task_fields import names_after
 from app.service.transfer.entries import schedule_document
 from app.tasks import CHANGEABLE
 from app.transfers import TaskKey
-
-NAME_LENGTH = 200
 
 
 class OnConflict(StrEnum):
@@ -134,7 +132,7 @@ def _decide(one: Prepared, present: Present, policy: OnConflict, taken: set[Task
     if there is None:
         return ImportItem(one, ImportStep.CREATE, one.name, added=one.schedules)
     if policy is OnConflict.RENAME:
-        name = next(name for name in _other_names(one.name or "") if (one.key[0], name) not in taken)
+        name = next(name for name in names_after(one.name or "", "imported") if (one.key[0], name) not in taken)
         taken.add((one.key[0], name))
         return ImportItem(one, ImportStep.RENAME, name, added=one.schedules)
     return _replacement(one, there, present.schedules.get(there["id"], ()))
@@ -155,10 +153,3 @@ def _replacement(one: Prepared, there: Mapping[str, Any], schedules: Sequence[Ma
     step = ImportStep.UNCHANGED if is_same and not left and not removed else ImportStep.REPLACE
     version = there["version"] + (step is ImportStep.REPLACE)
     return ImportItem(one, step, one.name, there["id"], version, left, removed)
-
-
-def _other_names(name: str) -> Iterator[str]:
-    """The names that a task gets whose own is taken, the first choice first; a long one is cut."""
-    for number in count(1):
-        ending = " (imported)" if number == 1 else f" (imported {number})"
-        yield name[: NAME_LENGTH - len(ending)] + ending
