@@ -12,7 +12,6 @@ from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app import audit
-from app.conditions import DateTimeRange as Range
 from app.schema.connections import (
     After,
     Before,
@@ -23,10 +22,9 @@ from app.schema.connections import (
     connection,
     given,
     page_args,
-    present,
 )
 from app.schema.context import Info
-from app.schema.filters import DateTimeRange
+from app.schema.filters import DateTimeRange, values_of
 from app.schema.principals import Principal, principal_of
 
 
@@ -71,10 +69,7 @@ class AuditEventFilter:
 
 def audit_filter(source: AuditEventFilter | None) -> audit.AuditFilter:
     """The application's filter of events."""
-    values = present(source) if given(source) else {}
-    if "at" in values:
-        values["at"] = Range(**present(values["at"]))
-    return audit.AuditFilter(**values)
+    return audit.AuditFilter(**(values_of(source) if given(source) else {}))
 
 
 @strawberry.type
@@ -87,13 +82,11 @@ class AuditQueries:
     async def audit_events(
         self,
         info: Info,
-        filter: Annotated[
-            AuditEventFilter | None, strawberry.argument(description="Only events that fit.")
-        ] = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        filter: Annotated[AuditEventFilter | None, strawberry.argument(description="Only events that fit.")] = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[AuditEvent]:
         """A page of events."""
         events, chosen = info.context.service.audit, audit_filter(filter)

@@ -164,12 +164,7 @@ class Batch:
 
     @strawberry.field(description="Its runs, newest first.")
     async def runs(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[TaskRun]:
         """Loaded together for all batches of an answer."""
         page = page_args(first, after, last, before)

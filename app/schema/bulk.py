@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
+from strawberry import UNSET
 
 from app.bulk_actions import MAX_ERRORS
 from app.models import BulkActionKind, BulkActionStatus
@@ -123,12 +124,7 @@ class BulkAction:
 
     @strawberry.field(description="The items that it could not act on, by their ids; the first thousand are kept.")
     async def errors(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[BulkActionError]:
         """Loaded together for all actions of an answer."""
         loaders, page = info.context.loaders, page_args(first, after, last, before)
@@ -204,12 +200,7 @@ class BulkQueries:
 
     @strawberry.field(description="All bulk actions, newest first.")
     async def bulk_actions(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[BulkAction]:
         """A page of actions."""
         bulk = info.context.service.bulk

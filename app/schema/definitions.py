@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import strawberry
+from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.schema.children import runs_below
@@ -97,12 +98,12 @@ class TaskDefinition:
     async def runs(
         self,
         info: Info,
-        filter: RunsThatFit = strawberry.UNSET,
-        order_by: RunsInOrder = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        filter: RunsThatFit = UNSET,
+        order_by: RunsInOrder = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskRun]:
         """A page of runs."""
         page = page_args(first, after, last, before)

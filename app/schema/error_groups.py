@@ -202,15 +202,15 @@ class ErrorGroupQueries:
         info: Info,
         filter: Annotated[
             ErrorGroupFilter | None, strawberry.argument(description="Only groups and failures that fit.")
-        ] = strawberry.UNSET,
+        ] = UNSET,
         order_by: Annotated[
             ErrorGroupOrder | None,
             strawberry.argument(description="The order; by default those seen last first."),
-        ] = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        ] = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[ErrorGroup]:
         """A page of groups."""
         errors, chosen = info.context.service.errors, group_filter(filter)

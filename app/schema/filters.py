@@ -181,7 +181,7 @@ def run_filter(source: TaskRunFilter | None) -> RunFilter | None:
     """The application's filter of runs. Raises ``InvalidArgument`` for an id that is no UUID."""
     if not given(source):
         return None
-    values = _values(source)
+    values = values_of(source)
     for name in ("ids", "task_ids", "schedule_ids", "batch_ids"):
         if name in values:
             read = run_uuid if name == "ids" else given_id
@@ -203,7 +203,7 @@ def run_order(source: TaskRunOrder | None) -> RunOrder:
 
 def log_filter(source: TaskLogFilter | TaskRunLogFilter | None) -> LogFilter:
     """The application's filter of log lines, of whichever run."""
-    values = _values(source) if source else {}
+    values = values_of(source) if source else {}
     values.pop("run_id", None)
     if "levels" in values:
         values["levels"] = tuple(values["levels"])
@@ -211,17 +211,13 @@ def log_filter(source: TaskLogFilter | TaskRunLogFilter | None) -> LogFilter:
 
 
 def definition_filter(source: TaskDefinitionFilter | None) -> DefinitionFilter | None:
-    """The application's filter of definitions. Raises ``InvalidArgument`` for text that no column can hold."""
+    """The application's filter of definitions."""
     if not given(source):
         return None
-    values = _values(source)
-    for name in ("ids", "queues", "categories"):
-        if name in values:
-            values[name] = [conditions.storable(text) for text in values[name]]
-    return DefinitionFilter(**values)
+    return DefinitionFilter(**values_of(source))
 
 
-def _values(source: object) -> dict[str, Any]:
+def values_of(source: object) -> dict[str, Any]:
     """What was given of a filter, with the conditions in it as the application's own types."""
     return {name: _condition(value) for name, value in present(source).items()}
 

@@ -28,13 +28,12 @@ class Loaders:
     def __init__(self, service: TaskService, counts: Counts) -> None:
         self._service = service
         self._places: dict[Place, DataLoader[Any, Any]] = {}
-        self._definitions = loader(service.find_definitions)
         self._available: asyncio.Future[set[str]] | None = None
         self.counts = counts
 
     async def definition(self, id: str) -> TaskDefinition | None:
         """A definition's row; all that one answer needs are read together, wherever they stand."""
-        return await self._definitions.load(id)
+        return await self.shared("definitions", id, self._service.find_definitions)
 
     async def available(self) -> set[str]:
         """The ids of the definitions that a live worker serves, read once."""
@@ -47,16 +46,15 @@ class Loaders:
 
         ``prepare`` makes the ``read`` of the place and is called once; ``part`` tells two reads at one place apart.
         """
-        place = (*place_of(info), (None, part))
-        if place not in self._places:
-            self._places[place] = loader(prepare())
-        return await self._places[place].load(id)
+        return await self._load((*place_of(info), (None, part)), id, prepare)
 
     async def shared(self, name: str, id: Any, read: Read) -> Any:
         """What ``read(ids)`` gives for an id, read once for all fields of an answer that ask for it by this name."""
-        place = ((None, name),)
+        return await self._load(((None, name),), id, lambda: read)
+
+    async def _load(self, place: Place, id: Any, prepare: Callable[[], Read]) -> Any:
         if place not in self._places:
-            self._places[place] = loader(read)
+            self._places[place] = loader(prepare())
         return await self._places[place].load(id)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.schema.arguments import run_uuid
@@ -93,11 +94,11 @@ class Query(
         info: Info,
         filter: Annotated[
             TaskDefinitionFilter | None, strawberry.argument(description="Only definitions that fit.")
-        ] = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        ] = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskDefinition]:
         """A page of definitions."""
         service, chosen = info.context.service, definition_filter(filter)
@@ -115,14 +116,14 @@ class Query(
     async def task_runs(
         self,
         info: Info,
-        filter: RunsThatFit = strawberry.UNSET,
+        filter: RunsThatFit = UNSET,
         order_by: Annotated[
             TaskRunOrder | None, strawberry.argument(description="The order; by creation, newest first, by default.")
-        ] = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        ] = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskRun]:
         """A page of runs."""
         service, chosen = info.context.service, run_filter(filter)
@@ -135,10 +136,10 @@ class Query(
         self,
         info: Info,
         filter: Annotated[TaskLogFilter, strawberry.argument(description="Of which run, and of what kind.")],
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskLog]:
         """A page of lines; a run that does not exist is refused, instead of having no lines."""
         run_id = run_uuid(filter.run_id, "filter", "runId")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import strawberry
 from sqlmodel import SQLModel
+from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.clock import elapsed_ms
@@ -165,12 +166,7 @@ class TaskRun:
 
     @strawberry.field(description="The runs that have this one as their parent, oldest first.")
     async def children(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[TaskRun]:
         """Loaded together for all runs of an answer."""
         page = page_args(first, after, last, before)
@@ -178,12 +174,7 @@ class TaskRun:
 
     @strawberry.field(description="Its attempts at its iterations, in order; the one under way comes last.")
     async def iterations(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[TaskIteration]:
         """Loaded together for all runs of an answer."""
         return await iterations_of(info, self.id, page_args(first, after, last, before))
@@ -201,13 +192,11 @@ class TaskRun:
     async def logs(
         self,
         info: Info,
-        filter: Annotated[
-            TaskRunLogFilter | None, strawberry.argument(description="Only lines that fit.")
-        ] = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        filter: Annotated[TaskRunLogFilter | None, strawberry.argument(description="Only lines that fit.")] = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskLog]:
         """Loaded together for all runs of an answer."""
         return await logs_of(info, self.id, log_filter(filter), page_args(first, after, last, before))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import strawberry
+from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.paging import PageArgs
@@ -233,12 +234,7 @@ class Task:
 
     @strawberry.field(description="Its revisions, the newest first.")
     async def revisions(
-        self,
-        info: Info,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        self, info: Info, first: First = UNSET, after: After = UNSET, last: Last = UNSET, before: Before = UNSET
     ) -> Connection[TaskRevision]:
         """A page of revisions."""
         saved = info.context.service.saved
@@ -250,12 +246,12 @@ class Task:
     async def runs(
         self,
         info: Info,
-        filter: RunsThatFit = strawberry.UNSET,
-        order_by: RunsInOrder = strawberry.UNSET,
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        filter: RunsThatFit = UNSET,
+        order_by: RunsInOrder = UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[TaskRun]:
         """A page of runs."""
         page = page_args(first, after, last, before)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import strawberry
 from strawberry import UNSET
 
-from app import conditions, task_filters
+from app import task_filters
 from app.errors import InvalidArgument
 from app.run_filters import OrderDirection
 from app.schema.arguments import given_id
-from app.schema.connections import given, present
-from app.schema.filters import DateTimeRange, StringFilter, TagFilter
+from app.schema.connections import given
+from app.schema.filters import DateTimeRange, StringFilter, TagFilter, values_of
 from app.schema.task_words import TaskHealth, TaskOrderField, TaskQuickFilter, Triggers
 from app.schema.vocabulary import TaskRunStatus
 from app.service.saved_reading import TaskQuestion
@@ -93,7 +92,7 @@ def _task_filter(source: TaskFilter | None, whole: Sequence[str] = ()) -> task_f
     """The application's filter of tasks. Raises ``InvalidArgument`` for an id that is no UUID."""
     if not given(source):
         return None
-    values = {name: _condition(value) for name, value in present(source).items() if name not in whole}
+    values = {name: value for name, value in values_of(source).items() if name not in whole}
     for name in WHOLE:
         if name in values:
             raise InvalidArgument(
@@ -114,10 +113,3 @@ def _task_filter(source: TaskFilter | None, whole: Sequence[str] = ()) -> task_f
 def task_order(source: TaskOrder | None) -> task_filters.TaskOrder | None:
     """The application's order of tasks; None where none was asked for."""
     return task_filters.TaskOrder(source.field, source.direction) if source else None
-
-
-def _condition(value: Any) -> Any:
-    for kind in (StringFilter, TagFilter, DateTimeRange):
-        if isinstance(value, kind):
-            return getattr(conditions, kind.__name__)(**present(value))
-    return value

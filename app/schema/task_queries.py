@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 
 from app.schema.arguments import given_id
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args
@@ -36,26 +37,24 @@ class SavedTaskQueries:
     async def tasks(
         self,
         info: Info,
-        filter: Annotated[
-            TaskFilter | None, strawberry.argument(description="Only tasks that fit.")
-        ] = strawberry.UNSET,
-        order_by: Annotated[TaskOrder | None, strawberry.argument(description="The order.")] = strawberry.UNSET,
+        filter: Annotated[TaskFilter | None, strawberry.argument(description="Only tasks that fit.")] = UNSET,
+        order_by: Annotated[TaskOrder | None, strawberry.argument(description="The order.")] = UNSET,
         search: Annotated[
             str | None,
             strawberry.argument(
                 description="Words in names and descriptions: their beginnings will do, and typing errors are forgiven."
             ),
-        ] = strawberry.UNSET,
+        ] = UNSET,
         quick: Annotated[
             TaskQuickFilter | None, strawberry.argument(description="One of the everyday questions.")
-        ] = strawberry.UNSET,
+        ] = UNSET,
         time_zone: Annotated[
             str, strawberry.argument(description="Where `FAILED_TODAY` begins at midnight: an IANA name.")
         ] = "UTC",
-        first: First = strawberry.UNSET,
-        after: After = strawberry.UNSET,
-        last: Last = strawberry.UNSET,
-        before: Before = strawberry.UNSET,
+        first: First = UNSET,
+        after: After = UNSET,
+        last: Last = UNSET,
+        before: Before = UNSET,
     ) -> Connection[Task]:
         """A page of tasks."""
         saved, principal = info.context.service.saved, info.context.principal
