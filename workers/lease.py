@@ -20,14 +20,14 @@ from app.db import Database, is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.registry import Registry
+from app.rollups import Rollups
 from app.settings import Settings
-from workers import partitioner, roller, summariser, watchdog
+from workers import partitioner, summariser, watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
 from workers.partitioner import Partitioner
 from workers.reaper import Reaper
-from workers.roller import Roller
 from workers.scheduler import Scheduler, ticking_beside
 from workers.summariser import Summariser
 from workers.watchdog import Watchdog
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskloom.lease")
 
+COUNT_SECONDS, FORGET_SECONDS = 5.0, 3600.0
+"""How often final runs are counted for statistics, and how often counts are deleted that are too fine to be kept."""
 ABORTS_SECONDS = 1.0
 """How often processes of aborted runs are looked for: they take 2 s to end, and a forced abort is final after 5 s."""
 EXIT_CODE = 70
@@ -113,7 +115,7 @@ class LeaseKeeper:
         await self._beat_at_last(heart)
         self._loop = asyncio.get_running_loop()
         self._call(held.set_result, None)
-        counting = Roller(connections.db)
+        rollups = Rollups(connections.db)
         dispatcher = Dispatcher(lifecycle, self._runner)
         reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds)
         chores = (
@@ -123,8 +125,8 @@ class LeaseKeeper:
             (self._settings.reap_seconds, reaper.run_once),
             (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
-            (roller.LOOK_SECONDS, counting.run_once),
-            (roller.FORGET_SECONDS, counting.forget),
+            (COUNT_SECONDS, rollups.catch_up),
+            (FORGET_SECONDS, rollups.forget),
             (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
             (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
