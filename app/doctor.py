@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -68,15 +69,15 @@ async def _checks(pipe: Pipe, doorbell: Doorbell, settings: Settings) -> AsyncGe
     yield await _told("clock", _clock(signs, has_tables=has_tables))
     # The others look into tables of this version.
     if has_tables:
-        yield await _told("workers", _workers(signs))
-        yield await _told("queues", _queues(pipe, signs))
+        yield await _told("workers", _of(judge_workers, signs.workers))
+        yield await _told("queues", _of(judge_queues, partial(queues, pipe), signs.workers))
         yield await _told("backpressure", _depths(pipe, settings))
         yield await _told("rings", _rings(signs, doorbell))
-        yield await _told("leases", _leases(signs))
-        yield await _told("definitions", _definitions(signs))
-        yield await _told("transactions", _transactions(signs))
-        yield await _told("vacuum", _waste(signs))
-        yield await _told("statistics", _statistics(pipe))
+        yield await _told("leases", _of(judge_leases, signs.stuck_runs))
+        yield await _told("definitions", _of(judge_definitions, signs.published, signs.workers))
+        yield await _told("transactions", _of(judge_transactions, signs.old_transactions))
+        yield await _told("vacuum", _of(judge_waste, signs.waste, signs.vacuums))
+        yield await _told("statistics", _of(judge_statistics, partial(behind_seconds, pipe)))
 
 
 async def _told(check: str, judging: Awaitable[Finding]) -> Finding:
@@ -130,37 +131,14 @@ async def _migrations(pipe: Pipe) -> Finding:
     return judge_migrations(await tables.current(pipe), tables.newest())
 
 
-async def _workers(signs: VitalSigns) -> Finding:
-    return judge_workers(await signs.workers())
-
-
-async def _queues(pipe: Pipe, signs: VitalSigns) -> Finding:
-    return judge_queues(await queues(pipe), await signs.workers())
+async def _of(judge: Callable[..., Finding], *signs: Callable[[], Awaitable[Any]]) -> Finding:
+    """What a judgement makes of some signs, read one after the other."""
+    return judge(*[await read() for read in signs])
 
 
 async def _depths(pipe: Pipe, settings: Settings) -> Finding:
     limits = {name: settings.queue_limit(name) for name in _limited(await queues(pipe), settings)}
     return judge_depths(await depths(pipe, limits), limits)
-
-
-async def _leases(signs: VitalSigns) -> Finding:
-    return judge_leases(await signs.stuck_runs())
-
-
-async def _definitions(signs: VitalSigns) -> Finding:
-    return judge_definitions(await signs.published(), await signs.workers())
-
-
-async def _transactions(signs: VitalSigns) -> Finding:
-    return judge_transactions(await signs.old_transactions())
-
-
-async def _waste(signs: VitalSigns) -> Finding:
-    return judge_waste(await signs.waste(), await signs.vacuums())
-
-
-async def _statistics(pipe: Pipe) -> Finding:
-    return judge_statistics(await behind_seconds(pipe))
 
 
 def _limited(found: Sequence[Queue], settings: Settings) -> set[str]:

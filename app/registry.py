@@ -299,14 +299,9 @@ def _check(definition: Definition) -> None:
         raise DefinitionError(f"{definition.id}: queue is '{definition.queue}', but must have {QUEUE_WORDS}.")
     if definition.max_iterations < 1:
         raise DefinitionError(f"{definition.id}: max_iterations is {definition.max_iterations}, but must be 1 or more.")
-    if definition.timeout is not None and not 0 < definition.timeout <= 366 * 86400:
-        raise DefinitionError(
-            f"{definition.id}: timeout is {definition.timeout} s, but must be above 0 and up to 366 days."
-        )
-    if definition.cooldown is not None and not 0 < definition.cooldown <= 366 * 86400:
-        raise DefinitionError(
-            f"{definition.id}: cooldown is {definition.cooldown} s, but must be above 0 and up to 366 days."
-        )
+    for name, length in (("timeout", definition.timeout), ("cooldown", definition.cooldown)):
+        if length is not None and not 0 < length <= 366 * 86400:
+            raise DefinitionError(f"{definition.id}: {name} is {length} s, but must be above 0 and up to 366 days.")
     if definition.category is not None and not 1 <= len(definition.category) <= 100:
         raise DefinitionError(f"{definition.id}: category must have 1 to 100 characters.")
     for fault in definition.limits.faults() if definition.limits else ():
