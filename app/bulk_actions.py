@@ -12,7 +12,7 @@ from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, and_, case, func, lit
 from app.db import Pipe, ReadSession, Row, json_text
 from app.models import BulkAction, BulkActionError, BulkActionKind, BulkActionStatus, TaskRun
 from app.paging import Keyset, Window
-from app.rows import detached
+from app.rows import detached, grouped
 from app.windows import count_up_to, windowed
 
 TABLE = BulkAction.metadata.tables["bulk_actions"]
@@ -149,10 +149,8 @@ class BulkActionRows:
         wanted = select(func.unnest(literal(list(action_ids), ARRAY(Uuid))).label("id")).subquery()
         theirs = select(ERRORS).where(ERRORS.c.action_id == wanted.c.id)
         part = windowed(theirs, [ERRORS.c.item_id], window, ascending=True).lateral()
-        found: dict[UUID, list[BulkActionError]] = {id: [] for id in action_ids}
-        for row in await self._session.exec(select(part).select_from(wanted.join(part, true()))):
-            found[row.action_id].append(detached(BulkActionError, row._mapping))
-        return found
+        rows = await self._session.exec(select(part).select_from(wanted.join(part, true())))
+        return grouped(action_ids, [(row.action_id, detached(BulkActionError, row._mapping)) for row in rows])
 
     async def next_items(
         self, ids: ColumnElement[Any], parts: Sequence[Sequence[ColumnElement[bool]]], limit: int

@@ -17,6 +17,7 @@ from app.errors import InvalidArgument
 from app.kinds import of_kind
 from app.models import ErrorGroup, ErrorGroupHour
 from app.paging import Key, Keyset, Window
+from app.rows import grouped
 from app.run_filters import OrderDirection
 from app.windows import among, count_up_to, windowed
 
@@ -132,13 +133,10 @@ class ErrorGroups:
         ranked = func.row_number().over(partition_by=group, order_by=(count.desc(), task))
         counted = select(group, task, count.cast(BigInteger).label("count"), seen.label("seen"), ranked.label("rank"))
         found = counted.where(_among(group, ids), task.is_not(None)).group_by(group, task).subquery()
-        grouped: dict[str, list[AffectedTask]] = {id: [] for id in ids}
         rows = await self._session.exec(
             select(found).where(found.c.rank <= SHOWN_TASKS).order_by(found.c.error_group_id, found.c.rank)
         )
-        for row in rows:
-            grouped[row.error_group_id].append(AffectedTask(row.task_id, row.count, row.seen))
-        return grouped
+        return grouped(ids, [(row.error_group_id, AffectedTask(row.task_id, row.count, row.seen)) for row in rows])
 
 
 def _counted(filter: ErrorGroupFilter) -> Any:

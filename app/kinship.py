@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db import ReadSession
+from app.rows import grouped
 
 ATTEMPTS = 100
 """How many attempts of each run are told, the last ones."""
@@ -70,23 +71,16 @@ class Kinship:
 
     async def attempts(self, ids: Collection[UUID]) -> Mapping[UUID, list[Any]]:
         """The finished attempts of each, in order: the last ``ATTEMPTS``."""
-        return _by("run_id", ids, await self._ask(_ATTEMPTS, ids))
+        return grouped(ids, [(row.run_id, row) for row in await self._ask(_ATTEMPTS, ids)])
 
     async def origins(self, ids: Collection[UUID]) -> Mapping[UUID, list[Any]]:
         """The runs that each goes back to by reruns, the first one first, as far as they are kept."""
-        return _by("root", ids, await self._ask(_ORIGINS, ids))
+        return grouped(ids, [(row.root, row) for row in await self._ask(_ORIGINS, ids)])
 
     async def reruns(self, ids: Collection[UUID]) -> Mapping[UUID, list[Any]]:
         """The runs that go back to each, by creation: reruns, and reruns of these."""
-        return _by("root", ids, await self._ask(_RERUNS, ids))
+        return grouped(ids, [(row.root, row) for row in await self._ask(_RERUNS, ids)])
 
     async def _ask(self, statement: str, ids: Collection[UUID]) -> list[Any]:
         question = text(statement).bindparams(ids=list(ids))
         return list(await self._session.exec(question.columns(error=JSONB) if "error" in statement else question))
-
-
-def _by(column: str, ids: Collection[UUID], rows: list[Any]) -> dict[UUID, list[Any]]:
-    grouped: dict[UUID, list[Any]] = {id: [] for id in ids}
-    for row in rows:
-        grouped[getattr(row, column)].append(row)
-    return grouped

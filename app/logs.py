@@ -16,7 +16,7 @@ from app.db import ReadSession
 from app.kinds import listed, of_kind, one_of
 from app.models import TaskIteration, TaskLog, TaskLogLevel
 from app.paging import Keyset, Window
-from app.rows import detached
+from app.rows import detached, grouped
 from app.run_filters import TABLE as RUNS
 from app.states import HELD, TaskIterationOutcome
 from app.windows import in_order, windowed
@@ -80,14 +80,14 @@ class Logs:
         """Of each run's log up to one line more than the window."""
         chosen = select(LOGS).where(*log_conditions(filter))
         rows = await self._session.exec(_each(run_ids, chosen, LOGS.c.run_id, LOGS.c.sequence, window))
-        return _grouped(run_ids, [_line(row) for row in rows])
+        return grouped(run_ids, [(row.run_id, _line(row)) for row in rows])
 
     async def iterations(self, run_ids: Collection[UUID], window: Window) -> dict[UUID, list[IterationRow]]:
         """Of each run's attempts at iterations up to one more than the window; the one under way is the last."""
         all_of_them = all_iterations().subquery()
         columns = all_of_them.c
         rows = await self._session.exec(_each(run_ids, select(all_of_them), columns.run_id, columns.claim_no, window))
-        return _grouped(run_ids, [_iteration(row) for row in rows])
+        return grouped(run_ids, [(row.run_id, _iteration(row)) for row in rows])
 
 
 def _each(
@@ -144,10 +144,3 @@ def _iteration(row: Any) -> IterationRow:
     values: dict[str, Any] = {**row._mapping}
     values["outcome"] = TaskIterationOutcome(row.outcome) if row.outcome else None
     return IterationRow(**values)
-
-
-def _grouped(run_ids: Collection[UUID], rows: Sequence[Any]) -> dict[UUID, list[Any]]:
-    grouped: dict[UUID, list[Any]] = {run_id: [] for run_id in run_ids}
-    for row in rows:
-        grouped[row.run_id].append(row)
-    return grouped

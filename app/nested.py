@@ -11,12 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app import run_filters
 from app.db import Database
-from app.logs import (
-    LOGS,
-    LogFilter,
-    all_iterations,
-    log_conditions,
-)
+from app.logs import LOGS, LogFilter, all_iterations, log_conditions
 from app.run_filters import RunFilter
 
 

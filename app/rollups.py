@@ -15,19 +15,7 @@ from uuid import UUID
 
 from app.db import Database, Pipe
 from app.periods import floor
-from app.rollup_statements import (
-    DAY,
-    HOUR,
-    MERGES,
-    NEXT_RUNS,
-    QUARTER,
-    RUNS,
-    TASKS,
-    THESE_RUNS,
-    count,
-    forget,
-    merge,
-)
+from app.rollup_statements import DAY, HOUR, MERGES, NEXT_RUNS, QUARTER, RUNS, TASKS, THESE_RUNS, count, forget, merge
 
 BATCH = 20_000
 """Runs in one transaction: some tenths of a second."""

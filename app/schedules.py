@@ -16,7 +16,7 @@ from app.db import ReadSession, WriteSession
 from app.kinds import of_kind
 from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
-from app.rows import detached
+from app.rows import detached, grouped
 from app.ticks import Timing
 from app.windows import among, count_up_to, in_order, windowed
 
@@ -123,10 +123,7 @@ class Schedules:
         rows = await self._session.exec(
             select(TABLE).where(among(TABLE.c.task_id, task_ids), *_there(TABLE)).order_by(TABLE.c.id)
         )
-        grouped: dict[UUID, list[Schedule]] = {id: [] for id in task_ids}
-        for row in rows:
-            grouped[row.task_id].append(_schedule(row))
-        return grouped
+        return grouped(task_ids, [(row.task_id, _schedule(row)) for row in rows])
 
     async def next_of_tasks(self, task_ids: Collection[UUID]) -> dict[UUID, datetime]:
         """When each of the tasks runs next, of those that have an active schedule."""
@@ -144,10 +141,7 @@ class Schedules:
         part = windowed(theirs, [TICKS.c.tick_at], window, ascending=False).lateral()
         statement = select(part).select_from(wanted.join(part, true()))
         rows = await self._session.exec(statement.order_by(*in_order([part.c.tick_at], window, ascending=False)))
-        grouped: dict[UUID, list[ScheduleTick]] = {id: [] for id in ids}
-        for row in rows:
-            grouped[row.schedule_id].append(detached(ScheduleTick, row._mapping))
-        return grouped
+        return grouped(ids, [(row.schedule_id, detached(ScheduleTick, row._mapping)) for row in rows])
 
     async def count_ticks(self, ids: Collection[UUID], limit: int) -> dict[UUID, int]:
         """How many lines about ticks each schedule has, counted no further than ``limit`` + 1."""

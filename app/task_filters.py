@@ -9,15 +9,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import (
-    ColumnElement,
-    and_,
-    exists,
-    literal,
-    not_,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, and_, exists, literal, not_, or_, select
 
 from app.conditions import (
     DateTimeRange,

@@ -10,6 +10,7 @@ import orjson
 
 from app.audit import Deed, values_of
 from app.db import Pipe, Row
+from app.rows import grouped
 from app.tasks import CHANGEABLE
 
 CHUNK = 1000
@@ -91,10 +92,8 @@ class Transfers:
 
     async def schedules(self, task_ids: Collection[UUID], *, lock: bool = False) -> dict[UUID, list[dict[str, Any]]]:
         """The schedules of tasks; locked, no tick is decided before the transaction ends."""
-        found: dict[UUID, list[dict[str, Any]]] = {id: [] for id in task_ids}
-        for row in await self._pipe.fetch(_SCHEDULES + (" FOR UPDATE" if lock else ""), list(task_ids)):
-            found[row["task_id"]].append(_values(row))
-        return found
+        rows = await self._pipe.fetch(_SCHEDULES + (" FOR UPDATE" if lock else ""), list(task_ids))
+        return grouped(task_ids, [(row["task_id"], _values(row)) for row in rows])
 
     async def named(self, keys: Collection[TaskKey], *, lock: bool) -> dict[TaskKey, dict[str, Any]]:
         """The tasks of these groups and names; locked, nobody changes them before the transaction ends."""

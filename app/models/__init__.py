@@ -12,18 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    CheckConstraint,
-    Column,
-    Double,
-    Index,
-    SmallInteger,
-    String,
-    Text,
-    Uuid,
-    text,
-)
+from sqlalchemy import ARRAY, CheckConstraint, Column, Double, Index, SmallInteger, String, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import configure_mappers
 from sqlmodel import Field, SQLModel

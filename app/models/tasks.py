@@ -7,19 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    CheckConstraint,
-    Column,
-    Computed,
-    Double,
-    Index,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    Uuid,
-    text,
-)
+from sqlalchemy import CheckConstraint, Column, Computed, Double, Index, SmallInteger, String, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlmodel import Field, SQLModel
 

@@ -12,17 +12,7 @@ from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app import audit
-from app.schema.connections import (
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    Total,
-    connection,
-    given,
-    page_args,
-)
+from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args
 from app.schema.context import Info
 from app.schema.filters import DateTimeRange, values_of
 from app.schema.principals import Principal, principal_of

@@ -14,18 +14,7 @@ from app import error_groups
 from app.error_groups import ErrorGroupOrderField
 from app.run_filters import OrderDirection
 from app.schema.arguments import given_id
-from app.schema.connections import (
-    After,
-    Before,
-    Connection,
-    First,
-    Last,
-    Total,
-    connection,
-    given,
-    page_args,
-    present,
-)
+from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args, present
 from app.schema.context import Info
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.saved_tasks import Task, load_task

@@ -12,14 +12,7 @@ from app import batches
 from app.auth import Principal
 from app.batches import BatchRows, Tally
 from app.db import Database, Row, outages_told
-from app.errors import (
-    BatchNotAbortable,
-    BatchNotFound,
-    InvalidTaskInput,
-    ServiceUnavailable,
-    TaskError,
-    TriggerRefused,
-)
+from app.errors import BatchNotAbortable, BatchNotFound, InvalidTaskInput, ServiceUnavailable, TaskError, TriggerRefused
 from app.ids import new_id, parse_id
 from app.kinds import of_kind
 from app.models import Batch, BulkAction

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from app.db import Database
-from app.error_groups import (
-    AffectedTask,
-    CountedGroup,
-    ErrorGroupFilter,
-    ErrorGroupOrder,
-    ErrorGroups,
-)
+from app.error_groups import AffectedTask, CountedGroup, ErrorGroupFilter, ErrorGroupOrder, ErrorGroups
 from app.errors import ErrorGroupNotFound
 from app.paging import Page, PageArgs, make_page, window
 from app.settings import Settings

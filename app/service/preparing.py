@@ -23,12 +23,7 @@ from app.auth import Principal
 from app.batching import Batcher
 from app.db import Database, json_text
 from app.doorbell import Ring
-from app.errors import (
-    CodeNotLoaded,
-    TaskDefinitionNotFound,
-    TaskError,
-    TaskRunNotFound,
-)
+from app.errors import CodeNotLoaded, TaskDefinitionNotFound, TaskError, TaskRunNotFound
 from app.ids import new_id
 from app.models import TaskRun
 from app.rows import RUN_DEFAULTS, detached

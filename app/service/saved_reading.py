@@ -150,7 +150,7 @@ class SavedTaskReading:
         Example:
             tags = await tasks.saved.tag_suggestions("ni")
         """
-        _check_limit(limit)
+        whole(limit, "first", 1, MAX_SUGGESTIONS)
         async with self._db.read() as session:
             return await Tasks(session).tags(prefix, limit)
 
@@ -160,7 +160,7 @@ class SavedTaskReading:
         Example:
             owners = await tasks.saved.owner_suggestions("ad")
         """
-        _check_limit(limit)
+        whole(limit, "first", 1, MAX_SUGGESTIONS)
         async with self._db.read() as session:
             return await Tasks(session).owners(prefix, limit)
 
@@ -237,7 +237,3 @@ def _order(order: TaskOrder | None, question: TaskQuestion) -> TaskOrder:
 
 def _condition(found: Search | None) -> builtins.list[Any]:
     return [] if found is None else [found.condition]
-
-
-def _check_limit(limit: int) -> None:
-    whole(limit, "first", 1, MAX_SUGGESTIONS)

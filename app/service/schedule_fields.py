@@ -42,13 +42,10 @@ def checked(values: Mapping[str, Any], may_act: Callable[[str], str | None]) -> 
     if "catch_up_window" in values:
         limit = arguments.duration(values["catch_up_window"], "catchUpSeconds", MAX_WINDOW, zero=True)
         columns["catch_up_seconds"] = limit.total_seconds()
-    failures = values.get("max_failures")
-    if failures is not None:
+    if (failures := values.get("max_failures")) is not None:
         whole(failures, "maxFailures", 1, MAX_FAILURES, ("input", "maxFailures"))
     if "owner" in values:
         arguments.text(values["owner"], "owner", arguments.MAX_NAME)
         if objection := may_act(values["owner"]):
-            raise InvalidArgument(
-                f"{objection} Write its kind and id, as in 'USER:ada' or 'SERVICE:ci'.", path=("input", "owner")
-            )
+            raise arguments.refusal("owner", f"{objection} Write its kind and id, as in 'USER:ada' or 'SERVICE:ci'.")
     return columns

@@ -24,16 +24,7 @@ from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
-from app.service.requests import (
-    UNSET,
-    Duration,
-    RerunFrom,
-    Triggered,
-    TriggerRequest,
-    UniquePolicy,
-    Unset,
-    in_seconds,
-)
+from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, UniquePolicy, Unset, in_seconds
 from app.service.rerunning import Rerunning
 from app.service.triggering import Triggering
 from app.service.watching import Watching

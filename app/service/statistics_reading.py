@@ -238,7 +238,7 @@ class Statistics:
         Example:
             worst = await tasks.statistics.ranking(query, StatisticsDimension.TASK, StatisticsRank.FAILURES)
         """
-        _check_first(first, MAX_GROUPS)
+        whole(first, "first", 1, MAX_GROUPS)
         await self.check(query)
         asked = await self._range(query)
         async with self._db.read() as session:
@@ -255,7 +255,7 @@ class Statistics:
         Example:
             [slowest] = await tasks.statistics.slowest(query, first=1)
         """
-        _check_first(first, SLOWEST)
+        whole(first, "first", 1, SLOWEST)
         await self.check(query)
         asked = await self._range(query)
         async with self._db.read() as session:
@@ -322,10 +322,6 @@ def _moment(moment: datetime | None, field: str) -> datetime | None:
     if not YEARS[0] <= moment.year <= YEARS[1]:
         raise InvalidArgument(f"'{field}' must lie in the years {YEARS[0]} to {YEARS[1]}.", path=(field,))
     return moment.astimezone(UTC)
-
-
-def _check_first(first: int, limit: int) -> None:
-    whole(first, "first", 1, limit)
 
 
 def _bucket(span: Span, figures: Figures, now: datetime, time_zone: str) -> Bucket:
