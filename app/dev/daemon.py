@@ -94,10 +94,10 @@ class Daemon:
             with suppress(ProcessLookupError):
                 self._process.send_signal(ask)
 
-    def last_words(self, lines: int = 8) -> str:
+    def last_words(self) -> str:
         """The last lines of the log, for a message that says why it did not start."""
         try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
         except OSError:
             return ""
 

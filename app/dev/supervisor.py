@@ -90,8 +90,8 @@ class Supervisor:
 
     async def _start_all(self, stack: AsyncExitStack, state: Path, port: int) -> None:
         self._console.say("environment", f"Python {sys.version.split()[0]}, data in {state}")
-        database_url = await self._database(stack, state)
-        redis_url = await self._redis(stack, state)
+        database_url = await self._url(stack, "DATABASE_URL", EmbeddedPostgres(state / "postgres", durable=True))
+        redis_url = await self._url(stack, "REDIS_URL", EmbeddedValkey(state / "valkey", durable=True))
         await self._migrate(database_url)
         environment = self._environment(database_url, redis_url, port)
         await self._start(stack, self._child("graphiql", self._options.graphiql, environment, GRAPHIQL_STOP_SECONDS))
@@ -106,25 +106,15 @@ class Supervisor:
         self._keeper.keep(server)
         self._keeper.keep(worker)
 
-    async def _database(self, stack: AsyncExitStack, state: Path) -> str:
-        if given := os.environ.get("DATABASE_URL"):
-            self._console.say("PostgreSQL", "not started, for DATABASE_URL is set")
+    async def _url(self, stack: AsyncExitStack, setting: str, server: EmbeddedPostgres | EmbeddedValkey) -> str:
+        """The URL that is set, or else that of a server of our own, started and kept running."""
+        if given := os.environ.get(setting):
+            self._console.say(server.name, f"not started, for {setting} is set")
             return given
-        postgres = EmbeddedPostgres(state / "postgres", durable=True)
-        await self._start(stack, postgres)
-        self._keeper.keep(postgres)
-        self._console.say("PostgreSQL", f"process {postgres.pid}, {postgres.url}")
-        return postgres.url
-
-    async def _redis(self, stack: AsyncExitStack, state: Path) -> str:
-        if given := os.environ.get("REDIS_URL"):
-            self._console.say("Valkey", "not started, for REDIS_URL is set")
-            return given
-        valkey = EmbeddedValkey(state / "valkey", durable=True)
-        await self._start(stack, valkey)
-        self._keeper.keep(valkey)
-        self._console.say("Valkey", f"process {valkey.pid}, {valkey.url}")
-        return valkey.url
+        await self._start(stack, server)
+        self._keeper.keep(server)
+        self._console.say(server.name, f"process {server.pid}, {server.url}")
+        return server.url
 
     async def _migrate(self, database_url: str) -> None:
         try:

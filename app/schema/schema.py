@@ -10,7 +10,6 @@ from strawberry.schema.name_converter import NameConverter
 from strawberry.tools import create_type
 from strawberry.utils.str_converters import to_camel_case
 
-from app.schema.mutations.abort_batch import abort_batch
 from app.schema.mutations.abort_task import abort_task
 from app.schema.mutations.bulk_runs import BULK_MUTATIONS
 from app.schema.mutations.bulk_tasks import TASK_BULK_MUTATIONS
@@ -47,7 +46,6 @@ Mutation = create_type(
         trigger_tasks,
         abort_task,
         rerun_task,
-        abort_batch,
         *BULK_MUTATIONS,
         *TASK_BULK_MUTATIONS,
         *RETENTION,

@@ -1,5 +1,5 @@
 """Bulk actions on runs: ``abortTasks``, ``rerunTasks``, ``deleteTaskRuns``, ``stopAllTasks``, ``clearExecutions``,
-and ``abortBulkAction``."""
+``abortBulkAction``, and ``abortBatch``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.schema.connections import given
 from app.schema.context import Info
 from app.schema.filters import TaskRunFilter, run_filter
 from app.schema.mutations.rerun_task import RerunFrom
-from app.schema.refusals import BulkActionNotAbortable, BulkActionNotFound
+from app.schema.refusals import BatchNotAbortable, BatchNotFound, BulkActionNotAbortable, BulkActionNotFound
 from app.service.bulk import RunSelection
 
 Arguments = strawberry.argument(description="On which runs, and how.")
@@ -189,6 +189,28 @@ async def abort_bulk_action(
     return BulkActionSuccess(bulk_action=BulkAction.of(action))
 
 
+@strawberry.input(description="Which batch to abort.")
+class AbortBatchInput:
+    """The arguments of the abort of a batch."""
+
+    id: strawberry.ID = strawberry.field(description="The id of the batch.")
+
+
+AbortBatchResult = Annotated[
+    BulkActionSuccess | BatchNotFound | BatchNotAbortable,
+    strawberry.union("AbortBatchResult", description="The bulk action that aborts the runs, or why there is none."),
+]
+
+
+@strawberry.mutation(description="Abort the runs of a batch that are not final; what would follow the batch does not.")
+async def abort_batch(
+    info: Info, input: Annotated[AbortBatchInput, strawberry.argument(description="Which batch.")]
+) -> AbortBatchResult:
+    """Hand the wish to the service."""
+    action = await info.context.service.batches.abort(input.id, principal=info.context.principal)
+    return BulkActionSuccess(bulk_action=BulkAction.of(action))
+
+
 def selection_of(select: TaskRunSelection, all: bool | None) -> RunSelection:
     """The application's selection of runs."""
     ids = select.ids.value if select.ids else None
@@ -196,4 +218,12 @@ def selection_of(select: TaskRunSelection, all: bool | None) -> RunSelection:
     return RunSelection(ids=ids, filter=filter, all=all is True)
 
 
-BULK_MUTATIONS = [abort_tasks, rerun_tasks, delete_task_runs, stop_all_tasks, clear_executions, abort_bulk_action]
+BULK_MUTATIONS = [
+    abort_batch,
+    abort_tasks,
+    rerun_tasks,
+    delete_task_runs,
+    stop_all_tasks,
+    clear_executions,
+    abort_bulk_action,
+]
