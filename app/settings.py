@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     keep_bulk_days: float = Field(default=30.0, ge=1, le=36_500)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     request_seconds: float = Field(default=30.0, gt=0)
+    max_websockets: int = Field(default=10_000, ge=1)
+    max_websocket_operations: int = Field(default=100, ge=1)
     max_query_tokens: int = Field(default=1000, ge=10)
     max_query_depth: int = Field(default=15, ge=1)
     max_query_cost: int = Field(default=100_000, ge=1)

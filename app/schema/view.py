@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.websocket_origin import is_same_origin, normalize_origin
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
-    from starlette.websockets import WebSocket
     from strawberry.types.unset import UnsetType
 
     from app.schema.documents import Operation
@@ -61,6 +61,10 @@ INIT_SECONDS = 10
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = "GET, POST"
+_TOO_MANY = (
+    "This server has {} WebSockets open, and no more are allowed (TASKLOOM_MAX_WEBSOCKETS). Close one, run several "
+    "operations over one, or ask another server."
+)
 
 logger = logging.getLogger("taskloom.graphql")
 
@@ -89,18 +93,21 @@ class GraphQLView(GraphQL[Caller, None]):
             graphql_ide=None,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
             connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
+            max_subscriptions_per_connection=settings.max_websocket_operations,
             allowed_origins=settings.allowed_origins,
         )
         self.engine = Engine(schema, get_context, settings)
         self._page = page
         self._streams = streams or EventStreams()
+        self._max_sockets = settings.max_websockets
+        self._sockets = 0
         self._max_bytes = settings.max_request_bytes
         self._body_seconds = settings.request_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or serve one WebSocket."""
         if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
+            await self._serve_socket(scope, receive, send)
             return
         caller = _caller(scope)
         accept = accepted(caller.headers.get("accept", ""))
@@ -114,6 +121,18 @@ class GraphQLView(GraphQL[Caller, None]):
             response = _broken(caller, accept)
         response.headers["x-request-id"] = caller.request_id
         await response(scope, receive, send)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._sockets >= self._max_sockets:
+            refusal = refuse(503, "TOO_MANY_WEBSOCKETS", _TOO_MANY.format(self._max_sockets))
+            denial = _refused(refusal, _caller(scope), accepted(""))
+            await WebSocket(scope, receive, send).send_denial_response(denial)
+            return
+        self._sockets += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._sockets -= 1
 
     async def _respond(self, scope: Scope, receive: Receive, caller: Caller, accept: Accepted) -> Response:
         self._require_known_origin(caller)

@@ -34,7 +34,8 @@ _MAX_REASON_BYTES = 123
 _TYPES = ("connection_init", "ping", "pong", "subscribe", "complete")
 _INTERNAL_ERROR = 4500
 _TOO_MANY = (
-    "This WebSocket has {0} operations under way, and no more are allowed. Complete one, or open another socket."
+    "This WebSocket has {} operations under way, and no more are allowed (TASKLOOM_MAX_WEBSOCKET_OPERATIONS). Complete "
+    "one, or open another socket."
 )
 
 logger = logging.getLogger("taskloom.graphql")

@@ -24,6 +24,7 @@ from app import main
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.schema.view import graphql_routes
 from app.settings import Settings
+from tests.workbench import until
 
 if TYPE_CHECKING:
     from app.schema.execution import Caller
@@ -505,21 +506,41 @@ async def closed(connection: websockets.ClientConnection) -> tuple[int | None, s
 
 
 async def test_one_operation_too_many_on_a_websocket_is_refused_and_leaves_the_others_alone() -> None:
-    async with serving(application()) as address, socket(address, init={}) as connection:
-        for id in range(101):
+    async with serving(application(max_websocket_operations=3)) as address, socket(address, init={}) as connection:
+        for id in range(4):
             payload = {"query": "subscription { endless }"}
             await say(connection, {"id": str(id), "type": "subscribe", "payload": payload})
         while (refused := await hear(connection))["type"] != "error":
             pass
         [error] = refused["payload"]
-        assert (refused["id"], error["extensions"]["code"]) == ("100", "BAD_REQUEST")
-        assert "100 operations" in error["message"]
+        assert (refused["id"], error["extensions"]["code"]) == ("3", "BAD_REQUEST")
+        assert "3 operations" in error["message"]
         assert error["extensions"]["requestId"]
         await say(connection, {"id": "0", "type": "complete"})
-        await say(connection, {"id": "101", "type": "subscribe", "payload": {"query": "{ hello }"}})
-        while (answer := await hear(connection))["id"] != "101":
+        await say(connection, {"id": "4", "type": "subscribe", "payload": {"query": "{ hello }"}})
+        while (answer := await hear(connection))["id"] != "4":
             pass
         assert answer["payload"] == {"data": {"hello": "hello you"}}
+
+
+async def test_one_websocket_too_many_is_refused_by_name_until_another_is_closed() -> None:
+    async with serving(application(max_websockets=1)) as address:
+        async with socket(address, init={}):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                async with socket(address):
+                    pass
+            assert refused.value.response.status_code == 503
+            [error] = json.loads(refused.value.response.body)["errors"]
+            assert error["extensions"]["code"] == "TOO_MANY_WEBSOCKETS"
+            assert "TASKLOOM_MAX_WEBSOCKETS" in error["message"]
+        await until(lambda: is_let_in(address), 5)
+
+
+async def is_let_in(address: str) -> bool:
+    with suppress(websockets.InvalidStatus):
+        async with socket(address, init={}):
+            return True
+    return False
 
 
 async def test_operations_of_every_kind_run_over_one_websocket() -> None:
