@@ -116,7 +116,10 @@ class Scheduling(ScheduleReading):
             "max_failures": max_failures, "input": input, "owner": owner or by,
         }  # fmt: skip
         checked = self._checked(values)
-        task = await self._saved.get(task_id)
+        try:
+            task = await self._saved.get(task_id)
+        except TaskNotFound:
+            raise TaskNotFound(task_id, path=_TASK) from None
         await self._check(task.definition_id, input)
         async with self._db.write() as session:
             schedules = Schedules(session)

@@ -136,8 +136,9 @@ async def test_what_does_not_exist_or_does_not_fit_is_refused_by_name(
     gql: GraphQLClient, settings: Settings, task_id: str
 ) -> None:
     daily = {"timing": {"cron": "@daily"}}
-    assert (await change(gql, "createSchedule", taskId=str(uuid4()), **daily))["code"] == "TASK_NOT_FOUND"
-    assert (await change(gql, "createSchedule", taskId="nonsense", **daily))["code"] == "TASK_NOT_FOUND"
+    for none in (str(uuid4()), "nonsense"):
+        refused = await change(gql, "createSchedule", taskId=none, **daily)
+        assert (refused["code"], refused["path"]) == ("TASK_NOT_FOUND", ["input", "taskId"])
     greeting = str(await saved_task(settings, "greet"))
     assert (await change(gql, "createSchedule", taskId=greeting, input={}, **daily))["code"] == "INVALID_TASK_INPUT"
     for mutation in ("pauseSchedule", "resumeSchedule", "triggerSchedule"):
