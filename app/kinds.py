@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar, cast
 
 from app.errors import InvalidArgument
 
+NO_LISTS: tuple[type, ...] = (str, bytes, Mapping)
 Word = TypeVar("Word", bound=StrEnum)
 Kind = type | tuple[type, ...]
 Path = tuple[str, ...]
@@ -21,9 +22,9 @@ def of_kind(value: object, kind: Kind, field: str, path: Path | None = None) -> 
         raise InvalidArgument(f"'{field}' must be a {_name(kind)}, not {type(value).__name__}.", path=path or (field,))
 
 
-def listed(values: object, kind: Kind, field: str, path: Path | None = None) -> None:
+def listed(values: Any, kind: Kind, field: str, path: Path | None = None) -> None:
     """Check that values are a list of one kind, or a set, and no text. Raises ``InvalidArgument``."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Collection):
+    if not isinstance(values, Collection) or isinstance(values, NO_LISTS):
         raise InvalidArgument(
             f"'{field}' must be a list of {_name(kind)}s, not {type(values).__name__}.", path=path or (field,)
         )

@@ -282,6 +282,7 @@ async def test_an_argument_of_a_wrong_kind_or_size_is_refused_by_its_name_and_le
         "page": [lambda bad: tasks.list(page=bad), lambda bad: tasks.schedules.list(page=bad)],
         "limit": [lambda bad: tasks.count(limit=bad), lambda bad: tasks.purge(run.created_at, limit=bad)],
         "finished_before": [lambda bad: tasks.purge(bad)],
+        "definition_ids": [lambda bad: tasks.purge(run.created_at, definition_ids=bad)],
         "runIds": [lambda bad: tasks.find(bad), lambda bad: tasks.log_pages(bad)],
     }
     for name, calls in wrong.items():
