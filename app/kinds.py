@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from app.errors import InvalidArgument
 
 NO_LISTS: tuple[type, ...] = (str, bytes, Mapping)
+"""What holds many, and is no list of them."""
 Word = TypeVar("Word", bound=StrEnum)
 Kind = type | tuple[type, ...]
 Path = tuple[str, ...]
@@ -24,7 +25,7 @@ def of_kind(value: object, kind: Kind, field: str, path: Path | None = None) -> 
 
 def listed(values: Any, kind: Kind, field: str, path: Path | None = None) -> None:
     """Check that values are a list of one kind, or a set, and no text. Raises ``InvalidArgument``."""
-    if not isinstance(values, Collection) or isinstance(values, NO_LISTS):
+    if isinstance(values, NO_LISTS) or not isinstance(values, Collection):
         raise InvalidArgument(
             f"'{field}' must be a list of {_name(kind)}s, not {type(values).__name__}.", path=path or (field,)
         )
