@@ -1,6 +1,6 @@
 """The order in which due runs are executed: priority, then the time they are due, then age; no queue starves another.
 
-Executed one by one with 25,000 runs queued, both as rung by Redis and as found in PostgreSQL without it.
+Executed one by one with 100,000 runs queued, both as rung by Redis and as found in PostgreSQL without it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tests.workbench import until, until_status, working
 from tests.workers.definitions import calls
 from workers.engine import Engine
 
-QUEUED = 25_000
+QUEUED = 100_000
 EXECUTED = 150
 HOUR = timedelta(hours=1)
 # The hundred most urgent have priority 7, the next hundred 3; pairs of them are due in the same microsecond.
 FILL = """
     INSERT INTO task_runs (id, definition_id, name, status, queue, priority, iteration, max_iterations, attempt,
         max_attempts, created_at, start_at, due_at, created_by, input)
-    SELECT uuidv7(), 'test-order', 'Run ' || n, 'QUEUED', $2, CASE WHEN n % 250 = 7 THEN 7 WHEN n % 250 = 3 THEN 3
+    SELECT uuidv7(), 'test-order', 'Run ' || n, 'QUEUED', $2, CASE WHEN n % 1000 = 7 THEN 7 WHEN n % 1000 = 3 THEN 3
         ELSE -(n % 3) END, 1, 2, 1, 2, now(), at, at, 'USER:local-admin', '{"value": 0}'
-    FROM (SELECT n, now() - interval '1 hour' - (n * 7919 / 500 % 100) * interval '1 second' AS at
+    FROM (SELECT n, now() - interval '1 hour' - (n * 7919 / 2000 % 100) * interval '1 second' AS at
           FROM generate_series(1, $1) AS n) AS numbered
     RETURNING id, claim_no, queue, priority, due_at"""
 EXPECTED = "SELECT id FROM task_runs WHERE status = 'QUEUED' ORDER BY priority DESC, due_at, id LIMIT $1"
