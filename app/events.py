@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from app.doorbell import AWAY, connect
+from app.errors import ServiceClosed
 from app.patience import ANSWER_SECONDS
 
 CHANGES = "taskloom:changes"
@@ -78,10 +79,16 @@ class Listener:
         self._channel = channel
         self._subscriptions: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @asynccontextmanager
     async def subscribe(self, run_ids: set[UUID] | None = None) -> AsyncGenerator[Subscription, None]:
-        """Hear of these runs, or of all; the first call of ``changed`` may say ``None`` at once: look yourself."""
+        """Hear of these runs, or of all; the first call of ``changed`` may say ``None`` at once: look yourself.
+
+        Raises ``ServiceClosed`` after the end, where a connection would be opened that nobody closes.
+        """
+        if self._is_closed:
+            raise ServiceClosed
         subscription = Subscription(run_ids)
         self._subscriptions.add(subscription)
         if self._task is None:
@@ -92,7 +99,8 @@ class Listener:
             self._subscriptions.discard(subscription)
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, for good."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

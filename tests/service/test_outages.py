@@ -201,11 +201,14 @@ async def test_without_a_database_everything_says_so(settings: Settings, registr
 
 
 async def test_a_service_whose_block_has_ended_says_so_and_opens_no_connections_any_more(settings: Settings) -> None:
+    before = asyncio.all_tasks()
     async with TaskService.connect(settings=settings) as tasks:
         await tasks.count()
-    for late in (tasks.trigger("echo"), tasks.list(), tasks.abort(NOBODY), anext(tasks.watch(NOBODY))):
+    followed = (tasks.watch(NOBODY), tasks.logs(NOBODY), tasks.watch_all())
+    for late in (tasks.trigger("echo"), tasks.list(), tasks.abort(NOBODY), *map(anext, followed)):
         with pytest.raises(ServiceClosed, match="its connect\\(\\) block has ended"):
             await late
+    assert asyncio.all_tasks() == before, "nothing listens to Redis"
 
 
 async def test_a_database_that_does_not_say_what_time_it_is_is_not_waited_for_long() -> None:
