@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 
 from app.db import Database
-from app.errors import ServiceUnavailable
+from app.errors import ServiceClosed, ServiceUnavailable
 from app.events import Events, Subscription
 from app.models import TaskRun
 from app.runs import Runs
@@ -81,6 +81,19 @@ class Follower(Subscription):
     def __init__(self) -> None:
         super().__init__(None)
         self.news = News()
+        self._is_over = False
+
+    def end(self) -> None:
+        """Take note that nothing will be told any more."""
+        self._is_over = True
+        self.notify(None)
+
+    async def changed(self, timeout: float | None) -> set[UUID] | None:
+        """As any subscription; raises ``ServiceClosed`` once the service has ended."""
+        changed = await super().changed(timeout)
+        if self._is_over:
+            raise ServiceClosed
+        return changed
 
 
 class Changes:
@@ -143,6 +156,10 @@ class Changes:
                     if behind:
                         self._tell_unless_known(news.note(await self.since(since, (), news.on_their_way())))
                         behind, since = False, looked_at
+                except ServiceClosed:
+                    for follower in self._followers:
+                        follower.end()
+                    return
                 except ServiceUnavailable:
                     # What changed meanwhile is found by time once the database answers again.
                     behind = True

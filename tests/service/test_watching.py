@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService, TriggerRequest, states
 from app.dev.valkey import EmbeddedValkey
-from app.errors import TaskRunNotFound
+from app.errors import ServiceClosed, TaskRunNotFound
 from app.models import TaskRun
 from app.registry import Registry
 from app.service import changes
@@ -222,6 +222,21 @@ async def test_however_many_follow_all_runs_one_looks_for_all_and_also_after_oth
             run = await without_redis.trigger("echo")
             assert {run.id for run in await asyncio.gather(*following)} == {run.id}
             assert len(looked) < len(following) / 2
+
+
+async def test_watching_ends_with_the_service(settings: Settings, registry: Registry, hand: Hand) -> None:
+    async with service(settings, registry) as tasks:
+        run = await tasks.trigger("echo")
+        streams = (tasks.watch(run.id), tasks.watch_all())
+        first = [asyncio.ensure_future(anext(stream)) for stream in streams]
+        await first[0]
+        while not first[1].done():
+            await tasks.trigger("echo")
+            await asyncio.wait(first, timeout=0.1)
+        following = [asyncio.ensure_future(rest(stream)) for stream in streams]
+        await asyncio.sleep(0)
+    ends = await asyncio.gather(*following, return_exceptions=True)
+    assert [type(end) for end in ends] == [ServiceClosed, ServiceClosed]
 
 
 async def test_watching_all_gives_a_run_that_fits_once_its_error_is_grouped(
