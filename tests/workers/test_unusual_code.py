@@ -64,28 +64,28 @@ async def test_a_run_that_is_given_back_inside_a_task_group_uses_up_no_attempt(
     assert (run.attempt, run.interruptions) == (1, 1)
 
 
+async def error_of(settings: Settings, tasks: TaskService, definition_id: str, name: str) -> str:
+    """What the run of a definition fails with."""
+    async with working(settings):
+        run = await tasks.trigger(definition_id, input={"name": name})
+        run = await tasks.wait(run.id, timeout=SOON)
+    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
+    assert run.error
+    return run.error["message"]
+
+
 @pytest.mark.parametrize("reason", ["ABORT", "LOST", "SHUTDOWN"])
 async def test_a_stop_that_nobody_asked_this_run_for_fails_it(
     settings: Settings, tasks: TaskService, reason: str
 ) -> None:
-    async with working(settings):
-        run = await tasks.trigger("unusual-stop", input={"name": reason})
-        run = await tasks.wait(run.id, timeout=SOON)
-    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
-    assert run.error
-    assert "the context of another attempt" in run.error["message"]
+    assert "the context of another attempt" in await error_of(settings, tasks, "unusual-stop", reason)
 
 
 @pytest.mark.parametrize(("name", "words"), [("RetryLater", "delay"), ("Continue", "timedelta")])
 async def test_an_end_that_nothing_can_be_made_of_fails_the_run_at_once(
     settings: Settings, tasks: TaskService, name: str, words: str
 ) -> None:
-    async with working(settings):
-        run = await tasks.trigger("unusual-end", input={"name": name})
-        run = await tasks.wait(run.id, timeout=SOON)
-    assert (run.status, run.status_reason) == (TaskRunStatus.FAILED, TaskRunStatusReason.ERROR)
-    assert run.error
-    assert words in run.error["message"]
+    assert words in await error_of(settings, tasks, "unusual-end", name)
 
 
 async def test_a_number_that_no_double_can_hold_is_refused_as_output_because_nobody_could_read_the_run(
