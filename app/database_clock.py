@@ -17,6 +17,10 @@ KNOWN_SECONDS = 30.0
 AGAIN_SECONDS = 1.0
 """When the database is asked again that did not answer."""
 NEVER = float("-inf")
+LEAP = timedelta(hours=1)
+"""What one clock is ahead of another within months without a jump is less."""
+# Goes on while the machine sleeps, where there is such a clock.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class DatabaseClock:
@@ -34,6 +38,7 @@ class DatabaseClock:
         self._known_until = NEVER
         self._correction = timedelta()
         self._turn = asyncio.Lock()
+        self._first: tuple[datetime, float] | None = None
 
     def now(self) -> datetime:
         """The time by what is known of the database's clock."""
@@ -56,6 +61,19 @@ class DatabaseClock:
                     await self._look()
         return self._correction
 
+    async def steady_time(self) -> datetime:
+        """The time for what cannot be undone, which follows no clock that is put forward; may not be known.
+
+        Where the database's clock is ahead of this machine's, or of its own first answer and what has passed since, by
+        more than ``LEAP``, the earliest of them counts: nobody knows which is right.
+        """
+        correction = await self.correction()
+        assert self._first is not None, "who knows a correction has heard the time"
+        first, heard = self._first
+        machine = clock.now()
+        earliest = min(machine, first + timedelta(seconds=_steady_seconds() - heard))
+        return earliest if machine + correction - earliest > LEAP else machine + correction
+
     async def _look(self) -> None:
         try:
             self.set_by(*await self._ask())
@@ -68,7 +86,12 @@ class DatabaseClock:
         """Take over the database's time, which was asked for at ``asked``, a time of this machine's clock."""
         # It was told at some moment between then and now, and nobody knows at which.
         half = (clock.now() - asked) / 2
+        self._first = self._first or (database_now, _steady_seconds())
         found, slack = database_now - (asked + half), half + TOLERANCE
         if abs(found - self._correction) > slack:
             self._correction = found if abs(found) > slack else timedelta()
         self._known_until = time.monotonic() + self._known_seconds
+
+
+def _steady_seconds() -> float:
+    return time.clock_gettime(_STEADY)

@@ -167,6 +167,17 @@ class Retaining:
 
     # Applying the rules.
 
+    async def now(self) -> datetime:
+        """The time by which history is old: PostgreSQL's, unless its clock seems to be ahead by more than an hour.
+
+        It does when it was put forward while this process lives, or is ahead of this machine's. Then the earlier time
+        counts, because what is removed is gone. Raises ``ServiceUnavailable``.
+
+        Example:
+            step = await tasks.retention.sweep(await tasks.retention.now(), dry_run=True)
+        """
+        return await self._db.clock.steady_time()
+
     async def sweep(
         self, now: datetime, *, after: SweepPosition = START, limit: int = 1000, dry_run: bool = False
     ) -> SweepStep:
@@ -185,7 +196,7 @@ class Retaining:
             InvalidArgument, ServiceUnavailable.
 
         Example:
-            step = await tasks.retention.sweep(datetime.now(UTC), dry_run=True)
+            step = await tasks.retention.sweep(await tasks.retention.now(), dry_run=True)
         """
         _check_step(now, limit)
         try:
@@ -210,7 +221,7 @@ class Retaining:
             InvalidArgument, ServiceUnavailable.
 
         Example:
-            while await tasks.retention.purge_records(datetime.now(UTC)): ...
+            while await tasks.retention.purge_records(await tasks.retention.now()): ...
         """
         _check_step(now, limit)
         async with self._pipe() as pipe:
@@ -239,7 +250,7 @@ class Retaining:
             for row in (await tasks.retention.report()).definitions:
                 print(row.definition_id, row.stripped, row.logs, row.runs, row.bytes)
         """
-        now = await self._db.clock.time()
+        now = await self.now()
         async with self._pipe() as pipe:
             return await sweeping.report(Retention(pipe), now)
 

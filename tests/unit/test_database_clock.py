@@ -12,7 +12,7 @@ from app.database_clock import DatabaseClock
 from app.errors import ServiceUnavailable
 
 NOTHING = timedelta()
-HOURS = timedelta(hours=2)
+HOURS, DAYS = timedelta(hours=2), timedelta(days=10)
 A_LITTLE = timedelta(milliseconds=50)
 SLACK = timedelta(seconds=1)
 
@@ -65,6 +65,26 @@ def test_an_answer_that_took_ten_seconds_tells_no_more_than_it_can() -> None:
     for seconds, ahead in ((-9, 0), (9, 14), (12, 14), (0, 0)):
         theirs.set_by(clock.now() + timedelta(seconds=seconds), clock.now() - timedelta(seconds=10))
         assert abs(theirs.now() - clock.now() - timedelta(seconds=ahead)) < SLACK, seconds
+
+
+@pytest.mark.parametrize(
+    ("ahead", "leap", "steady"),
+    [
+        (NOTHING, timedelta(minutes=50), timedelta(minutes=50)),
+        (NOTHING, DAYS, NOTHING),
+        (-HOURS, HOURS, -HOURS),
+        (HOURS, NOTHING, NOTHING),
+        (NOTHING, -DAYS, -DAYS),
+    ],
+)
+async def test_what_cannot_be_undone_goes_by_a_clock_put_back_or_a_little_forward_and_by_none_that_leaps_ahead(
+    ahead: timedelta, leap: timedelta, steady: timedelta
+) -> None:
+    database = Database(ahead)
+    theirs = DatabaseClock(database.time, known_seconds=0)
+    await theirs.correction()
+    database.ahead += leap
+    assert abs(await theirs.steady_time() - clock.now() - steady) < SLACK
 
 
 async def test_many_at_once_and_whoever_comes_soon_after_cost_one_question() -> None:

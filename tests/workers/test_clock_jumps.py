@@ -1,15 +1,16 @@
-"""PostgreSQL's clock is put forward or back: no run is taken from a worker that lives, and every run of a dead one."""
+"""PostgreSQL's clock is put forward or back: no live worker loses a run, every dead one does, and history stays."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from app import TaskService, doctor
+from app import TaskRun, TaskService, clock, doctor
 from app.diagnosis import Health
 from app.leases import Claimant
 from app.registry import Definition, Registry
@@ -17,11 +18,14 @@ from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.test_workers_that_die import outcomes
 from tests.service.scheduled import execute
-from tests.workbench import connected, until, until_status, working
+from tests.workbench import connected, lines, until, until_status, working
 from workers import TaskContext
 from workers.connections import Connections
+from workers.tasks import purge_history
 
-TWO_HOURS = 7200
+assert purge_history
+
+TWO_HOURS, TEN_DAYS = 7200, 10 * 86400
 QUICK = {"lease_seconds": 3.0, "heartbeat_seconds": 1.0, "reap_seconds": 0.05, "dispatch_seconds": 0.05}
 SHORT = {"lease_seconds": 0.3, "heartbeat_seconds": 0.1}
 # Found before those of pg_catalog by every statement that says now().
@@ -86,6 +90,26 @@ async def test_a_clock_put_back_is_told_by_doctor_and_keeps_no_run_of_a_dead_wor
     await connections.close()
     assert (clock.health, clock.finding[:27]) == (Health.ILL, "the database's was put back")
     assert await outcomes(tasks, run) == ["LOST", "SUCCEEDED"]
+
+
+async def test_a_clock_put_forward_by_ten_days_lets_a_worker_from_before_purge_no_young_history(
+    settings: Settings, jump: Jump, tasks: TaskService
+) -> None:
+    async with working(settings, **QUICK) as worker:
+        young = await purged(tasks, dry_run=True)
+        await tasks.retention.update(keep_last=0)
+        await jump(TEN_DAYS)
+        await until(lambda: worker.engine.clockwork.now() > clock.now() + timedelta(days=9))
+        for input in ({}, {"older_than": "P1D"}):
+            purge = await purged(tasks, **input)
+            assert [purge.output[name] for name in ("runs", "stripped", "logs")] == [0, 0, 0]
+            assert "clock is 10 days ahead" in (await lines(tasks, purge.id))[0]
+    assert await lines(tasks, young.id)
+
+
+async def purged(tasks: TaskService, **input: Any) -> TaskRun:
+    """A purge, once it is final."""
+    return await tasks.wait((await tasks.trigger("purge-history", input=input)).id, timeout=timedelta(seconds=20))
 
 
 def patient() -> tuple[asyncio.Event, Registry]:

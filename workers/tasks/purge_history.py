@@ -13,6 +13,7 @@ from workers import Continue, Progress, Retry, TaskContext, task
 
 MARGIN_SECONDS = 60
 BATCHES_A_LINE = 10
+A_MOMENT = timedelta(minutes=1)
 
 FinalStatus = Literal["SUCCEEDED", "FAILED", "ABORTED", "LOST", "EXPIRED"]
 
@@ -103,7 +104,7 @@ async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHist
     Idempotency keys vanish with their runs: a trigger with such a key makes a new run, so keep runs for longer than
     clients repeat their triggers. A dry run counts first.
     """
-    standing = _standing(ctx, input)
+    standing = await _standing(ctx, input)
     remove = _apply_rules if input.older_than is None else _purge_batch
     while await remove(ctx, input, standing):
         if standing.batches % BATCHES_A_LINE == 0:
@@ -118,11 +119,18 @@ async def purge_history(ctx: TaskContext, input: PurgeHistoryInput) -> PurgeHist
     )
 
 
-def _standing(ctx: TaskContext, input: PurgeHistoryInput) -> Standing:
+async def _standing(ctx: TaskContext, input: PurgeHistoryInput) -> Standing:
     """Where an earlier attempt stopped, or the start: from then on it is fixed which runs are old enough."""
     if ctx.state is not None:
         return Standing.model_validate(ctx.state)
-    standing = Standing(finished_before=ctx.now() - (input.older_than or timedelta()))
+    now = await ctx.tasks.retention.now()
+    if (ahead := ctx.now() - now) > A_MOMENT:
+        ctx.log.warning(
+            f"PostgreSQL's clock is {ahead / timedelta(days=1):,.3g} days ahead of this machine's, or was put forward "
+            f"since this worker started, so history is as old as at {now:%Y-%m-%d %H:%M:%S %Z}. Set the clock that is "
+            "wrong (`taskloom doctor`); if PostgreSQL's is right, restart the worker."
+        )
+    standing = Standing(finished_before=now - (input.older_than or timedelta()))
     doing = "Counting" if input.dry_run else "Deleting"
     what = "what the rules of retention let go at" if input.older_than is None else "runs that finished before"
     ctx.log.info(f"{doing} {what} {standing.finished_before:%Y-%m-%d %H:%M:%S %Z}.")
