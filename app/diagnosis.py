@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
+from uuid import UUID
 
 from app.backlog import Queue
-from app.counting import counted
+from app.counting import NAMED, counted, named
 from app.vital_signs import LiveWorker, OldTransaction, TableWaste
 
-NAMED = 5
 NEARLY_FULL = 0.8
 TRANSACTION_WARNING_SECONDS = 300.0
 TRANSACTION_FAILURE_SECONDS = 3600.0
@@ -71,6 +72,24 @@ def judge_queues(queues: Sequence[Queue], workers: Sequence[LiveWorker]) -> Find
     return Finding("queues", Health.WELL, finding if queues else "empty")
 
 
+def judge_waits(waits: Mapping[UUID, Sequence[UUID]]) -> Finding:
+    """Whether runs wait for each other: for each that waits, those among the others that it waits for."""
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        # The first of them is named once more at its end.
+        circle: list[UUID] = error.args[1][1:]
+        finding = (
+            f"{counted(len(circle), 'run', 'wait')} for each other and never go on: {named(list(map(str, circle)))}"
+        )
+        cure = (
+            "Abort one of them (`taskloom runs abort`). Where a key is taken, a trigger may give a run that waits for "
+            "the very one that triggers: let that one not wait for it."
+        )
+        return Finding("waits", Health.ILL, finding, cure)
+    return Finding("waits", Health.WELL, "no runs wait for each other")
+
+
 def judge_depths(depths: Mapping[str, int], limits: Mapping[str, int]) -> Finding:
     """Whether queues will soon refuse triggers: the runs that wait in each, and how many may (0 is without limit)."""
     full = [queue for queue, depth in depths.items() if limits[queue] and depth >= NEARLY_FULL * limits[queue]]
@@ -123,9 +142,3 @@ def judge_statistics(behind_seconds: float) -> Finding:
         "start a worker, look at its log, and end transactions that have been open for long (docs/history.md)."
     )
     return Finding("statistics", Health.DOUBTFUL, finding, cure)
-
-
-def named(names: Sequence[str]) -> str:
-    """The first few of some names."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

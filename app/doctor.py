@@ -11,7 +11,7 @@ import asyncpg
 
 from app import clock, tables
 from app.backlog import Queue, depths, queues
-from app.counting import counted
+from app.counting import counted, named
 from app.db import DISCONNECTED, Database, Pipe, complaint, is_disconnect, refusal
 from app.diagnosis import (
     Finding,
@@ -21,8 +21,8 @@ from app.diagnosis import (
     judge_redis,
     judge_statistics,
     judge_transactions,
+    judge_waits,
     judge_waste,
-    named,
 )
 from app.doorbell import AWAY, Doorbell, connect
 from app.rollups import behind_seconds
@@ -75,6 +75,7 @@ async def _checks(pipe: Pipe, doorbell: Doorbell, settings: Settings) -> AsyncGe
         yield await _told("rings", _rings(signs, doorbell))
         yield await _told("leases", _of(judge_leases, signs.stuck_runs))
         yield await _told("definitions", _of(judge_definitions, signs.published, signs.workers))
+        yield await _told("waits", _of(judge_waits, signs.waits))
         yield await _told("transactions", _of(judge_transactions, signs.old_transactions))
         yield await _told("vacuum", _of(judge_waste, signs.waste, signs.vacuums))
         yield await _told("statistics", _of(judge_statistics, partial(behind_seconds, pipe)))
@@ -235,11 +236,12 @@ def judge_leases(stuck: Sequence[StuckRun]) -> Finding:
         return Finding("leases", Health.WELL, "no dead worker holds a run")
     longest = max(run.seconds for run in stuck)
     finding = f"dead workers hold {counted(len(stuck), 'run')}, for up to {longest:.0f} s: " + named(
-        [f"{run.run_id} ({run.worker})" for run in stuck]
+        [f"{run.run_id} ({run.worker}; {run.definition_id} in queue {run.queue})" for run in stuck]
     )
     if longest < TAKEOVER_SECONDS:
         return Finding("leases", Health.DOUBTFUL, finding, "Nothing to do yet: live workers take them over shortly.")
-    return Finding("leases", Health.ILL, finding, "Any live worker takes them over: start one with `taskloom worker`.")
+    cure = "A live worker that serves their queue and has their code takes them over: start one with `taskloom worker`."
+    return Finding("leases", Health.ILL, finding, cure)
 
 
 def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWorker]) -> Finding:

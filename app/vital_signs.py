@@ -27,11 +27,13 @@ class LiveWorker:
 
 @dataclass(frozen=True, slots=True)
 class StuckRun:
-    """A run that is held by a worker whose lease is over, and for how long it has been."""
+    """A run that is held by a worker whose lease is over, and for how long it has been; and who could take it over."""
 
     run_id: UUID
     worker: str
     seconds: float
+    definition_id: str
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class VitalSigns:
         """Runs that dead workers hold, those dead for longest first."""
         rows = await self._pipe.fetch(
             """
-            SELECT r.id, coalesce(r.worker, 'unknown') AS worker,
+            SELECT r.id, coalesce(r.worker, 'unknown') AS worker, r.definition_id, r.queue,
                    extract(epoch FROM now() - coalesce(w.lease_expires_at, r.claimed_at, now()))::float8 AS seconds
             FROM task_runs r LEFT JOIN workers w ON w.id = r.lease_owner
             WHERE r.lease_owner IS NOT NULL AND coalesce(w.lease_expires_at, '-infinity') <= now()
@@ -120,7 +122,21 @@ class VitalSigns:
             """,
             limit,
         )
-        return [StuckRun(row["id"], row["worker"], row["seconds"]) for row in rows]
+        return [StuckRun(row["id"], row["worker"], row["seconds"], row["definition_id"], row["queue"]) for row in rows]
+
+    async def waits(self, limit: int = 10_000) -> dict[UUID, list[UUID]]:
+        """For which runs that wait for others the runs wait that wait for others; no more than these are looked at."""
+        rows = await self._pipe.fetch(
+            """
+            WITH waiting AS MATERIALIZED (
+                SELECT id, wait_for FROM task_runs WHERE status = 'WAITING' AND due_at IS NULL LIMIT $1)
+            SELECT w.id, array_agg(other.id) AS others
+            FROM waiting w CROSS JOIN LATERAL unnest(w.wait_for) AS wanted(id)
+            JOIN waiting other ON other.id = wanted.id GROUP BY w.id
+            """,
+            limit,
+        )
+        return {row["id"]: row["others"] for row in rows}
 
     async def due_rings(self, seconds: float, limit: int = 10_000) -> list[Ring]:
         """The rings that there should be: of runs that have been due for so many seconds, the next ones first."""

@@ -13,6 +13,7 @@ from app.cli.environment import settings
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
+from app.cli.unserved import say_if_unserved
 from app.states import TaskRunStatus
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ async def _show(id: str, *, json: bool) -> None:
             print_json({**run_document(run), "iterations": iterations})
             return
         page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
+        await say_if_unserved(tasks, run)
     out.print(run_panel(run, out.width))
     if page.items:
         out.print(fitted(iterations_table(page.items), out.width))

@@ -16,7 +16,8 @@ from rich.text import Text
 from app.cli.documents import duration_ms
 from app.cli.listings import fields, plain_table
 from app.cli.words import OUTCOME_STYLES, STYLES, ago, exact, local_time, number, progress_words, status_text, visible
-from app.counting import counted
+from app.counting import counted, named
+from app.states import ASLEEP
 
 if TYPE_CHECKING:
     from app.logs import IterationRow
@@ -50,6 +51,7 @@ def _facts(run: TaskRun) -> Iterator[tuple[str, str | Text]]:
     yield "run", str(run.id)
     yield "definition", run.definition_id
     yield "status", status_text(run.status, run.status_reason)
+    yield from _waits(run)
     yield from _abort(run)
     yield from _progress(run)
     yield from _times(run)
@@ -58,6 +60,11 @@ def _facts(run: TaskRun) -> Iterator[tuple[str, str | Text]]:
     yield "input", _json(run.input)
     if run.output is not None:
         yield "output", _json(run.output)
+
+
+def _waits(run: TaskRun) -> Iterator[tuple[str, str]]:
+    if run.wait_for and run.status in ASLEEP:
+        yield "waits for", named([str(id) for id in run.wait_for])
 
 
 def _abort(run: TaskRun) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from app.cli import arguments
 from app.cli.environment import settings
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import note, out, print_json
+from app.cli.unserved import say_if_unserved
 
 if TYPE_CHECKING:
     from app.models import TaskRun
@@ -99,6 +100,7 @@ async def show_triggered(tasks: TaskService, run: TaskRun, *, wait: bool, follow
         # Here, because its progress bars take memory that a worker, which is a command too, has no use for.
         from app.cli.following import follow_to_the_end
 
+        await say_if_unserved(tasks, run)
         return await follow_to_the_end(tasks, run, logs=follow, json=json)
     if json:
         from app.cli.documents import run_document

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from pydantic import BaseModel
 
+from app import UniquePolicy
 from workers import Continue, Progress, TaskContext, task
 
 reached: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -51,3 +52,11 @@ async def wait(ctx: TaskContext, input: Name) -> None:
     while True:
         await ctx.checkpoint()
         await asyncio.sleep(0.01)
+
+
+@task(id="cli-circle", title="Wait in a circle")
+async def circle(ctx: TaskContext, input: Name) -> str | Continue:
+    """Waits for the run of the other name, which may be the one that triggered it."""
+    other = {"a": "b", "b": "a"}[input.name]
+    keys = {"unique_key": other, "unique_policy": UniquePolicy.RETURN_EXISTING}
+    return "done" if ctx.state else ctx.wait_for([await ctx.trigger("cli-circle", input={"name": other}, **keys)])

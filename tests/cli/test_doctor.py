@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from app import TaskService, doctor
+from app import TaskRunStatus, TaskService, doctor
 from app.db import Database, plain_url
 from app.dev.valkey import EmbeddedValkey
 from app.diagnosis import Finding, Health, judge_depths
@@ -24,12 +24,12 @@ from tests.cli import definitions
 from tests.cli.command import Command
 from tests.cli.definitions import reached
 from tests.cli.forked import ForkedCommand
-from tests.workbench import hanging, working
+from tests.workbench import hanging, until_status, working
 from workers.worker import TaskloomWorker
 
 CHECKS = [
     "database", "migrations", "redis", "clock", "workers", "queues", "backpressure", "rings", "leases",
-    "definitions", "transactions", "vacuum", "statistics",
+    "definitions", "waits", "transactions", "vacuum", "statistics",
 ]  # fmt: skip
 
 
@@ -140,6 +140,7 @@ async def test_a_run_that_a_dead_worker_holds_is_found(
 ) -> None:
     run = await tasks.trigger("cli-wait", input={"name": "stuck"})
     await reached["stuck"].wait()
+    run = await tasks.get(run.id)
     db = Database(settings.database_url, pool_size=1)
     try:
         async with db.autocommit() as pipe:
@@ -148,9 +149,25 @@ async def test_a_run_that_a_dead_worker_holds_is_found(
     finally:
         await db.close()
     assert found["leases"].health is Health.ILL
-    assert str(run.id) in found["leases"].finding
+    assert f"{run.id} ({run.worker}; cli-wait in queue default)" in found["leases"].finding
     assert found["workers"].health is Health.ILL
     assert found["definitions"].health is Health.DOUBTFUL
+    await tasks.abort(run.id)
+
+
+async def test_runs_that_wait_for_each_other_are_found_and_how_they_end_is_told(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker, taskloom: Command
+) -> None:
+    run = await tasks.trigger("cli-circle", input={"name": "a"}, unique_key="a")
+    await until_status(tasks, run.id, TaskRunStatus.WAITING)
+    [child] = await tasks.children(run.id)
+    await until_status(tasks, child.id, TaskRunStatus.WAITING)
+    found = {finding.check: finding for finding in await doctor.examine(settings)}
+    assert found["waits"].health is Health.ILL
+    assert found["waits"].finding.startswith("2 runs wait for each other and never go on: ")
+    assert {str(run.id), str(child.id)} == set(re.findall(r"[0-9a-f-]{36}", found["waits"].finding))
+    shown = await taskloom("runs", "show", str(child.id))
+    assert re.search(rf"waits for +{run.id}", shown.out)
     await tasks.abort(run.id)
 
 
@@ -182,7 +199,7 @@ def test_workers_that_drain_or_are_full_are_said() -> None:
 
 
 def test_a_dead_worker_s_runs_are_ill_only_when_nobody_takes_them_over_in_time() -> None:
-    run = StuckRun(run_id=new_id(), worker="m:1", seconds=5)
+    run = StuckRun(new_id(), "m:1", 5, "a", "default")
     assert doctor.judge_leases([run]).health is Health.DOUBTFUL
 
 
@@ -193,12 +210,18 @@ def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> No
     assert doctor.judge_definitions(rows, []).health is Health.ILL
 
 
-async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill(
-    settings: Settings, tasks: TaskService, worker: TaskloomWorker
+async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill_and_who_looks_or_waits_is_told(
+    settings: Settings, tasks: TaskService, worker: TaskloomWorker, taskloom: Command
 ) -> None:
-    await tasks.trigger("cli-fail", queue="elsewhere")
+    run = await tasks.trigger("cli-fail", queue="elsewhere")
     async with working(settings, Registry(), queues=("elsewhere",)):
         found = {finding.check: finding for finding in await doctor.examine(settings)}
+        told = await asyncio.gather(
+            taskloom("runs", "show", str(run.id)),
+            taskloom("trigger", "cli-fail", "--queue", "elsewhere", "--ttl", "0.5s", "--wait"),
+        )
+    for answer in told:
+        assert answer.sentence.startswith("No live worker serves the queue 'elsewhere' and has the code of 'cli-fail'")
     assert found["queues"].health is Health.WELL
     assert found["definitions"].health is Health.ILL
     assert "without a live worker: cli-fail (queue elsewhere, 1 run waits)" in found["definitions"].finding
