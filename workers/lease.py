@@ -117,7 +117,7 @@ class LeaseKeeper:
         self._call(held.set_result, None)
         rollups = Rollups(connections.db)
         dispatcher = Dispatcher(lifecycle, self._runner)
-        reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds)
+        reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds, self._settings.heartbeat_seconds)
         chores = (
             (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
             (self._settings.dispatch_seconds, dispatcher.run_once),

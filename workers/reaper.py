@@ -21,12 +21,13 @@ LEAP_SECONDS = 1.0
 class Reaper:
     """Any number may run at once; each statement re-checks what it acts upon."""
 
-    def __init__(self, lifecycle: Lifecycle, runner: Runner, lease_seconds: float) -> None:
+    def __init__(self, lifecycle: Lifecycle, runner: Runner, lease_seconds: float, heartbeat_seconds: float) -> None:
         self._lifecycle = lifecycle
         self._runner = runner
         self._lease_seconds = lease_seconds
         self._last_look: tuple[datetime, float] | None = None
-        self._waits_until = 0.0
+        # The clock may have been put forward just before, which a first look cannot tell: whoever lives renews by then.
+        self._waits_until = time.monotonic() + heartbeat_seconds
 
     async def run_once(self) -> bool:
         """Reap one batch; give back what is held here and not executed, and stop what is executed and not held.

@@ -116,7 +116,7 @@ async def test_a_run_is_not_started_by_a_claim_whose_reply_is_read_after_another
     monkeypatch.setattr(lifecycle, "DISOWNED_SECONDS", 0.5)
     run = await tasks.trigger("fault-counted", input={"name": "disowned"})
     read = proxy.keep_reply_to(run.id.bytes)
-    async with working(far, queues=("default", "far"), reap_seconds=0.1):
+    async with working(far, queues=("default", "far"), reap_seconds=0.1, heartbeat_seconds=0.1):
         await until(lambda: proxy.kept)
         async with working(settings):
             await until(reached["disowned"].is_set)

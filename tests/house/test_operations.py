@@ -49,6 +49,7 @@ def times() -> list[tuple[str, str]]:
         ("the lease is renewed", f"every {by.heartbeat_seconds:g} s"),
         ("the lease lasts", f"{by.lease_seconds:g} s"),
         ("runs of a dead worker", f"within {doctor.TAKEOVER_SECONDS:g} s"),
+        ("… when nobody was left", f"within {by.heartbeat_seconds + reap:g} s of the next worker's start"),
         ("a worker notices an abort", f"at once; within {engine.ABORT_POLL_SECONDS:g} s"),
         ("an abort is enforced", f"after {grace:g} s by its own worker; where that cannot, by others after "
             f"{grace + margin:g} to {grace + margin + reap:g} s"),

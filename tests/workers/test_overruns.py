@@ -46,7 +46,7 @@ async def code(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     code, registry = Stubborn(), Registry()
     for id, policy in POLICIES.items():
         registry.add(Definition(id, code.__call__, id, timeout=0.1, retry=policy))
-    async with working(settings, registry, reap_seconds=0.1) as worker:
+    async with working(settings, registry, reap_seconds=0.1, heartbeat_seconds=0.1) as worker:
         try:
             yield code
         finally:
