@@ -131,12 +131,8 @@ class Tasks:
 
     async def tags(self, prefix: str, limit: int) -> list[str]:
         """Tags that begin with a text, those of most tasks first."""
-        # Many tasks have the same tags, and many have none.
-        alike = select(TABLE.c.tags, func.count().label("tasks")).where(_THERE, TABLE.c.tags != [])
-        alike = alike.group_by(TABLE.c.tags).subquery()
-        one = select(func.unnest(alike.c.tags).label("value")).lateral("one")
-        counted = select(one.c.value, func.sum(alike.c.tasks).label("tasks")).select_from(alike.join(one, true()))
-        return await self._most_used(counted.group_by(one.c.value), lambda value: value, prefix, limit)
+        counted = select(func.unnest(TABLE.c.tags).label("value"), func.count().label("tasks")).where(_THERE)
+        return await self._most_used(counted.group_by("value"), lambda value: value, prefix, limit)
 
     async def owners(self, prefix: str, limit: int) -> list[str]:
         """Owners whose id begins with a text, those of most tasks first."""

@@ -191,10 +191,12 @@ async def test_relevance_orders_only_what_a_search_finds(tasks: TaskService) -> 
 async def test_tags_and_owners_are_suggested_by_their_beginning_the_most_used_first(tasks: TaskService) -> None:
     await saved(tasks, "a", tags=["nightly", "Night"])
     await saved(tasks, "b", BOB, tags=["nightly", "other"])
-    await saved(tasks, "c", tags=["100%"])
-    gone = await saved(tasks, "d", tags=["nightmare"])
+    for name in ("c", "d", "e"):
+        await saved(tasks, name, tags=["night"])
+    await saved(tasks, "f", tags=["100%"])
+    gone = await saved(tasks, "g", tags=["nightmare"])
     await tasks.saved.delete(gone.id)
-    assert await tasks.saved.tag_suggestions("nig") == ["nightly", "Night"]
+    assert await tasks.saved.tag_suggestions("nig") == ["night", "nightly", "Night"]
     assert await tasks.saved.tag_suggestions("%") == []
     assert await tasks.saved.tag_suggestions("100%") == ["100%"]
     assert len(await tasks.saved.tag_suggestions("", limit=2)) == 2

@@ -119,12 +119,13 @@ async def test_a_list_of_tasks_uses_an_index(database: Explaining, question: Tas
     assert "Seq Scan on task_runs" not in plan
 
 
-async def test_suggestions_compare_each_owner_and_each_tag_once_and_not_for_each_task(database: Explaining) -> None:
+async def test_suggestions_read_the_tasks_once_and_compare_each_owner_and_each_tag_once(database: Explaining) -> None:
     database.plans.clear()
     reading = SavedTaskReading(cast(Any, database), Settings(), Principal.parse("USER:person-7"))
     assert len(await reading.owner_suggestions("person-1")) == 10
     assert len(await reading.tag_suggestions("TAG-1")) == 10
     for plan in database.plans:
+        assert plan.count(" on tasks ") == 1
         assert re.search(r"CTE Scan on each.*\n +Filter: .*lower", plan)
 
 
