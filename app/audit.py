@@ -15,7 +15,7 @@ from app.ids import new_id
 from app.kinds import of_kind
 from app.models import AuditEvent
 from app.paging import Keyset, Window
-from app.rows import detached
+from app.rows import objects
 from app.run_filters import by_id
 from app.windows import count_up_to, windowed
 
@@ -91,7 +91,7 @@ class AuditEvents:
     async def read(self, filter: AuditFilter, window: Window) -> list[AuditEvent]:
         """Up to one row more than the window, the newest first."""
         statement = windowed(select(TABLE).where(*_conditions(filter)), [TABLE.c.id], window, ascending=False)
-        return [detached(AuditEvent, row._mapping) for row in await self._session.exec(statement)]
+        return objects(AuditEvent, await self._session.exec(statement))
 
     async def count(self, filter: AuditFilter, limit: int) -> int:
         """How many there are, counted no further than ``limit`` + 1."""

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from app.db import Pipe, ReadSession, Row, json_text
 from app.models import TaskRun
-from app.rows import detached
+from app.rows import objects
 from app.states import FINAL, TaskRunStatus
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class BatchRows:
 
         table = Batch.metadata.tables["batches"]
         rows = await self._session.exec(select(table).where(table.c.id.in_(list(batch_ids))))
-        return {row.id: detached(Batch, row._mapping) for row in rows}
+        return {batch.id: batch for batch in objects(Batch, rows)}
 
     async def tallies(self, batch_ids: Collection[UUID]) -> dict[UUID, Tally]:
         """How the runs of batches stand."""

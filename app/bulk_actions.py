@@ -12,7 +12,7 @@ from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, and_, case, func, lit
 from app.db import Pipe, ReadSession, Row, json_text
 from app.models import BulkAction, BulkActionError, BulkActionKind, BulkActionStatus, TaskRun
 from app.paging import Keyset, Window
-from app.rows import detached, grouped
+from app.rows import detached, grouped, objects
 from app.windows import count_up_to, windowed
 
 TABLE = BulkAction.metadata.tables["bulk_actions"]
@@ -150,7 +150,7 @@ class BulkActionRows:
         theirs = select(ERRORS).where(ERRORS.c.action_id == wanted.c.id)
         part = windowed(theirs, [ERRORS.c.item_id], window, ascending=True).lateral()
         rows = await self._session.exec(select(part).select_from(wanted.join(part, true())))
-        return grouped(action_ids, [(row.action_id, detached(BulkActionError, row._mapping)) for row in rows])
+        return grouped(action_ids, [(error.action_id, error) for error in objects(BulkActionError, rows)])
 
     async def next_items(
         self, ids: ColumnElement[Any], parts: Sequence[Sequence[ColumnElement[bool]]], limit: int

@@ -15,7 +15,7 @@ from app.kinds import of_kind
 from app.models import TaskDefinition, Worker
 from app.paging import Keyset, Window
 from app.registry import Definition, Triggers
-from app.rows import detached
+from app.rows import objects
 from app.windows import windowed
 
 TABLE = TaskDefinition.metadata.tables["task_definitions"]
@@ -91,13 +91,13 @@ class Definitions:
     async def get_many(self, ids: Collection[str]) -> dict[str, TaskDefinition]:
         """Those of the definitions that are published, private ones included."""
         rows = await self._session.exec(select(TABLE).where(TABLE.c.id.in_(list(ids))))
-        return {row.id: detached(TaskDefinition, row._mapping) for row in rows}
+        return {definition.id: definition for definition in objects(TaskDefinition, rows)}
 
     async def read(self, filter: DefinitionFilter | None, window: Window) -> list[TaskDefinition]:
         """Up to one row more than the window, ordered by id; private definitions are hidden."""
         chosen = select(TABLE).where(*_conditions(filter or DefinitionFilter()))
         statement = windowed(chosen, [TABLE.c.id], window, ascending=True)
-        return [detached(TaskDefinition, row._mapping) for row in await self._session.exec(statement)]
+        return objects(TaskDefinition, await self._session.exec(statement))
 
     async def count(self, filter: DefinitionFilter | None) -> int:
         """How many definitions a list shows."""
@@ -112,7 +112,7 @@ class Definitions:
     async def workers(self) -> list[Worker]:
         """The live workers, those that started first at the top."""
         statement = select(WORKERS).where(*_live()).order_by(WORKERS.c.started_at, WORKERS.c.id)
-        return [detached(Worker, row._mapping) for row in await self._session.exec(statement)]
+        return objects(Worker, await self._session.exec(statement))
 
 
 def _live() -> list[ColumnElement[bool]]:

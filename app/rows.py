@@ -29,11 +29,28 @@ RUN_DEFAULTS: dict[str, Any] = {
 """Every column of a run with its default; ``tags`` has none, because each run gets a list of its own."""
 
 
-def detached(model: type[Model], values: Mapping[str, Any]) -> Model:
+def detached(model: type[Model], values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Model:
     """An object of a table model that belongs to no session and holds these values, taken as they are."""
     row = manager_of_class(model).new_instance()
     cast(dict[str, Any], row.__dict__).update(values)
     return row
+
+
+def objects(model: type[Model], rows: Any) -> list[Model]:
+    """The rows of a result as detached objects."""
+    # Asked for once: each row would make a list of them for itself, which takes as long as all the rest.
+    names = list(rows.keys())
+    return [detached(model, zip(names, row, strict=True)) for row in rows]
+
+
+def runs_from(rows: Any) -> list[TaskRun]:
+    """The rows of a result as runs, with their statuses as members of the enums."""
+    runs = objects(TaskRun, rows)
+    for values in map(vars, runs):
+        values["status"] = TaskRunStatus(values["status"])
+        if values["status_reason"] is not None:
+            values["status_reason"] = TaskRunStatusReason(values["status_reason"])
+    return runs
 
 
 def grouped(keys: Collection[Key], rows: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
@@ -42,13 +59,3 @@ def grouped(keys: Collection[Key], rows: Iterable[tuple[Key, Item]]) -> dict[Key
     for key, item in rows:
         found[key].append(item)
     return found
-
-
-def run_from(values: Mapping[str, Any]) -> TaskRun:
-    """A run from the values of its columns, with its status as a member of the enum."""
-    reason = values["status_reason"]
-    enums = {
-        "status": TaskRunStatus(values["status"]),
-        "status_reason": None if reason is None else TaskRunStatusReason(reason),
-    }
-    return detached(TaskRun, {**values, **enums})

@@ -14,7 +14,7 @@ from app import unique_keys
 from app.db import Pipe, ReadSession, Row
 from app.models import LASTED, TaskRun, statuses
 from app.paging import Window
-from app.rows import run_from
+from app.rows import grouped, runs_from
 from app.run_filters import TABLE, RunOrder, first_id
 from app.states import BARREN, FINAL, HELD, LIVE, Move
 
@@ -235,7 +235,7 @@ class Runs:
     async def get_many(self, run_ids: Collection[UUID]) -> dict[UUID, TaskRun]:
         """Those of the runs that exist."""
         rows = await self._session.exec(select(TABLE).where(_among(run_ids)))
-        return {row.id: run_from(row._mapping) for row in rows}
+        return {run.id: run for run in runs_from(rows)}
 
     async def find(self, run_ids: Collection[UUID], columns: Collection[str]) -> dict[UUID, Any]:
         """Those of the runs that exist, as rows of just these columns and the id."""
@@ -248,7 +248,7 @@ class Runs:
         """All the runs (among these, where given) that meet the conditions, in order of creation."""
         among = [] if run_ids is None else [_among(run_ids)]
         statement = select(TABLE).where(*among, *conditions).order_by(TABLE.c.id)
-        return [run_from(row._mapping) for row in await self._session.exec(statement)]
+        return runs_from(await self._session.exec(statement))
 
     async def existing(self, run_ids: Collection[UUID]) -> set[UUID]:
         """Which of the runs exist."""
@@ -263,7 +263,7 @@ class Runs:
     ) -> list[Any]:
         """Up to one row more than the window, in order: runs, or rows of just these columns and those of the order."""
         rows = await self._session.exec(list_of_runs(conditions, order, window, columns))
-        return [run_from(row._mapping) for row in rows] if columns is None else list(rows)
+        return runs_from(rows) if columns is None else list(rows)
 
     async def read_each(
         self,
@@ -283,10 +283,8 @@ class Runs:
         rows = await self._session.exec(
             select(part).select_from(wanted.join(part, true())).order_by(*order.order_by(window, part.c))
         )
-        grouped: dict[Any, list[Any]] = {value: [] for value in values}
-        for row in rows:
-            grouped[getattr(row, column)].append(run_from(row._mapping) if columns is None else row)
-        return grouped
+        runs = runs_from(rows) if columns is None else rows
+        return grouped(values, [(getattr(run, column), run) for run in runs])
 
     async def changed_since(
         self,

@@ -16,7 +16,7 @@ from app.db import ReadSession, WriteSession
 from app.kinds import of_kind
 from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
-from app.rows import detached, grouped
+from app.rows import detached, grouped, objects
 from app.ticks import Timing
 from app.windows import among, count_up_to, in_order, windowed
 
@@ -79,7 +79,7 @@ class Schedules:
     async def get_many(self, ids: Collection[UUID]) -> dict[UUID, Schedule]:
         """Those of the schedules that exist and are not deleted."""
         rows = await self._session.exec(select(TABLE).where(among(TABLE.c.id, ids), *_there(TABLE)))
-        return {row.id: _schedule(row) for row in rows}
+        return {schedule.id: schedule for schedule in objects(Schedule, rows)}
 
     async def lock(self, id: UUID) -> Schedule | None:
         """A schedule, locked until the transaction ends; None when there is none."""
@@ -111,7 +111,7 @@ class Schedules:
     async def read(self, filter: ScheduleFilter, window: Window) -> list[Schedule]:
         """Up to one row more than the window, the newest first."""
         statement = windowed(select(TABLE).where(*_conditions(filter)), [TABLE.c.id], window, ascending=False)
-        return [_schedule(row) for row in await self._session.exec(statement)]
+        return objects(Schedule, await self._session.exec(statement))
 
     async def count(self, filter: ScheduleFilter, limit: int) -> int:
         """How many schedules a list has, counted no further than ``limit`` + 1."""
@@ -123,7 +123,7 @@ class Schedules:
         rows = await self._session.exec(
             select(TABLE).where(among(TABLE.c.task_id, task_ids), *_there(TABLE)).order_by(TABLE.c.id)
         )
-        return grouped(task_ids, [(row.task_id, _schedule(row)) for row in rows])
+        return grouped(task_ids, [(schedule.task_id, schedule) for schedule in objects(Schedule, rows)])
 
     async def next_of_tasks(self, task_ids: Collection[UUID]) -> dict[UUID, datetime]:
         """When each of the tasks runs next, of those that have an active schedule."""
@@ -141,7 +141,7 @@ class Schedules:
         part = windowed(theirs, [TICKS.c.tick_at], window, ascending=False).lateral()
         statement = select(part).select_from(wanted.join(part, true()))
         rows = await self._session.exec(statement.order_by(*in_order([part.c.tick_at], window, ascending=False)))
-        return grouped(ids, [(row.schedule_id, detached(ScheduleTick, row._mapping)) for row in rows])
+        return grouped(ids, [(tick.schedule_id, tick) for tick in objects(ScheduleTick, rows)])
 
     async def count_ticks(self, ids: Collection[UUID], limit: int) -> dict[UUID, int]:
         """How many lines about ticks each schedule has, counted no further than ``limit`` + 1."""

@@ -17,7 +17,7 @@ from app.conditions import storable
 from app.db import ReadSession, WriteSession
 from app.models import Task, TaskRevision, TaskRun, TaskSummary
 from app.paging import Keyset, Window
-from app.rows import detached
+from app.rows import detached, objects
 from app.states import VERDICTS, TaskRunStatus
 from app.task_filters import TaskOrder
 from app.windows import among, count_up_to, windowed
@@ -70,7 +70,7 @@ class Tasks:
         """Those of the tasks that exist, with their summaries' columns; deleted ones too, where asked."""
         there = true() if deleted else _THERE
         statement = _listed().where(among(TABLE.c.id, ids), there)
-        return {row.id: detached(Task, row._mapping) for row in await self._session.exec(statement)}
+        return {task.id: task for task in objects(Task, await self._session.exec(statement))}
 
     async def read(self, conditions: Sequence[ColumnElement[bool]], order: TaskOrder, window: Window) -> list[Task]:
         """Up to one row more than the window, in order: tasks with their summaries' columns."""
@@ -79,8 +79,7 @@ class Tasks:
             statement = _listed().where(*fits).order_by(*order.order_by(window)).limit(window.size + 1)
         else:
             statement = _ranked(order, order.rank, fits, window)
-        rows = await self._session.exec(statement)
-        return [detached(Task, row._mapping) for row in rows]
+        return objects(Task, await self._session.exec(statement))
 
     async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
         """How many tasks there are, counted no further than ``limit`` + 1."""
@@ -159,13 +158,13 @@ class Tasks:
         """Those of the revisions, given as task and version, that exist."""
         key = tuple_(REVISIONS.c.task_id, REVISIONS.c.version)
         rows = await self._session.exec(select(REVISIONS).where(key.in_(list(places))))
-        return {(row.task_id, row.version): detached(TaskRevision, row._mapping) for row in rows}
+        return {(revision.task_id, revision.version): revision for revision in objects(TaskRevision, rows)}
 
     async def revisions(self, task_id: UUID, window: Window) -> list[TaskRevision]:
         """Up to one revision more than the window, the newest first."""
         its_own = select(REVISIONS).where(REVISIONS.c.task_id == task_id)
         statement = windowed(its_own, [REVISIONS.c.version], window, ascending=False)
-        return [detached(TaskRevision, row._mapping) for row in await self._session.exec(statement)]
+        return objects(TaskRevision, await self._session.exec(statement))
 
     async def count_revisions(self, task_id: UUID) -> int:
         """How many revisions a task has."""

@@ -17,7 +17,7 @@ from app.doorbell import Doorbell
 from app.events import Events
 from app.models import Schedule, ScheduleTick, TaskRun
 from app.registry import Registry
-from app.rows import run_from
+from app.rows import detached
 from app.run_filters import TABLE
 from app.service.backpressure import Backpressure
 from app.service.known import KnownDefinitions
@@ -82,7 +82,7 @@ async def runs_of(settings: Settings, schedule: Schedule) -> list[TaskRun]:
     rows = await execute(
         settings, f"SELECT {names} FROM task_runs WHERE schedule_id = $1 ORDER BY tick_at, id", schedule.id
     )
-    return [run_from({**dict(row), "input": orjson.loads(row["input"])}) for row in rows]
+    return [detached(TaskRun, {**dict(row), "input": orjson.loads(row["input"])}) for row in rows]
 
 
 async def finish(settings: Settings, run: TaskRun, status: str = "SUCCEEDED") -> None:
