@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, any_, func, literal, select, true, union_all
+from sqlalchemy import ColumnClause, ColumnElement, Select, any_, func, literal, select, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app import unique_keys
@@ -32,6 +32,8 @@ INSERTED: dict[str, str] = {
 
 _CASTS = {"input": "::jsonb", "state": "::jsonb", "retry": "::jsonb", "tags": "::text[]", "wait_for": "::uuid[]"}
 _NULLABLE = [bool(TABLE.c[name].nullable) for name in INSERTED]
+_OUTSIDE: dict[str, ColumnClause[Any]] = {column.name: ColumnClause(column.name, column.type) for column in TABLE.c}
+"""The columns of runs outside of a subselect, by their names alone: to make all of the subselect's own takes 1 ms."""
 
 
 def _place(name: str) -> str:
@@ -218,8 +220,8 @@ def list_of_runs(
     ]
     if len(parts) == 1:
         return parts[0]
-    together = union_all(*parts).subquery()
-    return select(together).order_by(*order.order_by(window, together.c)).limit(size)
+    together = select(*_outside(chosen)).select_from(union_all(*parts).subquery())
+    return together.order_by(*order.order_by(window, _OUTSIDE)).limit(size)
 
 
 class Runs:
@@ -280,9 +282,8 @@ class Runs:
         chosen = list(TABLE.c) if columns is None else _columns({column, *columns, *order.keys})
         bounds = [TABLE.c[column] == wanted.c.value, *conditions, *order.conditions(window)]
         part = select(*chosen).where(*bounds).order_by(*order.order_by(window)).limit(window.size + 1).lateral()
-        rows = await self._session.exec(
-            select(part).select_from(wanted.join(part, true())).order_by(*order.order_by(window, part.c))
-        )
+        together = select(*_outside(chosen)).select_from(wanted.join(part, true()))
+        rows = await self._session.exec(together.order_by(*order.order_by(window, _OUTSIDE)))
         runs = runs_from(rows) if columns is None else rows
         return grouped(values, [(getattr(run, column), run) for run in runs])
 
@@ -320,3 +321,7 @@ def _among(run_ids: Collection[UUID]) -> ColumnElement[bool]:
 
 def _columns(names: set[str]) -> list[Any]:
     return [column for column in TABLE.c if column.name in names]
+
+
+def _outside(chosen: Sequence[Any]) -> list[ColumnClause[Any]]:
+    return [_OUTSIDE[column.name] for column in chosen]
