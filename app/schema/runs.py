@@ -204,7 +204,7 @@ class TaskRun:
 
 def columns_in(row: Any) -> dict[str, Any]:
     """The columns of a table object or of a Core row, by name."""
-    return vars(row) if isinstance(row, SQLModel) else dict(row._mapping)
+    return vars(row) if isinstance(row, SQLModel) else dict(zip(row._fields, row, strict=True))
 
 
 def _derived(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:

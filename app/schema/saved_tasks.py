@@ -20,7 +20,7 @@ from app.schema.context import Info
 from app.schema.filters import RunsInOrder, RunsThatFit, run_filter, run_order
 from app.schema.loaders import Read
 from app.schema.principals import Principal, principal_of
-from app.schema.runs import TaskRun, load_definition
+from app.schema.runs import TaskRun, columns_in, load_definition
 from app.schema.selection import selected_columns
 from app.schema.task_words import CALLED, TaskChange, TaskHealth
 from app.service.saved_reading import SOURCES, differences
@@ -179,6 +179,7 @@ class Task:
     @classmethod
     def of(cls, row: Any) -> Task:
         """The task from its row with its summary."""
+        columns = columns_in(row)
         return cls(
             id=strawberry.ID(str(row.id)),
             uuid=row.id,
@@ -190,7 +191,7 @@ class Task:
             created_by=principal_of(row.created_by),
             updated_by=principal_of(row.updated_by),
             health=TaskHealth(health_of(row)),
-            **{name: getattr(row, name) for name in SAME},
+            **{name: columns[name] for name in SAME},
         )
 
     @strawberry.field(description="What it executes; null when the definition is no longer published.")
