@@ -115,11 +115,12 @@ class Reading:
         """
         of_kind(order, RunOrder, "order")
         listed(values, (UUID, str), "values")
-        view = window(page, order.keyset, self._settings)
+        keyset = order.keyset
+        view = window(page, keyset, self._settings)
         async with self._db.read() as session:
             runs = Runs(session)
             each = await runs.read_each(by, values, await run_filters.looked_up(session, filter), order, view, columns)
-        return {value: make_page(rows, view, order.keyset, order.key) for value, rows in each.items()}
+        return {value: make_page(rows, view, keyset, order.key) for value, rows in each.items()}
 
     async def count(self, filter: RunFilter | None = None, limit: int | None = None) -> int:
         """How many runs match; counting stops at ``limit`` + 1 (by default ``TASKLOOM_COUNT_LIMIT``).
