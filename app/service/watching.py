@@ -1,12 +1,15 @@
 """Following runs and logs live: rows come first, events only say when to look again.
 
 Nothing is missed when an event is lost, because every look reads all rows after the last one seen; and there is one
-after a second at the latest, in which Redis may be away. For those who follow all runs ``changes`` looks.
+after a second at the latest, in which Redis may be away. Those who follow single runs look at the same moment, so that
+one statement reads the runs of all; for those who follow all runs ``changes`` looks.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -16,14 +19,14 @@ from sqlalchemy import ColumnElement
 from app import run_filters
 from app.db import Database
 from app.errors import ServiceUnavailable
-from app.events import Events
+from app.events import Events, Subscription
 from app.kinds import LARGEST_INTEGER, whole
 from app.logs import Logs
 from app.models import TaskLog, TaskLogLevel, TaskRun
 from app.run_filters import RunFilter
 from app.runs import Runs
-from app.service import arguments
-from app.service.changes import LOOK_SECONDS, MARKS, Changes
+from app.service import arguments, changes
+from app.service.changes import MARKS, Changes
 from app.service.reading import Reading
 from app.states import FINAL
 
@@ -47,16 +50,17 @@ class Watching:
             run = await self._reading.get(id)
             yield run
             while run.status not in FINAL:
-                await subscription.changed(LOOK_SECONDS)
-                seen, run = run, await self._look_again(id, run)
-                if _mark(run) != _mark(seen):
-                    yield run
+                run = await self._changed(run, subscription)
+                yield run
 
-    async def _look_again(self, run_id: UUID, run: TaskRun) -> TaskRun:
-        try:
-            return await self._reading.get(run_id)
-        except ServiceUnavailable:
-            return run
+    async def _changed(self, seen: TaskRun, subscription: Subscription) -> TaskRun:
+        """The run, as soon as it stands otherwise than it was seen."""
+        run = seen
+        while _mark(run) == _mark(seen):
+            await subscription.changed(_until_next_look())
+            with suppress(ServiceUnavailable):
+                run = await self._reading.get(run.id)
+        return run
 
     async def logs(
         self, run_id: UUID | str, after: int, levels: Sequence[TaskLogLevel] | None, *, follow: bool
@@ -65,7 +69,7 @@ class Watching:
         id = arguments.run_id(run_id)
         whole(after, "after", 0, LARGEST_INTEGER)
         async with self._events.subscribe({id}) as subscription:
-            final = (await self._reading.get(id)).status in FINAL
+            run = await self._reading.get(id)
             while True:
                 lines = await self._lines(id, after, levels)
                 for line in lines or ():
@@ -73,11 +77,14 @@ class Watching:
                     yield line
                 if lines:
                     continue
+                if lines is None:
+                    await subscription.changed(_until_next_look())
+                    continue
                 # The run was final before the read that found nothing more: so there is nothing more.
-                if lines is not None and (final or not follow):
+                if run.status in FINAL or not follow:
                     return
-                await subscription.changed(LOOK_SECONDS)
-                final = await self._is_final(id)
+                # Lines are written together with their run, so that there are none before it changes.
+                run = await self._changed(run, subscription)
 
     async def _lines(self, run_id: UUID, after: int, levels: Sequence[TaskLogLevel] | None) -> list[TaskLog] | None:
         """The next lines, or None while the database is away."""
@@ -86,12 +93,6 @@ class Watching:
                 return await Logs(session).after(run_id, after, levels, LOG_BATCH)
         except ServiceUnavailable:
             return None
-
-    async def _is_final(self, run_id: UUID) -> bool:
-        try:
-            return (await self._reading.get(run_id)).status in FINAL
-        except ServiceUnavailable:
-            return False
 
     async def all(self, filter: RunFilter | None) -> AsyncGenerator[TaskRun, None]:
         """Every run that matches, at every change from now on."""
@@ -102,7 +103,7 @@ class Watching:
             pending: set[UUID] = set()
             while True:
                 # What could not be read is asked for again.
-                pending |= await follower.changed(LOOK_SECONDS if pending else None) or set()
+                pending |= await follower.changed(changes.LOOK_SECONDS if pending else None) or set()
                 try:
                     found = sorted(pending)
                     for start in range(0, len(found), CHANGED_BATCH):
@@ -116,6 +117,11 @@ class Watching:
     async def _matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
         async with self._db.read() as session:
             return await Runs(session).matching(run_ids, conditions)
+
+
+def _until_next_look() -> float:
+    """How many seconds there are to the next look, which is at the same moment for all: their reads go together."""
+    return changes.LOOK_SECONDS - asyncio.get_running_loop().time() % changes.LOOK_SECONDS
 
 
 _mark: Callable[[Any], tuple[Any, ...]] = attrgetter(*MARKS)

@@ -224,6 +224,25 @@ async def test_however_many_follow_all_runs_one_looks_for_all_and_also_after_oth
             assert len(looked) < len(following) / 2
 
 
+async def test_however_many_follow_single_runs_and_their_logs_one_statement_looks_for_all(
+    without_redis: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LOOK_SECONDS", 0.4)
+    runs = [await without_redis.trigger("echo") for _ in range(20)]
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        with statements(without_redis) as sent:
+            for run in runs:
+                group.create_task(rest(without_redis.watch(run.id)))
+                group.create_task(rest(without_redis.logs(run.id, follow=True)))
+                # Each begins in its own time, with a look at the run and one at the log.
+                await until(lambda run=run: len(about(run, sent)) > 1)
+            sent.clear()
+            await until(lambda: len(about(runs[0], sent)) > 1)
+            assert len(sent) < len(runs) / 2
+        for run in runs:
+            await without_redis.abort(run.id)
+
+
 async def test_watching_ends_with_the_service(settings: Settings, registry: Registry, hand: Hand) -> None:
     async with service(settings, registry) as tasks:
         run = await tasks.trigger("echo")
@@ -258,16 +277,28 @@ async def test_watching_all_gives_a_run_that_fits_once_its_error_is_grouped(
 @contextmanager
 def looks(tasks: TaskService) -> Iterator[list[str]]:
     """The last statement of every look for changed runs that a service makes, as it is sent."""
-    looked: list[str] = []
+    with statements(tasks, "id = ANY", "status =") as looked:
+        yield looked
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if "id = ANY" in statement and "status =" in statement:
-            looked.append(statement)
+
+@contextmanager
+def statements(tasks: TaskService, *words: str) -> Iterator[list[str]]:
+    """Each statement of a service that has these words, with its parameters, as it is sent."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if all(word in statement for word in words):
+            sent.append(f"{statement} {parameters}")
 
     engine = tasks._watching._db._engine.sync_engine  # type: ignore[attr-defined]
     event.listen(engine, "before_cursor_execute", note)
-    yield looked
+    yield sent
     event.remove(engine, "before_cursor_execute", note)
+
+
+def about(run: TaskRun, sent: list[str]) -> list[str]:
+    """Those of the statements that have a run among their parameters."""
+    return [statement for statement in sent if str(run.id) in statement]
 
 
 async def listened_to(stream: AsyncGenerator[TaskRun, Any], tasks: TaskService) -> UUID:
