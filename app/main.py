@@ -22,10 +22,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app import dashboard, garbage, tables
 from app.auth import LOCAL_ADMIN
+from app.connections import HttpConnection, WebSocketConnection
 from app.db import (
     CALLER_SECONDS,
     NOT_MIGRATED,
@@ -59,8 +59,6 @@ logger = logging.getLogger("taskloom.server")
 RETRY_SECONDS = 1.0
 SHUTDOWN_SECONDS = 10
 """How long requests under way may take to end when the server is told to stop."""
-FAREWELL_SECONDS = 5.0
-"""How long what is left may take to be sent on a WebSocket that answers no ping."""
 
 
 class Server:
@@ -234,15 +232,6 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class Socket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which also ends when its client reads nothing any more."""
-
-    def keepalive_timeout(self) -> None:
-        """Close it, because a ping got no answer; what cannot be sent in time, the farewell included, is given up."""
-        super().keepalive_timeout()
-        self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
-
-
 def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
@@ -250,8 +239,8 @@ def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
-        ws=Socket,
+        http=HttpConnection,
+        ws=WebSocketConnection,
         ws_max_size=settings.max_request_bytes,
         # Its own lines tell of every WebSocket; where it listens is told by HttpServer.
         log_config=None,

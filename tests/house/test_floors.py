@@ -37,7 +37,7 @@ FLOORS: dict[str, int] = {
     # 5 composition
     "app.main": 5, "app.cli": 5, "app.dev": 5, "app.migrations": 5, "workers.main": 5, "workers.__main__": 5, "app": 5,
     "app.reporting": 5, "app.doctor": 5, "app.exposition": 5, "app.diagnosis": 5, "app.new_task": 5,
-    "app.readiness": 5,
+    "app.readiness": 5, "app.connections": 5,
 }  # fmt: skip
 EDGES = ("app.schema", "app.dashboard", "workers")
 NEVER_IN_SERVICE = {"strawberry", "starlette", "arq", "uvicorn"}

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 
-from app import main
+from app import connections, main
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.schema.view import graphql_routes
 from app.settings import Settings
@@ -106,6 +106,14 @@ class Subscription:
         try:
             yield 1
             await asyncio.Event().wait()
+        finally:
+            info.context["ended"].set()
+
+    @strawberry.subscription
+    async def flood(self, info: strawberry.Info[Any]) -> AsyncGenerator[str, None]:
+        try:
+            while True:
+                yield "n" * 2**16
         finally:
             info.context["ended"].set()
 
@@ -452,8 +460,10 @@ class ReadyServer(uvicorn.Server):
     """A server that says when it listens."""
 
     def __init__(self, app: Starlette, **options: Any) -> None:
-        served = {"host": "127.0.0.1", "port": 0, "lifespan": "off", "ws": main.Socket, **options}
-        super().__init__(uvicorn.Config(app, log_level="warning", **served))
+        config = main.uvicorn_config(app, Settings(port=0))
+        for name, value in {"lifespan": "off", **options}.items():
+            setattr(config, name, value)
+        super().__init__(config)
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
@@ -650,7 +660,7 @@ async def test_a_subscription_ends_on_the_server_when_its_client_leaves(leave: s
 async def test_a_websocket_whose_client_reads_nothing_is_closed_with_all_that_waits_to_be_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(main, "FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "FAREWELL_SECONDS", 0.1)
     contexts = Contexts()
     pings = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.2}
     async with (
