@@ -19,6 +19,7 @@ async def call_in_thread(function: Callable[..., Result], *args: Any, name: str,
     """Call a plain function in a thread of that name. A cancelled caller stops waiting; the thread cannot be stopped.
 
     ``ended`` is called in the thread when the function has returned or raised, whether or not anybody waits for it.
+    Where no thread can be started it is called here.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -40,5 +41,9 @@ async def call_in_thread(function: Callable[..., Result], *args: Any, name: str,
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             loop.call_soon_threadsafe(answer, *outcome)
 
-    threading.Thread(target=work, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError:
+        ended()
+        raise
     return await future
