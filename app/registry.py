@@ -247,8 +247,8 @@ def task(
         cooldown: how long after a trigger the next one is refused (``timedelta`` or seconds): of each saved task by
             itself, and of the runs without a task together.
         category: what people look for it under, up to 100 characters.
-        before_trigger: ``(input, principal)``, sync or async, called before anything is stored; raise
-            ``TriggerRefused`` to say no.
+        before_trigger: ``(input, principal)``, sync or async, called before anything is stored, for several triggers
+            side by side; raise ``TriggerRefused`` to say no.
         on_done: ``(ctx, output)``, on_error: ``(ctx, error)``, on_abort: ``(ctx)``, on_max_iterations: ``(ctx)``;
             called in the worker before the run's end is recorded.
 

@@ -17,6 +17,8 @@ from app.threads import call_in_thread
 
 PLAIN_AT_ONCE = 32
 """Plain functions under way at once. One that hangs has its thread for ever, which hurts its like and nobody else."""
+ASKED_AT_ONCE = PLAIN_AT_ONCE // 2
+"""How many of one call are asked side by side: there is room for those of others, and no time runs out in a queue."""
 FULL = (
     "{} plain before_trigger functions are under way in this process, as many as may be, and that of this trigger was "
     "not through within {:g} s (TASKLOOM_HOOK_SECONDS), so nothing was triggered. See where they hang, and start it "

@@ -30,7 +30,7 @@ from app.rows import RUN_DEFAULTS, detached
 from app.runs import INSERTED, Runs
 from app.service import arguments, inputs
 from app.service.arguments import Checked
-from app.service.before_trigger import BeforeTrigger
+from app.service.before_trigger import ASKED_AT_ONCE, BeforeTrigger
 from app.service.calling import Call, call_here
 from app.service.known import Known, KnownDefinitions
 from app.service.requests import NOWHERE, Provenance, TriggerRequest, UniquePolicy
@@ -174,7 +174,7 @@ class Preparing:
         by = arguments.author(principal)
         made = await self._call(self._make_each, requests, origins, known, now, correction, by, allow_private)
         made = await self._with_parents(made)
-        return [await self._asked(run, principal) for run in made]
+        return await self._asked(made, principal)
 
     async def _make_each(
         self,
@@ -266,7 +266,18 @@ class Preparing:
 
     # The definition's own word.
 
-    async def _asked(self, run: NewRun | TaskError, principal: Principal) -> NewRun | TaskError:
+    async def _asked(self, made: list[NewRun | TaskError], principal: Principal) -> list[NewRun | TaskError]:
+        if all(isinstance(run, TaskError) or not run.known.checks_trigger for run in made):
+            return made
+        turns = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def in_turn(run: NewRun | TaskError) -> NewRun | TaskError:
+            async with turns:
+                return await self._ask(run, principal)
+
+        return await asyncio.gather(*map(in_turn, made))
+
+    async def _ask(self, run: NewRun | TaskError, principal: Principal) -> NewRun | TaskError:
         if isinstance(run, TaskError) or not run.known.checks_trigger:
             return run
         if run.known.code is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -30,7 +31,7 @@ from app.errors import (
 )
 from app.models import SavedSearchKind
 from app.registry import Registry
-from app.service import before_trigger
+from app.service import before_trigger, preparing
 from app.service.bulk import RunSelection
 from app.service.saved_reading import TaskQuestion
 from app.service.task_fields import TaskFields
@@ -161,6 +162,46 @@ async def test_plain_checks_that_hang_refuse_their_triggers_in_time_and_keep_not
         assert await tasks.trigger("guarded")
         assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 5)
         go_on.set()
+        with pytest.raises(TriggerRefused, match="may not"):
+            await tasks.trigger("plainly-guarded")
+
+
+async def test_the_checks_of_many_triggers_are_made_side_by_side_each_with_its_whole_time_and_answered_in_order(
+    settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(before_trigger, "PLAIN_AT_ONCE", 2)
+    monkeypatch.setattr(preparing, "ASKED_AT_ONCE", 2)
+    both = threading.Barrier(2)
+
+    def only_even(input: EchoInput, principal: Principal) -> None:
+        both.wait(5)
+        time.sleep(0.02)
+        if int(input.text) % 2:
+            raise TriggerRefused(input.text)
+
+    registry.add(definition("only-even", before_trigger=only_even))
+    texts = [str(n) for n in range(80)]
+    requests = [TriggerRequest(definition_id="only-even", input={"text": text}) for text in texts]
+    # All together take longer than one of them may.
+    async with service(settings.model_copy(update={"hook_seconds": 0.6}), registry) as tasks:
+        answers = await tasks.trigger_many(requests)
+    told = [answer.message if isinstance(answer, TaskError) else answer.run.input["text"] for answer in answers]
+    assert told == texts
+
+
+async def test_a_check_that_gets_no_thread_refuses_its_trigger_and_takes_no_place_from_others(
+    settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(before_trigger, "PLAIN_AT_ONCE", 1)
+
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with service(settings.model_copy(update={"hook_seconds": 2}), registry) as tasks:
+        with monkeypatch.context() as system:
+            system.setattr(threading.Thread, "start", no_more)
+            with pytest.raises(TriggerRefused, match="failed with RuntimeError"):
+                await tasks.trigger("plainly-guarded")
         with pytest.raises(TriggerRefused, match="may not"):
             await tasks.trigger("plainly-guarded")
 
