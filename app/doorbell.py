@@ -129,6 +129,10 @@ class Doorbell:
             self._away = True
             metrics.doorbell(answered=False)
             return False
+        finally:
+            # It was closed meanwhile, and has connected after that.
+            if self._closed:
+                await self._redis.aclose()
         self._away = False
         metrics.doorbell(answered=True)
         return True

@@ -16,10 +16,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app import TaskService, events, patience
+from app import TaskService, clock, events, patience
 from app.dev.http_probe import free_port
 from app.dev.valkey import EmbeddedValkey
-from app.doorbell import connect
+from app.doorbell import Doorbell, Ring, connect
 from app.events import Events
 from app.ids import new_id
 from app.models import TaskRun
@@ -140,6 +140,19 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_one_to_the_next_co
     assert await until(lambda: given(redis, "two")) == b"2"
     assert await redis.get("one") == b"1"
     await redis.aclose()
+
+
+async def test_a_doorbell_that_is_closed_while_it_connects_leaves_no_connection_open(
+    redis_url: str, embedded_valkey: EmbeddedValkey
+) -> None:
+    doorbell = Doorbell(redis_url)
+    with hanging(embedded_valkey):
+        ringing = asyncio.create_task(doorbell.ring([Ring(new_id(), 0, "default", 0, clock.now())]))
+        # It is under way before the end.
+        await asyncio.sleep(0)
+        await doorbell.close()
+    assert await ringing
+    assert doorbell._redis.connection is None
 
 
 async def given(redis: Any, key: str) -> bytes | None:
