@@ -143,7 +143,7 @@ class GraphQLView(GraphQL[Caller, None]):
             return await self._answer(request_from_body(body), caller, accept)
         if method != "GET":
             raise refuse(405, "METHOD_NOT_ALLOWED", f"GraphQL is served with {_METHODS}.")
-        if self._page and accept.page and b"query=" not in scope["query_string"]:
+        if self._page and accept.page:
             return self._page()
         request = request_from_url(scope["query_string"])
         return await self._answer(request, caller, accept, reading=True)

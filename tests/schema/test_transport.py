@@ -212,9 +212,11 @@ async def test_a_query_may_come_in_the_url(http: httpx2.AsyncClient) -> None:
 
 async def test_a_browser_that_opens_the_endpoint_gets_the_page(http: httpx2.AsyncClient) -> None:
     accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    response = await http.get("/graphql", headers={"accept": accept})
-    assert response.status_code == 200
-    assert "playground" in response.text
+    # With a query in the address too, which the page opens in a tab.
+    for params in ({}, {"query": "{ hello }"}):
+        response = await http.get("/graphql", params=params, headers={"accept": accept})
+        assert response.status_code == 200
+        assert "playground" in response.text
 
 
 async def test_a_client_that_accepts_no_media_type_of_ours_is_answered_406(http: httpx2.AsyncClient) -> None:

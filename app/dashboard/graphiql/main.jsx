@@ -27,24 +27,25 @@ const tabs = [
 ];
 
 /** A query in the address, as in /graphql?query={…}, opens in a tab of its own. */
-const asked = new URLSearchParams(location.search);
-const initial = asked.has('query')
-  ? { initialQuery: asked.get('query'), initialVariables: asked.get('variables') ?? '' }
-  : {};
+const address = new URLSearchParams(location.search);
+const asked = address.has('query')
+  ? { query: address.get('query'), variables: address.get('variables') ?? '' }
+  : undefined;
 
 createRoot(document.getElementById('graphiql')).render(
   <GraphiQL
     fetcher={fetcher}
     defaultQuery={start}
-    defaultTabs={tabs}
+    defaultTabs={asked ? [asked, ...tabs] : tabs}
+    initialQuery={asked?.query}
+    initialVariables={asked?.variables}
     defaultEditorToolsVisibility="variables"
     inputValueDeprecation
     schemaDescription
     shouldPersistHeaders={false}
-    {...initial}
   >
     <GraphiQL.Logo>
-      <span className="taskloom-logo">Taskloom</span>
+      <h1 className="taskloom-logo">Taskloom</h1>
     </GraphiQL.Logo>
   </GraphiQL>,
 );
