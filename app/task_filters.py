@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import ColumnElement, and_, exists, literal, not_, or_, select
 
@@ -22,7 +21,6 @@ from app.conditions import (
     tag_condition,
     time_condition,
 )
-from app.errors import InvalidArgument
 from app.kinds import of_kind
 from app.models import Task, TaskDefinition, TaskRun, TaskSummary
 from app.paging import Key, Keyset, Window
@@ -30,6 +28,7 @@ from app.registry import Triggers
 from app.run_filters import OrderDirection
 from app.states import TaskRunStatus
 from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
+from app.time_zones import time_zone_named
 from app.windows import bounds, in_order
 
 TABLE = Task.metadata.tables["tasks"]
@@ -208,14 +207,5 @@ def midnight(now: datetime, time_zone: str) -> datetime:
 
     Where clocks are changed at midnight: at the first of two, or, where there is none, when the clock leaves it out.
     """
-    return now.astimezone(zone(time_zone)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
-
-
-def zone(name: str) -> ZoneInfo:
-    """An IANA time zone. Raises ``InvalidArgument`` for a name that is none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidArgument(
-            f"'{name[:100]}' is no time zone. Use an IANA name, as in 'Europe/Berlin' or 'UTC'.", path=("timeZone",)
-        ) from None
+    local = now.astimezone(time_zone_named(time_zone))
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)

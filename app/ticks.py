@@ -6,20 +6,18 @@ most one run.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from itertools import islice, takewhile
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
 
 from app.counting import counted
 from app.errors import InvalidArgument
 from app.kinds import of_kind
+from app.time_zones import time_zone_named
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -142,7 +140,7 @@ def check_form(timing: Timing) -> None:
     of_kind(timing, Timing, "timing", _TIMING)
     if [timing.cron, timing.every, timing.at].count(None) != 2:
         raise InvalidArgument("Give exactly one of 'cron', 'every' and 'at'.", path=_TIMING)
-    _check_zone(timing.time_zone)
+    time_zone_named(timing.time_zone, path=("input", "timeZone"))
     _check_times(timing)
     if timing.cron is not None:
         _check_cron(timing.cron)
@@ -183,15 +181,6 @@ def _check_jitter(timing: Timing) -> None:
         )
 
 
-def _check_zone(name: str) -> None:
-    try:
-        _zone(name)
-    except (ValueError, OSError, KeyError):
-        close = difflib.get_close_matches(name[:100], available_timezones(), n=1, cutoff=0.6)
-        advice = f"Did you mean '{close[0]}'?" if close else "Take an IANA name, as in 'Europe/Berlin', or 'UTC'."
-        raise InvalidArgument(f"There is no time zone '{name[:100]}'. {advice}", path=("input", "timeZone")) from None
-
-
 def _check_cron(text: str) -> None:
     from cronsim import CronSim, CronSimError
 
@@ -227,7 +216,7 @@ def _cron_after(text: str, zone: str, moment: datetime) -> Iterator[datetime]:
     # Loaded by those who have a schedule with cron: an idle worker is small.
     from cronsim import CronSim
 
-    ticks = CronSim(ALIASES.get(text, text), moment.astimezone(_zone(zone)))
+    ticks = CronSim(ALIASES.get(text, text), moment.astimezone(time_zone_named(zone)))
     latest = moment
     for local in ticks:
         tick = local.astimezone(UTC)
@@ -235,10 +224,3 @@ def _cron_after(text: str, zone: str, moment: datetime) -> Iterator[datetime]:
         if tick > latest:
             yield tick
             latest = tick
-
-
-@lru_cache(maxsize=1000)
-def _zone(name: str) -> ZoneInfo:
-    if name not in available_timezones():
-        raise ValueError(name)
-    return ZoneInfo(name)

@@ -19,7 +19,7 @@ from app.rollup_statements import SLOWEST
 from app.service.known import KnownDefinitions
 from app.service.saved_reading import SavedTaskReading, task_uuid
 from app.task_errors import TaskNotFound
-from app.task_filters import zone
+from app.time_zones import time_zone_named
 
 MAX_VALUES = 100
 MAX_GROUPS = 100
@@ -267,7 +267,7 @@ class Statistics:
 
     async def _range(self, query: StatisticsQuery) -> _Range:
         of_kind(query, StatisticsQuery, "query")
-        where, now = zone(query.time_zone), await self._db.clock.time()
+        where, now = time_zone_named(query.time_zone), await self._db.clock.time()
         until = _moment(query.until, "until") or now
         since = _moment(query.since, "since") or until - DEFAULT_RANGES[query.interval]
         if since >= until:
@@ -325,7 +325,7 @@ def _moment(moment: datetime | None, field: str) -> datetime | None:
 
 
 def _bucket(span: Span, figures: Figures, now: datetime, time_zone: str) -> Bucket:
-    where = zone(time_zone)
+    where = time_zone_named(time_zone)
     return Bucket(span[0].astimezone(where), span[1].astimezone(where), _measures(figures, span, now))
 
 

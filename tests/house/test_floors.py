@@ -16,6 +16,7 @@ FLOORS: dict[str, int] = {
     "app.task_errors": 0, "app.task_words": 0, "app.interchange": 0, "app.yaml_text": 0, "app.kinds": 0,
     "app.ticks": 0, "app.schedule_states": 0, "app.fingerprint": 0, "app.timeline": 0, "app.nesting": 0,
     "app.histogram": 0, "app.periods": 0, "app.threads": 0, "app.ctrl_c": 0, "app.counting": 0,
+    "app.time_zones": 0,
     # 1 shapes
     "app.models": 1, "app.db": 1, "app.at_hand": 1, "app.registry": 1, "app.retry": 1, "app.auth": 1,
     "app.paging": 1, "app.rows": 1, "app.patience": 1, "app.tick_decisions": 1, "app.fitting": 1,
