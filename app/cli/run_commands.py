@@ -203,7 +203,7 @@ def abort(
     id: RunId,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Why; shown with the run.")] = None,
     no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Let its children go on.")] = False,
-    force: Annotated[bool, typer.Option(help="End it now, without waiting for a checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="End it now, without waiting for a checkpoint.")] = False,
     json: Json = False,
 ) -> None:
     """Abort a run: at once when no worker holds it, else at its next checkpoint."""
@@ -247,7 +247,7 @@ async def _rerun(id: str, input: str | None, from_: From, *, wait: bool, follow:
     registry.load(chosen.tasks)
     value = UNSET if input is None else arguments.json_value(input)
     async with TaskService.connect(settings=chosen) as tasks:
-        run = await tasks.rerun(id, input=value, from_=RerunFrom[from_.name])
+        run = await tasks.rerun(id, input=value, from_=RerunFrom[from_.name], allow_private=False)
         return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
 
 

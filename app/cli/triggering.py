@@ -86,7 +86,7 @@ async def _trigger(request: TriggerRequest, *, wait: bool, follow: bool, json: b
     # A before_trigger can only be asked where its code is.
     registry.load(chosen.tasks)
     async with TaskService.connect(settings=chosen) as tasks:
-        triggered = await tasks.submit(request)
+        triggered = await tasks.submit(request, allow_private=False)
         if triggered.deduplicated:
             note("An earlier trigger with one of these keys had made the run.")
         return await show_triggered(tasks, triggered.run, wait=wait, follow=follow, json=json)

@@ -38,6 +38,11 @@ async def fail(ctx: TaskContext) -> None:
     raise LookupError("no such thing")
 
 
+@task(id="cli-private", title="For code alone", private=True)
+async def private(ctx: TaskContext) -> None:
+    """Is triggered by code alone."""
+
+
 @task(id="cli-twice", title="Go on once")
 async def twice(ctx: TaskContext) -> str | Continue:
     """Takes two iterations."""

@@ -119,6 +119,7 @@ async def test_each_refusal_is_one_sentence_and_ends_with_2(taskloom: Command, w
         "--delay is -5": ["cli-fail", "--delay", "-5"],
         "--delay is 'soon', which is no length of time.": ["cli-fail", "--delay", "soon"],
         "The input does not fit the schema of 'cli-add': \"numbers\" is a required": ["cli-add"],
+        "There is no task definition 'cli-private'.": ["cli-private"],
         "--input is no JSON": ["cli-add", "--input", "{"],
         "There is no task run 'x'.": ["cli-fail", "--parent", "x"],
         "--priority is 5000": ["cli-fail", "--priority", "5000"],
