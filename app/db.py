@@ -130,6 +130,11 @@ def refusal(error: BaseException) -> str | None:
     return str(cause) if isinstance(cause, TURNED_AWAY) else None
 
 
+def is_missing_database(error: BaseException) -> bool:
+    """Whether PostgreSQL is there, and a database of that name is not."""
+    return isinstance(driver_error(error), asyncpg.InvalidCatalogNameError)
+
+
 def complaint(error: BaseException) -> str | None:
     """What PostgreSQL says is the matter when it answers and cannot do what it was asked; None for other errors."""
     cause = driver_error(error)

@@ -249,7 +249,8 @@ def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWork
     alone = [row for row in published if not any(_serves(worker, row) for worker in workers)]
     if not alone:
         listed = {row.definition_id for row in published if not row.is_private}
-        return Finding("definitions", Health.WELL, f"{len(listed)} published, each with a live worker")
+        finding = f"{len(listed)} published, each with a live worker" if listed else "none is published yet"
+        return Finding("definitions", Health.WELL, finding)
     lonely, known = ({row.definition_id for row in rows} for rows in (alone, published))
     finding = f"{len(lonely)} of {len(known)} without a live worker: {named(list(_lonely(alone)))}"
     cure = "Start a worker that has their module in TASKLOOM_TASKS and serves their queue, both at once."

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from app.counting import counted
 
+TOLD_ISSUES = 3
+"""How many things that are wrong with an input its refusal tells; the rest is in its ``issues``."""
+
 
 class ErrorCode(StrEnum):
     """The code of a refusal, for programs to act on."""
@@ -76,6 +79,11 @@ class InputIssue:
     message: str
     type: str
 
+    @property
+    def words(self) -> str:
+        """Where and what, as in ``root: Field required``."""
+        return f"{'.'.join(self.path)}: {self.message}" if self.path else self.message
+
 
 class InvalidTaskInput(TaskError):
     """The input does not fit the definition's schema; ``issues`` says where."""
@@ -83,13 +91,12 @@ class InvalidTaskInput(TaskError):
     code = ErrorCode.INVALID_TASK_INPUT
 
     def __init__(self, definition_id: str, issues: tuple[InputIssue, ...]) -> None:
-        first = issues[0]
-        place = f" at {'.'.join(first.path)}" if first.path else ""
-        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        told = "; ".join(issue.words for issue in issues[:TOLD_ISSUES])
+        more = f" (and {len(issues) - TOLD_ISSUES} more)" if len(issues) > TOLD_ISSUES else ""
         super().__init__(
-            f"The input does not fit the schema of '{definition_id}'{place}: {first.message}{more}. "
+            f"The input does not fit the schema of '{definition_id}': {told}{more}. "
             f'taskDefinition(id: "{definition_id}") {{ inputSchema }} shows what is allowed.',
-            path=("input", "input", *first.path),
+            path=("input", "input", *issues[0].path),
         )
         self.issues = issues
 
@@ -101,8 +108,9 @@ class TaskDefinitionNotFound(TaskError):
 
     def __init__(self, definition_id: object, *, path: tuple[str, ...] = ("input", "definitionId")) -> None:
         super().__init__(
-            f"There is no task definition '{str(definition_id)[:100]}'. taskDefinitions lists those there are; "
-            "your own come from the modules named in TASKLOOM_TASKS.",
+            f"There is no task definition '{str(definition_id)[:100]}'. taskDefinitions lists those there are. "
+            "Workers and servers publish theirs when they start: the shipped ones, and those of the modules named in "
+            "TASKLOOM_TASKS.",
             path=path,
         )
         self.definition_id = str(definition_id)
@@ -127,8 +135,8 @@ class ErrorGroupNotFound(TaskError):
 
     def __init__(self, id: object) -> None:
         super().__init__(
-            f"There is no error group '{str(id)[:100]}'. Its id is in the list of error groups, and with each of its "
-            "runs; groups that were not seen for a year are gone.",
+            f"There is no error group '{str(id)[:100]}'. errorGroups lists those there are; one that was not seen for "
+            "a year is gone.",
             path=("id",),
         )
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
+import typer
 
+from app.auth import Principal
 from app.cli.outcomes import Refusal
 from app.ids import parse_id
 
@@ -75,6 +77,22 @@ def _id(text: str, option: str) -> UUID:
     if found is None:
         raise Refusal(f"{option} is '{text[:100]}', which is no id: ids are UUIDs.")
     return found
+
+
+def principals(parameter: typer.CallbackParam, texts: list[str] | None) -> list[str] | None:
+    """The principals of a filter, as they are; one that nobody can be would silently fit nothing."""
+    for text in texts or ():
+        if not _is_principal(text):
+            option = parameter.opts[0]
+            raise Refusal(f"{option} is '{text[:100]}', but must be KIND:id, as in USER:ada or SERVICE:billing.")
+    return texts
+
+
+def _is_principal(text: str) -> bool:
+    try:
+        return bool(Principal.parse(text).id)
+    except ValueError:
+        return False
 
 
 def moment(text: str | None, option: str) -> datetime | None:

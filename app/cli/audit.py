@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def audit(
     principal: Annotated[
-        list[str] | None, typer.Option(help="Only what this principal did, as in USER:ada, once for each.")
+        list[str] | None,
+        typer.Option(
+            callback=arguments.principals, help="Only what this principal did, as in USER:ada, once for each."
+        ),
     ] = None,
     action: Annotated[
         list[str] | None, typer.Option(help="Only this action, as in stopAllTasks, once for each.")

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(help="Act on many runs or saved tasks at once.", no_args_is_help=True)
 
-DryRun = Annotated[bool, typer.Option(help="Only say what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
-Detach = Annotated[bool, typer.Option(help="Leave what takes longer than a second to a worker.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave what takes longer than a second to a worker.")]
 Message = Annotated[str | None, typer.Option("--message", "-m", help="Why, for whoever looks at the runs later.")]
-Force = Annotated[bool, typer.Option(help="End them without waiting for their next checkpoint.")]
+Force = Annotated[bool, typer.Option("--force", help="End them without waiting for their next checkpoint.")]
 ActionId = Annotated[str, typer.Argument(metavar="ID", help="The id of the bulk action.")]
 SHOWN_ERRORS = 20
 
@@ -71,7 +71,7 @@ def rerun(
     from app.service import RerunFrom
 
     begin = RerunFrom.START if from_ is From.START else RerunFrom.LAST_STATE
-    start: Start = lambda tasks: tasks.bulk.rerun_runs(runs, from_=begin)  # noqa: E731
+    start: Start = lambda tasks: tasks.bulk.rerun_runs(runs, from_=begin, allow_private=False)  # noqa: E731
     _act("RERUN_RUNS", "Rerun", runs, start, dry_run=dry_run, yes=yes, detach=detach, json=json)
 
 
@@ -125,7 +125,9 @@ def execute(
         list[str] | None, typer.Option(help="A word that each run gets besides its task's, once for each.")
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Instead of the tasks'; -1000 to 1000.")] = None,
-    force: Annotated[bool, typer.Option(help="Also those that are disabled, or meant for schedules alone.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also those that are disabled, or meant for schedules alone.")
+    ] = False,
     batch_name: Annotated[str | None, typer.Option(help="What people call the batch of the runs.")] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -178,7 +180,7 @@ def update(
 def move(
     tasks: Any,
     to: Annotated[str | None, typer.Option(help="The group that they belong to from now on.")] = None,
-    out_of_groups: Annotated[bool, typer.Option(help="Let them belong to no group.")] = False,
+    out_of_groups: Annotated[bool, typer.Option("--out-of-groups", help="Let them belong to no group.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,

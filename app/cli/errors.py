@@ -1,4 +1,4 @@
-"""``taskloom errors``: failures by what they have in common."""
+"""``taskloom errors``: error groups, which are failures by their cause."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.error_groups import CountedGroup
     from app.paging import Page
 
-commands = typer.Typer(help="List failures by what they have in common.", no_args_is_help=True)
+commands = typer.Typer(help="List and show error groups: failures by their cause.", no_args_is_help=True)
 
 SHOWN_RUNS = 10
 BY = ("last-seen", "first-seen", "count")
@@ -43,7 +43,7 @@ def list_groups(
     after: After = None,
     json: Json = False,
 ) -> None:
-    """List groups of errors: how often runs failed so, when last, and with what."""
+    """List error groups: how often runs failed so, when last, and with what."""
     from app.error_groups import ErrorGroupFilter, ErrorGroupOrder, ErrorGroupOrderField
     from app.paging import PageArgs
 
@@ -94,7 +94,7 @@ def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="The group's id.")],
     json: Json = False,
 ) -> None:
-    """Show one group of errors, and its runs that failed last."""
+    """Show one error group, and its runs that failed last."""
     asyncio.run(_show(id, json=json))
 
 
@@ -120,7 +120,7 @@ async def _show(id: str, *, json: bool) -> None:
 
 
 def group_document(group: CountedGroup) -> Document:
-    """A group of errors."""
+    """An error group as JSON, with the names that GraphQL has for its fields."""
     from app.cli.documents import time_text
 
     return {

@@ -15,6 +15,7 @@ from app.cli.terminal import complain
 from app.errors import ServiceUnavailable, TaskError
 
 OUR_WORDS = {
+    "Shorter texts are found by 'name' or 'tags'": "Shorter words are found by --tag where they are tags",
     "'delaySeconds'": "--delay",
     "'startAt'": "--start-at",
     "'ttlSeconds'": "--ttl",
@@ -40,6 +41,16 @@ OUR_WORDS = {
     "'since'": "--since",
     "'until'": "--until",
     "'first'": "--limit",
+    "'owner'": "--owner",
+    "'search'": "--search",
+    "'errorText'": "--error",
+    "'durationMs'": "What --slower and --quicker say",
+    "'cron'": "--cron",
+    "'every'": "--every",
+    "'at'": "--at",
+    "'jitterSeconds'": "--jitter",
+    "'maxFailures'": "--max-failures",
+    "'count'": "--count",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",
     "bulkActions shows": "`taskloom bulk list` shows",
@@ -50,6 +61,9 @@ OUR_WORDS = {
     ". schedules lists": ". `taskloom schedules list` shows",
     "task(id) { revisions } lists": "`taskloom tasks revisions` lists",
     "bulkActions lists": "`taskloom bulk list` shows",
+    "errorGroups lists": "`taskloom errors list` shows",
+    "Enable it with updateTask": "Enable it with `taskloom tasks update --enable`",
+    "with force: true": "with --force",
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
 """GraphQL's names for arguments, and the options of the command."""
@@ -138,10 +152,11 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
 def unreachable(error: Exception) -> str:
     """The sentence for a database that does not answer, cannot do what it was asked, or lets this process not in."""
     from app.cli.environment import database_place
-    from app.db import complaint, refusal
+    from app.db import complaint, is_missing_database, refusal
 
     if said := refusal(error):
-        return f"PostgreSQL refuses the connection: {said}. DATABASE_URL says where and as whom."
+        cure = " `taskloom migrate --create-database` creates it." if is_missing_database(error) else ""
+        return f"PostgreSQL refuses the connection: {said}. DATABASE_URL says where and as whom.{cure}"
     database = f"PostgreSQL at {database_place()}"
     if said := complaint(error):
         became = _what_became(error) or f"{database} answers, but cannot do this just now; try again shortly. "

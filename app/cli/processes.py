@@ -61,15 +61,18 @@ def worker(
         list[str] | None, typer.Option(help="A queue to serve, once for each; TASKLOOM_QUEUES by default.")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="How many runs to execute at a time; 100 by default.")
+        int | None,
+        typer.Option(
+            min=1, max=10_000, help="How many runs to execute at a time; TASKLOOM_CONCURRENCY or 100 by default."
+        ),
     ] = None,
 ) -> None:
     """Run a worker. It waits for a database that is away; SIGTERM lets its runs reach a checkpoint first."""
-    settings()
     if queue:
         os.environ["TASKLOOM_QUEUES"] = ",".join(queue)
     if concurrency is not None:
         os.environ["TASKLOOM_CONCURRENCY"] = str(concurrency)
+    settings()
     # In this process still, for whom signals and waits by its number; -P when this command does not import from the
     # directory that it was started in either.
     options = [] if os.getcwd() in sys.path else ["-P"]

@@ -56,7 +56,7 @@ def set_rule(
 ) -> None:
     """Change a rule; what is not given stays."""
     days = {"succeeded_logs_days": succeeded_logs, "failed_logs_days": failed_logs, "runs_days": runs}
-    changes: dict[str, Any] = {name: _days(text) for name, text in days.items() if text is not None}
+    changes: dict[str, Any] = {name: _days(text, _option(name)) for name, text in days.items() if text is not None}
     if keep_last is not None:
         changes["keep_last"] = keep_last
     asyncio.run(_set(definition, changes, json=json))
@@ -106,13 +106,18 @@ async def _report(*, json: bool) -> None:
         note("There is more: `taskloom trigger purge-history --input '{\"dry_run\": true}'` counts everything.")
 
 
-def _days(text: str) -> float | None:
+def _option(name: str) -> str:
+    """The option of a rule's value, as in ``--failed-logs`` of ``failed_logs_days``."""
+    return f"--{name.removesuffix('_days').replace('_', '-')}"
+
+
+def _days(text: str, option: str) -> float | None:
     if text.strip().lower() == FOR_EVER:
         return None
     try:
         return float(text)
     except ValueError:
-        raise Refusal(f"'{text}' is no number of days. Write 3, 0.5 or {FOR_EVER}.") from None
+        raise Refusal(f"{option} is '{text}', which is no number of days. Write 3, 0.5 or {FOR_EVER}.") from None
 
 
 def _print(rules: list[Rule], *, json: bool) -> None:

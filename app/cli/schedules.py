@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(help="Create, show, pause, resume and run the schedules of saved tasks.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="The id of the schedule.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the schedule.")]
 Names: TypeAlias = "dict[UUID, str]"
 
 
 @commands.command()
 def create(
-    task: Annotated[str, typer.Argument(help="The id of the saved task.")],
-    cron: Annotated[str | None, typer.Option(help="Five fields, or an alias as @daily.")] = None,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The id of the saved task.")],
+    cron: Annotated[str | None, typer.Option(help="Five fields, or an alias as in @daily.")] = None,
     every: Annotated[str | None, typer.Option(help="A fixed interval, as in 90s or 6h.")] = None,
     at: Annotated[str | None, typer.Option(help="A single time, as in 2026-03-01T09:00.")] = None,
     time_zone: Annotated[str, typer.Option("--time-zone", "-z", help="The IANA time zone of --cron.")] = "UTC",
@@ -71,7 +71,7 @@ def create(
 
 
 @commands.command("list")
-def list_schedules(limit: Limit = 50, after: After = None, json: Json = False) -> None:
+def list_schedules(limit: Limit = 20, after: After = None, json: Json = False) -> None:
     """List schedules, the newest first."""
     from app.cli.documents import page_document
     from app.paging import PageArgs
@@ -127,7 +127,9 @@ def trigger(id: Id) -> None:
 
 @commands.command()
 def preview(
-    cron: Annotated[str, typer.Argument(help="A cron expression of five fields, or an alias as @daily.")],
+    cron: Annotated[
+        str, typer.Argument(metavar="CRON", help="A cron expression of five fields, or an alias as in @daily.")
+    ],
     time_zone: Annotated[str, typer.Option("--time-zone", "-z", help="The IANA time zone.")] = "UTC",
     count: Annotated[int, typer.Option(help="How many ticks.")] = 5,
 ) -> None:

@@ -45,11 +45,12 @@ def check(
     from app.schema import export as schema
 
     path = path or schema.SCHEMA_FILE
+    if not path.is_file():
+        raise Refusal(f"There is no file {path}. `taskloom schema export --output {path}` writes it.")
     if schema.is_in_step(path):
         out.print(f"{path.name} is what the code says.", soft_wrap=True)
         return
-    there = path.read_text(encoding="utf-8") if path.is_file() else ""
-    _show_difference(there, schema.export(), path.name)
+    _show_difference(path.read_text(encoding="utf-8"), schema.export(), path.name)
     complain(f"{path.name} is out of step with the code: run `taskloom schema export`, and commit the file.")
     raise typer.Exit(ExitCode.FAILED)
 

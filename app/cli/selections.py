@@ -38,7 +38,8 @@ def _runs(
     schedule: made_from.Schedule = None,
     batch: made_from.Batch = None,
     search: Annotated[
-        str | None, typer.Option(help="Words in the names of runs, tasks and definitions, or tags.")
+        str | None,
+        typer.Option(help="Words; each is in the name of the run, task or definition, in the error, or is a tag."),
     ] = None,
     all: All = False,
 ) -> Any:
@@ -67,10 +68,13 @@ def _runs(
 def _tasks(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Just these tasks.")] = None,
     definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this type, {EACH}.")
+        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this definition, {EACH}.")
     ] = None,
     group: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this group, {EACH}.")] = None,
-    owner: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this owner, as in USER:ada, {EACH}.")] = None,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(callback=arguments.principals, help=f"Only tasks of this owner, as in USER:ada, {EACH}."),
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="Only tasks with this tag; of several, all.")
     ] = None,

@@ -41,11 +41,14 @@ def stats(
         str, typer.Option(help="A ranking instead: by task, definition, group or owner, over the whole time.")
     ] = "",
     definition: Annotated[
-        Values, typer.Option("--definition", "-d", help="Only of this definition; repeatable.")
+        Values, typer.Option("--definition", "-d", help="Only of this definition, once for each.")
     ] = None,
-    task: Annotated[Values, typer.Option(help="Only of the saved task of this id; repeatable.")] = None,
-    group: Annotated[Values, typer.Option(help="Only of tasks of this group; repeatable.")] = None,
-    owner: Annotated[Values, typer.Option(help="Only of this owner's tasks, as USER:ada; repeatable.")] = None,
+    task: Annotated[Values, typer.Option(help="Only of the saved task of this id, once for each.")] = None,
+    group: Annotated[Values, typer.Option(help="Only of tasks of this group, once for each.")] = None,
+    owner: Annotated[
+        Values,
+        typer.Option(callback=arguments.principals, help="Only of this owner's tasks, as in USER:ada, once for each."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many rows a ranking has.")] = 20,
     json: Json = False,
 ) -> None:
@@ -127,7 +130,12 @@ def _moment(text: str, option: str) -> datetime | None:
     number, unit = text[:-1], text[-1].lower()
     if unit in UNITS and number.isdecimal() and len(number) < 6:
         return clock.now() - timedelta(**{UNITS[unit]: int(number)})
-    return arguments.moment(text, option)
+    try:
+        return arguments.moment(text, option)
+    except Refusal:
+        raise Refusal(
+            f"{option} is '{text}'. Write 7d, 12h or 2w back from now, or a time: 2026-03-01T09:30."
+        ) from None
 
 
 def _report_table(report: Report) -> Table:

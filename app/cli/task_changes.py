@@ -48,14 +48,16 @@ def update(
     id: TaskId,
     name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for, in words.")] = None,
-    definition: Annotated[str | None, typer.Option("--definition", "-d", help="What it executes.")] = None,
+    definition: Annotated[
+        str | None, typer.Option("--definition", "-d", help="The definition that it executes.")
+    ] = None,
     input: Annotated[
         str | None, typer.Option("--input", "-i", help="Its whole input as JSON; @file reads a file, - standard input.")
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="The words to find it by, all of them, once for each.")
     ] = None,
-    group: Annotated[str | None, typer.Option(help="The pipeline it belongs to.")] = None,
+    group: Annotated[str | None, typer.Option(help="The group it belongs to.")] = None,
     owner: Annotated[str | None, typer.Option(help="Whose it is, as in USER:ada.")] = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether it is executed.")] = None,
     priority: Annotated[int | None, typer.Option(help="The priority of its runs, -1000 to 1000.")] = None,
@@ -113,7 +115,7 @@ async def _update(id: str, changes: dict[str, Any], version: int | None, *, json
 
     async def change(tasks: TaskService) -> Task:
         seen = version if version is not None else (await tasks.saved.get(id)).version
-        return await tasks.saved.update(id, seen, TaskChanges(**changes))
+        return await tasks.saved.update(id, seen, TaskChanges(**changes), allow_private=False)
 
     _show(await _ask(change), "is saved", json=json)
 

@@ -33,10 +33,10 @@ async def _show(id: str) -> None:
 
 @commands.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What people call it.")],
-    definition: Annotated[str, typer.Argument(help="What it executes.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")],
+    definition: Annotated[str, typer.Argument(metavar="DEFINITION", help="The id of the definition that it executes.")],
     input: Input = None,
-    group: Annotated[str | None, typer.Option(help="The pipeline it belongs to.")] = None,
+    group: Annotated[str | None, typer.Option(help="The group it belongs to.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to find it by, once for each.")] = None,
     json: Json = False,
 ) -> None:
@@ -55,7 +55,7 @@ async def _create(fields: Any, *, json: bool) -> None:
     chosen = settings()
     registry.load(chosen.tasks)
     async with TaskService.connect(settings=chosen) as tasks:
-        task = await tasks.saved.create(fields)
+        task = await tasks.saved.create(fields, allow_private=False)
     if json:
         print_json(task_document(task))
     else:
@@ -66,7 +66,9 @@ async def _create(fields: Any, *, json: bool) -> None:
 def execute(
     id: TaskId,
     input: Input = None,
-    force: Annotated[bool, typer.Option(help="Also when it is disabled, or meant for schedules alone.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when it is disabled, or meant for schedules alone.")
+    ] = False,
     wait: Wait = False,
     follow: Follow = False,
     json: Json = False,

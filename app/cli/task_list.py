@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.arguments import principals
 from app.cli.environment import settings
 from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import task_document
@@ -29,11 +30,15 @@ def list_tasks(
         str, typer.Option("--time-zone", "-z", help="Where the day of FAILED_TODAY begins: an IANA name.")
     ] = "UTC",
     definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this type, {EACH}.")
+        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this definition, {EACH}.")
     ] = None,
-    category: Annotated[list[str] | None, typer.Option(help=f"Only types of this category, {EACH}.")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help=f"Only tasks of definitions of this category, {EACH}.")
+    ] = None,
     group: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this group, {EACH}.")] = None,
-    owner: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this owner, as in USER:ada, {EACH}.")] = None,
+    owner: Annotated[
+        list[str] | None, typer.Option(callback=principals, help=f"Only tasks of this owner, as in USER:ada, {EACH}.")
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", "-t", help="Only tasks with this tag; of several, all.")
     ] = None,
@@ -89,14 +94,14 @@ async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> Non
     if json:
         print_json(page_document(page, task_document))
         return
-    table = plain_table("ID", "NAME", "GROUP", "TYPE", "HEALTH", "LAST RUN", "WHEN")
+    table = plain_table("ID", "NAME", "GROUP", "DEFINITION", "HEALTH", "LAST RUN", "WHEN")
     for task in page.items:
         row: Any = task
         last = status_text(row.last_status) if row.last_status else ""
         names = (visible(task.name), visible(task.group_name or ""), task.definition_id)
         table.add_row(str(task.id), *names, health_of(task), last, ago(row.last_run_at) if row.last_run_at else "")
     if page.items:
-        out.print(fitted(table, out.width, 120, "GROUP", "TYPE", "WHEN"))
+        out.print(fitted(table, out.width, 120, "GROUP", "DEFINITION", "WHEN"))
     else:
         note("No tasks fit. `taskloom tasks create NAME DEFINITION` makes one.")
     say_more(page)

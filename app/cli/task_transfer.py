@@ -27,7 +27,7 @@ def export_tasks(
     format: Annotated[str, typer.Option(help=f"How they are written: {FORMATS}.")] = "yaml",
     group: Annotated[list[str] | None, typer.Option(help="Only tasks of this group, once for each.")] = None,
     definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help="Only tasks of this type, once for each.")
+        list[str] | None, typer.Option("--definition", "-d", help="Only tasks of this definition, once for each.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output by default.")
@@ -62,12 +62,14 @@ async def _export(selection: Any, form: Any) -> Exported:
 
 def import_tasks(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What was exported; - reads standard input.")],
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be done, with every problem.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, with every problem.")
+    ] = False,
     on_conflict: Annotated[
         str, typer.Option(help="What becomes of a task whose name is taken in its group: SKIP, RENAME or REPLACE.")
     ] = "SKIP",
     pause_schedules: Annotated[
-        bool, typer.Option(help="Store all schedules paused; else they tick from now on.")
+        bool, typer.Option("--pause-schedules", help="Store all schedules paused; else they tick from now on.")
     ] = False,
     format: Annotated[str | None, typer.Option(help=f"How it is written: {FORMATS}; by default as it looks.")] = None,
     json: Json = False,
@@ -93,7 +95,7 @@ async def _import(text: str, how: dict[str, Any], *, json: bool) -> ExitCode:
     registry.load(chosen.task_modules)
     async with TaskService.connect(settings=chosen) as tasks:
         try:
-            imported = await tasks.transfer.import_tasks(text, **how)
+            imported = await tasks.transfer.import_tasks(text, **how, allow_private=False)
         except ImportImpossible as refusal:
             _tell_problems(refusal.plan)
             complain("Nothing was imported.")

@@ -48,8 +48,8 @@ code, pre {{ font: 0.9rem/1.5 ui-monospace, monospace; white-space: pre-wrap; ov
 pre {{ border-left: 3px solid #d60590; padding-left: 1rem; }}
 </style>
 </head>
-<body><h1>{title}</h1>{body}
-<p>The endpoint works meanwhile: send GraphQL requests with POST to this address.</p></body>
+<body><main><h1>{title}</h1>{body}
+<p>The endpoint works meanwhile: send GraphQL requests with POST to this address.</p></main></body>
 </html>
 """
 

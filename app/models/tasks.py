@@ -52,7 +52,7 @@ A trigger on ``tasks`` adds them. A word may be there twice, so that nobody wait
 class Task(SQLModel, table=True):
     """A saved task. What is NULL of queue, priority, timeout, attempts and retry is the definition's.
 
-    ``group_name`` is the pipeline it belongs to, ``owner`` a principal, ``version`` the number of its last revision.
+    ``group_name`` is the group it belongs to, ``owner`` a principal, ``version`` the number of its last revision.
     A deleted task keeps its row, with ``deleted_at``, because its runs and revisions stay. ``words`` is what a search
     looks through, those of the name with the weight A; ``searched`` is what servers looked through before that.
     """

@@ -40,7 +40,9 @@ ONE = PageArgs(first=1)
 NEWEST_FIRST = RunOrder()
 
 
-@strawberry.type(description="How long a saved task waits between attempts; which errors are retried stays its type's.")
+@strawberry.type(
+    description="How long a saved task waits between attempts; which errors are retried is said by its definition."
+)
 class TaskRetry:
     """The delays of a task's own retry policy."""
 
@@ -149,10 +151,10 @@ class Task:
     id: strawberry.ID = strawberry.field(description="The task's id: a UUID.")
     name: str = strawberry.field(description="What people call it; unique within its group.")
     description: str | None = strawberry.field(description="What it is for, in words.")
-    definition_id: strawberry.ID = strawberry.field(description="Its type: the id of the definition that it executes.")
+    definition_id: strawberry.ID = strawberry.field(description="The id of the definition that it executes.")
     input: JSON = strawberry.field(description="What it is executed with.")
     tags: list[str] = strawberry.field(description="Words to find it by, which its runs get too.")
-    group: str | None = strawberry.field(description="The pipeline that it belongs to.")
+    group: str | None = strawberry.field(description="The group that it belongs to, as a pipeline.")
     owner: Principal = strawberry.field(description="Whose it is.")
     enabled: bool = strawberry.field(description="Whether it is executed; a disabled one is only by force.")
     priority: int | None = strawberry.field(description="The priority of its runs; null is the definition's.")

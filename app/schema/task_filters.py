@@ -27,7 +27,7 @@ class TaskFilter:
 
     ids: list[strawberry.ID] | None = strawberry.field(default=UNSET, description="Any of these ids.")
     definition_ids: list[strawberry.ID] | None = strawberry.field(
-        default=UNSET, description="Of any of these types, by the ids of their definitions."
+        default=UNSET, description="Of any of these definitions, by their ids."
     )
     categories: list[str] | None = strawberry.field(
         default=UNSET, description="Their definition declares any of these categories."

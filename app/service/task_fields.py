@@ -38,7 +38,7 @@ class TaskFields:
         description: up to 10,000 characters.
         input: what it is executed with; has to fit the definition's schema. None means ``{}``.
         tags: up to 50 different words, which its runs get too.
-        group: the pipeline it belongs to, up to 200 characters.
+        group: the group it belongs to, up to 200 characters.
         owner: a principal as ``KIND:id``; by default whoever creates it.
         is_enabled: a task that is not is executed only by force.
         priority, queue, timeout, max_attempts: as for a trigger; None is the definition's.

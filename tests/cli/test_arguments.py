@@ -11,7 +11,7 @@ from app import TaskError
 from app.cli.arguments import duration, json_value, moment
 from app.cli.outcomes import Refusal, in_words_of_the_command
 from app.cli.words import exact, number, rough, visible
-from app.errors import BulkActionNotFound, ScheduleNotFound
+from app.errors import BulkActionNotFound, ErrorGroupNotFound, ScheduleNotFound
 from app.task_errors import TaskNotFound, TaskRevisionNotFound
 
 
@@ -79,6 +79,10 @@ def test_a_refusal_speaks_of_options_and_not_of_graphql_s_arguments() -> None:
 @pytest.mark.parametrize(
     ("refusal", "cure"),
     [
+        (
+            ErrorGroupNotFound("x"),
+            "`taskloom errors list` shows those there are; one that was not seen for a year is gone.",
+        ),
         (TaskNotFound("x"), "`taskloom tasks create` returned; `taskloom tasks list` shows those there are."),
         (TaskRevisionNotFound("x", 9), "`taskloom tasks revisions` lists those it has."),
         (ScheduleNotFound("x"), "`taskloom schedules list` shows those there are."),

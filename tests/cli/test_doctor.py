@@ -231,6 +231,7 @@ def test_definitions_are_counted_as_lists_show_them_without_the_private_ones() -
     rows = [Published("a", "default", 0), Published("hidden", "default", 0, is_private=True)]
     worker = worker_sign(definition_ids=frozenset({"a", "hidden"}))
     assert doctor.judge_definitions(rows, [worker]).finding == "1 published, each with a live worker"
+    assert doctor.judge_definitions([], []).finding == "none is published yet"
     assert "1 of 2 without a live worker: hidden" in doctor.judge_definitions(rows, [worker_sign()]).finding
 
 

@@ -101,6 +101,7 @@ async def test_a_database_without_tables_or_of_another_name_ends_a_command_with_
     assert (empty.code, missing.code) == (3, 3)
     assert empty.sentence.endswith("run `taskloom migrate`, then try again.")
     assert "does not exist" in missing.sentence
+    assert missing.sentence.endswith("`taskloom migrate --create-database` creates it.")
 
 
 @pytest.fixture
@@ -171,11 +172,13 @@ def test_a_database_is_named_by_its_place_whichever_way_its_url_tells_it(
     ("variables", "words"),
     [
         ({"TASKLOOM_CONCURRENCY": "many"}, "A setting in the environment cannot be used. TASKLOOM_CONCURRENCY must"),
+        ({"queue": "a b"}, "TASKLOOM_QUEUES: 'a b' is no name of a queue"),
         ({"TASKLOOM_TASKS": "no.such.module"}, "The module 'no.such.module' named in TASKLOOM_TASKS cannot be"),
     ],
 )
 async def test_a_worker_with_settings_that_cannot_be_used_ends_with_2(variables: dict[str, str], words: str) -> None:
-    answer = await Command(**{**AWAY, **variables})("worker")
+    options = ("--queue", variables.pop("queue")) if "queue" in variables else ()
+    answer = await Command(**{**AWAY, **variables})("worker", *options)
     assert answer.code == 2
     assert words in answer.sentence
 

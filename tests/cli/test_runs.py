@@ -55,18 +55,20 @@ async def test_runs_are_listed_by_what_they_were_made_from_and_by_words(taskloom
         taskloom.json("runs", "list", "--search", "INVOICE 7"),
         taskloom.json("runs", "list", "--slower", "0s", "--schedule", nobody, "--batch", nobody),
     )
-    refused, short, range_ = await asyncio.gather(
+    refused, nobody_at_all, short, range_ = await asyncio.gather(
         taskloom("runs", "list", "--batch", "seven"),
+        taskloom("runs", "list", "--owner", "ada"),
         taskloom("runs", "list", "--search", "ab"),
         taskloom("runs", "list", "--slower", "2m", "--quicker", "1m"),
     )
     assert [node["id"] for node in one["nodes"]] == [str(run.id)]
     assert [node["name"] for node in words["nodes"]] == ["Invoice 7"]
     assert slow["nodes"] == []
-    assert (refused.code, short.code, range_.code) == (2, 2, 2)
+    assert (refused.code, nobody_at_all.code, short.code, range_.code) == (2, 2, 2, 2)
+    assert nobody_at_all.sentence.startswith("--owner is 'ada', but must be KIND:id")
     assert "--batch is 'seven', which is no id" in refused.sentence
-    assert "'search' takes 1 to 8 words" in short.sentence
-    assert "'durationMs' begins at 120000 and ends before that, at 60000" in range_.sentence
+    assert "--search takes 1 to 8 words" in short.sentence
+    assert "What --slower and --quicker say begins at 120000 and ends before that, at 60000" in range_.sentence
 
 
 async def test_a_run_is_shown_with_its_reason_progress_output_and_iterations(

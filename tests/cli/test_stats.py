@@ -38,8 +38,8 @@ async def test_what_finished_is_shown_by_day_as_a_ranking_and_as_json(taskloom: 
     [
         (("--interval", "decade"), "QUARTER_HOUR, HOUR, DAY, WEEK or MONTH"),
         (("--by", "moon"), "TASK, DEFINITION, GROUP or OWNER"),
-        (("--since", "3x"), "no point in time"),
-        (("-z", "Nowhere"), "no time zone"),
+        (("--since", "3x"), "--since is '3x'. Write 7d, 12h or 2w back from now, or a time"),
+        (("-z", "Europe/Berlino"), "Did you mean 'Europe/Berlin'?"),
     ],
 )
 async def test_what_cannot_be_shown_is_refused_with_what_can(

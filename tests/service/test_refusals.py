@@ -118,6 +118,7 @@ async def test_an_input_that_does_not_fit_says_where_and_never_quotes_it(tasks: 
     with pytest.raises(InvalidTaskInput) as refusal:
         await tasks.trigger("echo", input={"text": ["hunter2"], "count": 11})
     assert [issue.path for issue in refusal.value.issues] == [("text",), ("count",)]
+    assert all(f"{where}: " in refusal.value.message for where in ("text", "count"))
     assert "hunter2" not in str(refusal.value.issues) + refusal.value.message
 
 

@@ -41,11 +41,11 @@ class CreateTaskInput:
     """The fields of a new task."""
 
     name: str = strawberry.field(description="What people call it, 1 to 200 characters, unique within its group.")
-    definition_id: strawberry.ID = strawberry.field(description="Its type: the definition that it executes.")
+    definition_id: strawberry.ID = strawberry.field(description="The definition that it executes.")
     description: str | None = strawberry.field(default=UNSET, description="What it is for, up to 10,000 characters.")
     input: JSON | None = strawberry.field(default=UNSET, description="What it is executed with.")
     tags: list[str] | None = strawberry.field(default=UNSET, description="Up to 50 words, which its runs get too.")
-    group: str | None = strawberry.field(default=UNSET, description="The pipeline that it belongs to.")
+    group: str | None = strawberry.field(default=UNSET, description="The group that it belongs to, as a pipeline.")
     owner: str | None = strawberry.field(default=UNSET, description="Whose it is, as `USER:ada`; yours by default.")
     enabled: bool | None = strawberry.field(default=UNSET, description="Whether it is executed; it is by default.")
     priority: int | None = strawberry.field(default=UNSET, description="The priority of its runs, -1000 to 1000.")
@@ -65,7 +65,7 @@ class UpdateTaskInput:
     id: strawberry.ID = strawberry.field(description="The id of the task.")
     version: int = strawberry.field(description="The version that the change is made for, as it was read.")
     name: strawberry.Maybe[str] = strawberry.field(description="Another name.")
-    definition_id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="Another type.")
+    definition_id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="Another definition.")
     description: strawberry.Maybe[str | None] = strawberry.field(description="Another description.")
     input: strawberry.Maybe[JSON | None] = strawberry.field(description="Another input, which replaces the old one.")
     tags: strawberry.Maybe[list[str]] = strawberry.field(description="Other tags.")

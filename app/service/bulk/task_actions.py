@@ -26,7 +26,7 @@ class TaskBulkChanges:
 
     Args:
         add_tags, remove_tags: words that each gets, or loses.
-        group: the pipeline that they belong to from now on; None is none.
+        group: the group that they belong to from now on; None is none.
         owner: a principal as ``KIND:id``.
         is_enabled, priority: as in ``TaskFields``.
     """
