@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 import shlex
 import tomllib
@@ -30,9 +32,12 @@ NO_SETTINGS = {"TASKLOOM_PORT", "TASKLOOM_TEST_PROGRAMS"}
 """Other names for a setting, and what only tests read."""
 
 
-def fences(language: str) -> list[str]:
-    """The fenced blocks of a language in the README."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def fences(language: str, *paths: Path) -> list[str]:
+    """The fenced blocks of a language on some pages; on the README without any."""
+    pages = [path.read_text(encoding="utf-8") for path in paths] or [README]
+    return [
+        block for page in pages for block in re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
 
 
 # Settings.
@@ -79,7 +84,9 @@ def schema() -> GraphQLSchema:
     return build_schema((HOUSE / "schema.graphql").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("document", fences("graphql"), ids=lambda text: text.split("(")[0].split("{")[0].strip())
+@pytest.mark.parametrize(
+    "document", fences("graphql", *DOCS), ids=lambda text: text.split("(")[0].split("{")[0].strip()
+)
 def test_every_query_fits_the_schema(document: str, schema: GraphQLSchema) -> None:
     assert validate(schema, parse(document)) == []
 
@@ -190,12 +197,38 @@ def test_the_moves_compared_are_all_that_there_are() -> None:
 # Python.
 
 
-@pytest.mark.parametrize("text", fences("python"), ids=lambda text: re.findall(r"def (\w+)", text)[0])
+GIVEN = {"tasks", "task", "run"}
+"""What examples on the pages take as there: the service, a saved task and a run."""
+
+
+@pytest.mark.parametrize("text", fences("python", *DOCS), ids=lambda text: text.strip().splitlines()[-1].strip())
 def test_every_python_example_is_whole(text: str) -> None:
-    compile(text, "README.md", "exec")
+    tree = ast.parse(text)
+    compile(text, "an example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     for module, names in re.findall(r"^from (app|workers) import (.+)$", text, re.MULTILINE):
         public = {"app": app, "workers": workers}[module].__all__
         assert {name.strip() for name in names.split(",")} <= set(public)
+    assert used(tree) - made(tree) - set(dir(builtins)) <= GIVEN
+
+
+def used(tree: ast.Module) -> set[str]:
+    """The names that an example reads."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def made(tree: ast.Module) -> set[str]:
+    """The names that an example imports, assigns, defines or takes as arguments."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
 
 
 def test_the_task_of_the_readme_is_a_definition() -> None:
