@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from enum import Enum
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,21 +69,21 @@ class Batcher(Generic[Item, Result]):
             answers = await self._flush([item for item, _ in batch])
         except BaseException as error:
             for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-                    # A caller that was cancelled meanwhile never looks: that is no unhandled error.
-                    future.exception()
+                _refuse(future, error)
             if not isinstance(error, Exception):
                 raise
             return
         for (item, future), answer in zip(batch, answers, strict=True):
             if answer is AGAIN:
                 self._waiting.append((item, future))
-                continue
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-                future.exception()
-            else:
+            elif isinstance(answer, Exception):
+                _refuse(future, answer)
+            elif not future.done():
                 future.set_result(cast(Result, answer))
+
+
+def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # A caller that was cancelled meanwhile never looks: that is no unhandled error.
+        future.exception()

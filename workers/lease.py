@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ COUNT_SECONDS, FORGET_SECONDS = 5.0, 3600.0
 """How often final runs are counted for statistics, and how often counts are deleted that are too fine to be kept."""
 ABORTS_SECONDS = 1.0
 """How often processes of aborted runs are looked for: they take 2 s to end, and a forced abort is final after 5 s."""
+Chore = tuple[float, Callable[[], Awaitable[object]]]
+"""Every how many seconds something is done, and what."""
 EXIT_CODE = 70
 """How a worker ends whose lease nobody renews any more."""
 RETRY_SECONDS = 1.0
@@ -115,22 +117,7 @@ class LeaseKeeper:
         await self._beat_at_last(heart)
         self._loop = asyncio.get_running_loop()
         self._call(held.set_result, None)
-        rollups = Rollups(connections.db)
-        dispatcher = Dispatcher(lifecycle, self._runner)
-        reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds, self._settings.heartbeat_seconds)
-        chores = (
-            (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
-            (self._settings.dispatch_seconds, dispatcher.run_once),
-            (self._settings.dispatch_seconds, dispatcher.ring_lost),
-            (self._settings.reap_seconds, reaper.run_once),
-            (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
-            (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
-            (COUNT_SECONDS, rollups.catch_up),
-            (FORGET_SECONDS, rollups.forget),
-            (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
-            (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
-            (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
-        )
+        chores = self._chores(connections, lifecycle, heart)
         tasks = [asyncio.create_task(_repeat(interval, chore)) for interval, chore in chores]
         stopped = asyncio.create_task(self._stopped.wait())
         ended, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -144,6 +131,25 @@ class LeaseKeeper:
             await heart.leave()
         await own.db.close()
         await connections.close()
+
+    def _chores(self, connections: Connections, lifecycle: Lifecycle, heart: Lifecycle) -> Sequence[Chore]:
+        """What is done beside the runs, and how often."""
+        rollups = Rollups(connections.db)
+        dispatcher = Dispatcher(lifecycle, self._runner)
+        reaper = Reaper(lifecycle, self._runner, self._settings.lease_seconds, self._settings.heartbeat_seconds)
+        return (
+            (self._settings.heartbeat_seconds, lambda: self._beat(heart)),
+            (self._settings.dispatch_seconds, dispatcher.run_once),
+            (self._settings.dispatch_seconds, dispatcher.ring_lost),
+            (self._settings.reap_seconds, reaper.run_once),
+            (self._settings.dispatch_seconds, self._scheduler(connections).run_once),
+            (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
+            (COUNT_SECONDS, rollups.catch_up),
+            (FORGET_SECONDS, rollups.forget),
+            (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
+            (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
+            (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
+        )
 
     def _scheduler(self, connections: Connections) -> Scheduler:
         assert self._main_loop is not None

@@ -13,8 +13,8 @@ _WIDTH = 11
 _COLOURS = {"server": "cyan", "worker": "magenta", "taskloom": "green"}
 _FIRST_QUERY = """\
   {
-    taskDefinitions(first: 5) { edges { node { id title isAvailable } } }
-    taskRuns(first: 5) { edges { node { id name status } } }
+    taskDefinitions(first: 5) { nodes { id title isAvailable } }
+    taskRuns(first: 5) { nodes { id name status } }
   }"""
 
 

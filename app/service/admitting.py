@@ -6,7 +6,7 @@ at once never let in more than the limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -54,30 +54,40 @@ async def admit(pipe: Pipe, new: Sequence[NewRun]) -> Admitted:
     """
     for run in new:
         run.wait_until_final(())
+    limited = await _locked(pipe, new)
+    asking: Sequence[NewRun] = await unknown(pipe, new)
+    refused: Refused = {**await _cooling(pipe, asking)}
+    asking = _without(refused, asking)
+    for each in limited:
+        decide = _refused if each.limits.when_full is WhenFull.REJECT else _below_too_many
+        refused |= await decide(each, _of(each, _without(refused, asking)))
+    # Whoever is refused aborts nobody.
+    way = await make_way(pipe, _without(refused, asking))
+    refused |= way.refused
+    let_in = _without(refused, new)
+    inserted = await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else []
+    stored = set(inserted)
+    way.check(stored)
+    await give_back(pipe, _without(stored, asking))
+    aborted = await _make_room(pipe, limited, [run for run in let_in if run.id in stored])
+    return Admitted(inserted, refused, [*way.aborted, *aborted])
+
+
+async def _locked(pipe: Pipe, new: Sequence[NewRun]) -> list[LimitedRuns]:
+    """The definitions whose limits decide about a trigger, each under its lock, which are taken in one order."""
     definitions = {run.known.id: run.known.limits for run in new if run.known.limits and _is_limited(run)}
     each = [LimitedRuns(pipe, id, limits) for id, limits in sorted(definitions.items())]
     for limited in each:
         await limited.lock()
-    asking: Sequence[NewRun] = await unknown(pipe, new)
-    refused: Refused = {**await _cooling(pipe, asking)}
-    asking = [run for run in asking if run.id not in refused]
-    for limited in each:
-        decide = _refused if limited.limits.when_full is WhenFull.REJECT else _below_too_many
-        refused |= await decide(limited, [run for run in asking if run.known.id == limited.definition_id])
-    # Whoever is refused aborts nobody.
-    way = await make_way(pipe, [run for run in asking if run.id not in refused])
-    refused |= way.refused
-    let_in = [run for run in new if run.id not in refused]
-    admitted = Admitted(await runs.insert(pipe, [run.stored() for run in in_key_order(let_in)]) if let_in else [])
-    admitted.refused, admitted.aborted = refused, way.aborted
-    stored = set(admitted.inserted)
-    way.check(stored)
-    await give_back(pipe, [run for run in asking if run.id not in stored])
-    for limited in each:
-        if limited.limits.when_full is WhenFull.ABORT_OLDEST:
-            latest = [run for run in let_in if run.id in stored and run.known.id == limited.definition_id]
-            admitted.aborted += await _abort_oldest(pipe, limited, latest)
-    return admitted
+    return each
+
+
+def _without(ids: Container[UUID], new: Sequence[NewRun]) -> list[NewRun]:
+    return [run for run in new if run.id not in ids]
+
+
+def _of(limited: LimitedRuns, new: Sequence[NewRun]) -> list[NewRun]:
+    return [run for run in new if run.known.id == limited.definition_id]
 
 
 # Refusing.
@@ -139,6 +149,15 @@ async def _ancestors(limited: LimitedRuns, new: Sequence[NewRun]) -> dict[UUID, 
         n: int = row["n"]
         above[new[n].id].append(row)
     return above
+
+
+async def _make_room(pipe: Pipe, limited: Sequence[LimitedRuns], stored: Sequence[NewRun]) -> list[Row]:
+    """Abort the oldest runs of the definitions that want it so; the rows of those that were."""
+    aborted: list[Row] = []
+    for each in limited:
+        if each.limits.when_full is WhenFull.ABORT_OLDEST:
+            aborted += await _abort_oldest(pipe, each, _of(each, stored))
+    return aborted
 
 
 async def _abort_oldest(pipe: Pipe, limited: LimitedRuns, latest: Sequence[NewRun]) -> list[Row]:

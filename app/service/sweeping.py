@@ -10,7 +10,7 @@ from uuid import UUID
 from app.db import Pipe, Row
 from app.history import History
 from app.partitions import Partitions
-from app.retention import DEFAULT, FIRST, Retention
+from app.retention import DEFAULT, FIRST, Retention, Rules
 
 REPORT_LOOKS = 10_000
 """How many runs, and how many iterations, a report looks at."""
@@ -138,17 +138,9 @@ class Sweep:
 
         Otherwise definition by definition, so that those which are kept for longer are not walked through every day.
         """
-        rules = await self._retention.rules()
-        alike = rules.runs_are_kept_alike and after.definition_id in ("", DEFAULT)
-        definition_id: str | None = DEFAULT if alike else after.definition_id
-        rows: list[Row] = []
-        if definition_id and (alike or definition_id != DEFAULT):
-            rows = await self._retention.judge_runs(rules, self._now, definition_id, after.run_id, self._limit)
-        while not rows:
-            definition_id = None if alike else await self._retention.next_definition(definition_id or "")
-            if definition_id is None:
-                return SweepStep(SweepPosition(Phase.DETAILS))
-            rows = await self._retention.judge_runs(rules, self._now, definition_id, FIRST, self._limit)
+        definition_id, rows = await self._next_runs(await self._retention.rules(), after)
+        if not rows:
+            return SweepStep(SweepPosition(Phase.DETAILS))
         chosen = await self._chosen(rows)
         remove = self._history.count_details if self._dry_run else self._history.delete
         logs, iterations = await remove([row["id"] for row in chosen]) if chosen else (0, 0)
@@ -161,6 +153,22 @@ class Sweep:
             oldest=min(finished, default=None),
             newest=max(finished, default=None),
         )
+
+    async def _next_runs(self, rules: Rules, after: SweepPosition) -> tuple[str, list[Row]]:
+        """The next runs, and their definition, or ``DEFAULT`` where it is those of all; no runs at the end."""
+        is_begun = after.definition_id not in ("", DEFAULT)
+        if rules.runs_are_kept_alike and not is_begun:
+            return DEFAULT, await self._judge(rules, DEFAULT, after.run_id)
+        if is_begun and (rows := await self._judge(rules, after.definition_id, after.run_id)):
+            return after.definition_id, rows
+        definition_id = after.definition_id
+        while (definition_id := await self._retention.next_definition(definition_id)) is not None:
+            if rows := await self._judge(rules, definition_id, FIRST):
+                return definition_id, rows
+        return DEFAULT, []
+
+    async def _judge(self, rules: Rules, definition_id: str, after: UUID) -> list[Row]:
+        return await self._retention.judge_runs(rules, self._now, definition_id, after, self._limit)
 
     async def _chosen(self, rows: list[Row]) -> list[Row]:
         """The rows that fit; what somebody else has locked, as another sweep, is left to them."""
@@ -184,16 +192,27 @@ async def report(retention: Retention, now: datetime) -> RetentionReport:
     """What a sweep would remove, as far as ``REPORT_LOOKS`` reach."""
     rules = await retention.rules()
     found: dict[str, Removable] = {}
-    line, run = await retention.bytes_a_row("task_logs"), await retention.bytes_a_row("task_runs")
+    has_all_details = await _report_details(retention, rules, now, found)
+    has_all_runs = await _report_runs(retention, rules, now, found)
+    return RetentionReport([found[id] for id in sorted(found)], has_all_details and has_all_runs)
+
+
+async def _report_details(retention: Retention, rules: Rules, now: datetime, found: dict[str, Removable]) -> bool:
+    """Add up the logs and iterations that would go; returns whether these are all."""
+    line = await retention.bytes_a_row("task_logs")
     rows = await retention.judge_details(rules, now, FIRST, REPORT_LOOKS)
-    last = rows[-1]["id"] if rows else FIRST
-    is_complete = not await retention.judge_details(rules, now, last, 1)
     for row in rows:
         if row["fits"]:
             each = found.setdefault(row["definition_id"], Removable(row["definition_id"]))
             each.stripped += not row["goes"]
             each.logs += row["log_count"]
             each.bytes += round(row["log_count"] * line)
+    return not await retention.judge_details(rules, now, rows[-1]["id"] if rows else FIRST, 1)
+
+
+async def _report_runs(retention: Retention, rules: Rules, now: datetime, found: dict[str, Removable]) -> bool:
+    """Add up the runs that would go; returns whether these are all."""
+    size = await retention.bytes_a_row("task_runs")
     left, definition_id = REPORT_LOOKS, await retention.next_definition("")
     while definition_id is not None and left > 0:
         rows = await retention.judge_runs(rules, now, definition_id, FIRST, left)
@@ -201,6 +220,6 @@ async def report(retention: Retention, now: datetime) -> RetentionReport:
         if gone := sum(row["fits"] for row in rows):
             each = found.setdefault(definition_id, Removable(definition_id))
             each.runs += gone
-            each.bytes += round(gone * run)
+            each.bytes += round(gone * size)
         definition_id = await retention.next_definition(definition_id)
-    return RetentionReport([found[id] for id in sorted(found)], is_complete and left > 0)
+    return left > 0
