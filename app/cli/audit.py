@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli import arguments
-from app.cli.environment import settings
+from app.cli.asking import asked
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
@@ -48,20 +47,13 @@ def audit(
         subject_id=subject,
         at=None if start is None else DateTimeRange(gte=start),
     )
-    page = asyncio.run(_read(filter, PageArgs(first=limit, after=after)))
+    page = asked(lambda tasks: tasks.audit.list(filter, PageArgs(first=limit, after=after)))
     if json:
         from app.cli.documents import page_document
 
         print_json(page_document(page, _document))
     else:
         _show(page)
-
-
-async def _read(filter: Any, page_args: Any) -> Page[AuditEvent]:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        return await tasks.audit.list(filter, page_args)
 
 
 def _show(page: Page[AuditEvent]) -> None:

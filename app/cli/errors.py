@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments
+from app.cli.asking import asked
 from app.cli.environment import settings
 from app.cli.made_from import Group, Owner, Task
 from app.cli.outcomes import Refusal
@@ -18,7 +19,6 @@ from app.cli.triggering import Json
 if TYPE_CHECKING:
     from app.cli.documents import Document
     from app.error_groups import CountedGroup
-    from app.paging import Page
 
 commands = typer.Typer(help="List and show error groups: failures by their cause.", no_args_is_help=True)
 
@@ -58,16 +58,10 @@ def list_groups(
         since=arguments.moment(since, "--since"),
         until=arguments.moment(until, "--until"),
     )
-    asyncio.run(_list(filter, order, PageArgs(first=limit, after=after), json=json))
-
-
-async def _list(filter: Any, order: Any, page_args: Any, *, json: bool) -> None:
-    from app.cli.documents import page_document
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        page: Page[CountedGroup] = await tasks.errors.groups(filter, order, page_args)
+    page = asked(lambda tasks: tasks.errors.groups(filter, order, PageArgs(first=limit, after=after)))
     if json:
+        from app.cli.documents import page_document
+
         print_json(page_document(page, group_document))
         return
     if page.items:

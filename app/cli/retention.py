@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.environment import settings
+from app.cli.asking import asked
 from app.cli.outcomes import Refusal
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
@@ -30,15 +29,7 @@ Definition = Annotated[
 @commands.command()
 def show(json: Json = False) -> None:
     """Show the rules: the default first, then those of definitions."""
-    asyncio.run(_show(json=json))
-
-
-async def _show(*, json: bool) -> None:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        rules = await tasks.retention.rules()
-    _print(rules, json=json)
+    _print(asked(lambda tasks: tasks.retention.rules()), json=json)
 
 
 @commands.command("set")
@@ -59,43 +50,21 @@ def set_rule(
     changes: dict[str, Any] = {name: _days(text, _option(name)) for name, text in days.items() if text is not None}
     if keep_last is not None:
         changes["keep_last"] = keep_last
-    asyncio.run(_set(definition, changes, json=json))
-
-
-async def _set(definition: str | None, changes: dict[str, Any], *, json: bool) -> None:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        rule = await tasks.retention.update(definition, **changes)
-    _print([rule], json=json)
+    _print([asked(lambda tasks: tasks.retention.update(definition, **changes))], json=json)
 
 
 @commands.command()
 def reset(definition: Definition = None, json: Json = False) -> None:
     """Take a definition's own rule away, or bring the default back to what it was."""
-    asyncio.run(_reset(definition, json=json))
-
-
-async def _reset(definition: str | None, *, json: bool) -> None:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        rule = await tasks.retention.reset(definition)
-    _print([rule], json=json)
+    _print([asked(lambda tasks: tasks.retention.reset(definition))], json=json)
 
 
 @commands.command()
 def report(json: Json = False) -> None:
     """Say what the rules would remove now; nothing is removed."""
-    asyncio.run(_report(json=json))
-
-
-async def _report(*, json: bool) -> None:
     from app.cli.listings import fitted
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        found = await tasks.retention.report()
+    found = asked(lambda tasks: tasks.retention.report())
     if json:
         print_json(_report_document(found))
     elif found.definitions:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments, made_from
+from app.cli.asking import asked
 from app.cli.environment import settings
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
@@ -94,20 +95,15 @@ def list_runs(
         error_group=error_group,
         search=search,
     )
-    asyncio.run(_list(filter, PageArgs(first=limit, after=after), json=json))
-
-
-async def _list(filter: Any, page_args: Any, *, json: bool) -> None:
-    from app.cli.documents import page_document, run_document
-    from app.cli.listings import fitted, runs_table
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        page = await tasks.list(filter, page=page_args)
+    page = asked(lambda tasks: tasks.list(filter, page=PageArgs(first=limit, after=after)))
     if json:
+        from app.cli.documents import page_document, run_document
+
         print_json(page_document(page, run_document))
         return
     if page.items:
+        from app.cli.listings import fitted, runs_table
+
         out.print(fitted(runs_table(page.items, out.width), out.width))
     else:
         note("No runs fit. `taskloom trigger DEFINITION` makes one.")
@@ -158,16 +154,10 @@ async def _all_iterations(tasks: TaskService, id: str) -> list[IterationRow]:
 @commands.command()
 def timeline(id: RunId, json: Json = False) -> None:
     """Tell what happened to a run: trigger, attempts, abort, end, and its reruns."""
-    asyncio.run(_timeline(id, json=json))
-
-
-async def _timeline(id: str, *, json: bool) -> None:
     from app.cli.listings import fitted
     from app.cli.timelines import entry_document, timeline_table
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        entries = await tasks.timelines.of(id)
+    entries = asked(lambda tasks: tasks.timelines.of(id))
     if json:
         print_json({"timeline": [entry_document(entry) for entry in entries]})
     else:
@@ -207,16 +197,10 @@ def abort(
     json: Json = False,
 ) -> None:
     """Abort a run: at once when no worker holds it, else at its next checkpoint."""
-    asyncio.run(_abort(id, message, cascade=not no_cascade, force=force, json=json))
-
-
-async def _abort(id: str, message: str | None, *, cascade: bool, force: bool, json: bool) -> None:
-    from app.cli.documents import run_document
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        run = await tasks.abort(id, message=message, cascade=cascade, force=force)
+    run = asked(lambda tasks: tasks.abort(id, message=message, cascade=not no_cascade, force=force))
     if json:
+        from app.cli.documents import run_document
+
         print_json(run_document(run))
     else:
         how = "; it stops at its next checkpoint" if run.status == TaskRunStatus.ABORTING else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from app.cli import arguments
+from app.cli.asking import asked
 from app.cli.environment import settings
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
@@ -80,7 +80,7 @@ def list_schedules(limit: Limit = 20, after: After = None, json: Json = False) -
         page = await tasks.schedules.list(page=PageArgs(first=limit, after=after))
         return page, {} if json else await _names(tasks, page.items)
 
-    page, names = asyncio.run(_ask(read))
+    page, names = asked(read)
     if json:
         return print_json(page_document(page, _document))
     if not page.items:
@@ -114,14 +114,14 @@ def resume(id: Id, json: Json = False) -> None:
 @commands.command()
 def delete(id: Id) -> None:
     """Delete a schedule; its runs stay."""
-    asyncio.run(_ask(lambda tasks: tasks.schedules.delete(id)))
+    asked(lambda tasks: tasks.schedules.delete(id))
     note("Deleted. Its runs stay.")
 
 
 @commands.command()
 def trigger(id: Id) -> None:
     """Run a schedule's task now, beside its ticks; prints the run's id."""
-    run = asyncio.run(_ask(lambda tasks: tasks.schedules.trigger(id)))
+    run = asked(lambda tasks: tasks.schedules.trigger(id))
     print(run.id)
 
 
@@ -139,15 +139,8 @@ def preview(
     from app.ticks import Timing
 
     timing = Timing(cron=cron, time_zone=time_zone)
-    for tick in asyncio.run(_ask(lambda tasks: tasks.schedules.preview(timing, count))):
+    for tick in asked(lambda tasks: tasks.schedules.preview(timing, count)):
         print(tick.astimezone(ZoneInfo(time_zone)).isoformat())
-
-
-async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        return await question(tasks)
 
 
 def _show(question: Callable[[TaskService], Awaitable[Schedule]], *, json: bool) -> None:
@@ -155,7 +148,7 @@ def _show(question: Callable[[TaskService], Awaitable[Schedule]], *, json: bool)
         schedule = await question(tasks)
         return schedule, {} if json else await _names(tasks, [schedule])
 
-    schedule, names = asyncio.run(_ask(read))
+    schedule, names = asked(read)
     if json:
         print_json({"nodes": [_document(schedule)]})
     else:

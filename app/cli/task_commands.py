@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import arguments
+from app.cli.asking import asked
 from app.cli.environment import settings
 from app.cli.task_documents import task_document
 from app.cli.terminal import out, print_json
@@ -21,14 +22,7 @@ TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 @commands.command()
 def show(id: TaskId) -> None:
     """Show one task as JSON."""
-    asyncio.run(_show(id))
-
-
-async def _show(id: str) -> None:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        print_json(task_document(await tasks.saved.get(id)))
+    print_json(task_document(asked(lambda tasks: tasks.saved.get(id))))
 
 
 @commands.command()
@@ -94,12 +88,5 @@ async def _execute(id: str, input: str | None, *, force: bool, wait: bool, follo
 @commands.command()
 def delete(id: TaskId) -> None:
     """Delete a task; its runs and revisions stay."""
-    asyncio.run(_delete(id))
-
-
-async def _delete(id: str) -> None:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        await tasks.saved.delete(id)
+    asked(lambda tasks: tasks.saved.delete(id))
     out.print(f"Task {id} is deleted; its runs stay.", soft_wrap=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.arguments import principals
-from app.cli.environment import settings
+from app.cli.asking import asked
 from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import task_document
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
 from app.states import TaskRunStatus
 from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
+
+if TYPE_CHECKING:
+    from app.models import Task
+    from app.paging import Page
 
 EACH = "once for each"
 
@@ -79,21 +82,20 @@ def list_tasks(
     )
     question = TaskQuestion(filter=filter, search=search, quick=quick, time_zone=time_zone)
     order = TaskOrder(sort, OrderDirection.DESC if reverse else OrderDirection.ASC) if sort else None
-    asyncio.run(_list(question, order, PageArgs(first=limit, after=after), json=json))
+    page = asked(lambda tasks: tasks.saved.list(question, order, PageArgs(first=limit, after=after)))
+    if json:
+        from app.cli.documents import page_document
+
+        print_json(page_document(page, task_document))
+    else:
+        _show(page)
 
 
-async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> None:
-    from app.cli.documents import page_document
+def _show(page: Page[Task]) -> None:
     from app.cli.listings import fitted, plain_table
     from app.cli.words import ago, status_text, visible
-    from app.service import TaskService
     from app.task_filters import health_of
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        page = await tasks.saved.list(question, order, page_args)
-    if json:
-        print_json(page_document(page, task_document))
-        return
     table = plain_table("ID", "NAME", "GROUP", "DEFINITION", "HEALTH", "LAST RUN", "WHEN")
     for task in page.items:
         row: Any = task
@@ -109,16 +111,10 @@ async def _list(question: Any, order: Any, page_args: Any, *, json: bool) -> Non
 
 def list_searches(json: Json = False) -> None:
     """List saved searches: your own and those that others share."""
-    asyncio.run(_list_searches(json=json))
-
-
-async def _list_searches(*, json: bool) -> None:
     from app.cli.listings import fitted, plain_table
     from app.cli.words import visible
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        searches = await tasks.searches.list()
+    searches = asked(lambda tasks: tasks.searches.list())
     if json:
         nodes = [
             {
