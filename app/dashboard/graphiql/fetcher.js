@@ -12,17 +12,26 @@ function isSubscription(document, operationName) {
   return chosen?.operation === 'subscription';
 }
 
+const failure = (message) => ({ errors: [{ message }] });
+const AWAY = 'The server does not answer. Start it, or wait for it, and run this again.';
+
 async function request(params, headers) {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: {
-      'content-type': 'application/json',
-      accept: 'application/graphql-response+json, application/json;q=0.9',
-      ...headers,
-    },
-    body: JSON.stringify(params),
-  });
-  return response.json();
+  let response;
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/graphql-response+json, application/json;q=0.9',
+        ...headers,
+      },
+      body: JSON.stringify(params),
+    });
+  } catch {
+    return failure(AWAY);
+  }
+  if (response.headers.get('content-type')?.includes('json')) return response.json();
+  return failure(`What answered is not Taskloom but something before it, as a proxy: HTTP ${response.status}.`);
 }
 
 /**
@@ -40,6 +49,11 @@ async function* subscribe(params, headers) {
       shown.length = Math.min(shown.length, SHOWN_EVENTS);
       yield { received, newestFirst: [...shown] };
     }
+  } catch (error) {
+    if (!(error instanceof Event)) throw error;
+    // The connection has ended, and does not come back; what was received stays in sight.
+    const told = error.reason ? `The server ended the connection: ${error.reason}` : AWAY;
+    yield { ...failure(told), received, newestFirst: [...shown] };
   } finally {
     await client.dispose();
   }
