@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.models import TaskDefinition, TaskRun
 
 WIDE = 100
-WHOLE = ("ID", "STATUS", "HEALTH", "LAST RUN", "ACTION", "DEFINITION", "TYPE")
+WHOLE = ("ID", "STATUS", "HEALTH", "LAST RUN", "ACTION", "DEFINITION")
 """Columns that are never broken into lines."""
 READABLE = 10
 """So many characters of any other column are enough to read it, line by line."""

@@ -21,7 +21,8 @@ def timeline_table(entries: Sequence[TimelineEntry]) -> Table:
     table = plain_table("AT", "EVENT", "STATUS", "WHO", "WHAT")
     for column in table.columns[:4]:
         column.no_wrap = True
-    if any(entry.run_id for entry in entries):
+    # Ids stay in one piece, and sentences can be read.
+    if any(len(_what(entry)) > ID_WIDTH for entry in entries):
         table.columns[4].min_width = ID_WIDTH
     for entry in entries:
         is_about = entry.is_derived and entry.event is TimelineEvent.DUE
