@@ -254,8 +254,8 @@ def judge_definitions(published: Sequence[Published], workers: Sequence[LiveWork
     lonely, known = ({row.definition_id for row in rows} for rows in (alone, published))
     finding = f"{len(lonely)} of {len(known)} without a live worker: {named(list(_lonely(alone)))}"
     cure = (
-        "Start a worker that has their module in TASKLOOM_TASKS and serves their queue, both at once. Where the code is "
-        "gone for good, docs/operations.md says how to remove a definition (Deploy)."
+        "Start a worker that has their module in TASKLOOM_TASKS and serves their queue, both at once. Where the code "
+        "is gone for good, docs/operations.md says how to remove a definition (Deploy)."
     )
     waiting = any(row.queued for row in alone)
     return Finding("definitions", Health.ILL if waiting else Health.DOUBTFUL, finding, cure)
