@@ -119,7 +119,9 @@ class Timing:
         """When a tick's run starts: the tick and its share of the jitter, the same whoever works it out."""
         if not self.jitter:
             return tick
-        digest = hashlib.sha256(f"{schedule_id}:{tick.astimezone(UTC).isoformat()}".encode()).digest()
+        # Adding to a local time would be wrong around changes of the clocks.
+        tick = tick.astimezone(UTC)
+        digest = hashlib.sha256(f"{schedule_id}:{tick.isoformat()}".encode()).digest()
         return tick + self.jitter * (int.from_bytes(digest[:6]) / 2**48)
 
 
