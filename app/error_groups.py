@@ -14,7 +14,6 @@ from sqlalchemy import BigInteger, ColumnElement, func, select
 from app.conditions import any_of, aware, storable
 from app.db import ReadSession
 from app.errors import InvalidArgument
-from app.kinds import of_kind
 from app.models import ErrorGroup, ErrorGroupHour
 from app.paging import Key, Keyset, Window
 from app.rows import grouped
@@ -171,7 +170,6 @@ def _last_run(filter: ErrorGroupFilter, hours: Any) -> Any:
 
 
 def _of_groups(filter: ErrorGroupFilter) -> list[ColumnElement[bool]]:
-    of_kind(filter, ErrorGroupFilter, "filter")
     found: list[ColumnElement[bool]] = []
     for column, values, field in (
         (GROUPS.c.definition_id, filter.definition_ids, "definitionIds"),

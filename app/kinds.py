@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from enum import StrEnum
-from typing import Any, TypeVar, cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import is_dataclass
+from enum import Enum, StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from app.errors import InvalidArgument
 
@@ -15,6 +18,12 @@ Kind = type | tuple[type, ...]
 Path = tuple[str, ...]
 LARGEST_INTEGER = 2**31 - 1
 """What a column for whole numbers holds at most."""
+DEEPEST = 12
+"""How many names a place in an argument has at most; what nests deeper is refused by those who look into it."""
+_WORDS: dict[Any, str] = {
+    str: "a text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
+    Collection: "a list", Sequence: "a list", Mapping: "a mapping", tuple: "a tuple",
+}  # fmt: skip
 
 
 def of_kind(value: object, kind: Kind, field: str, path: Path | None = None) -> None:
@@ -55,3 +64,70 @@ def one_of(value: object, words: type[Word], field: str, path: Path | None = Non
 
 def _name(kind: Kind) -> str:
     return " or ".join(map(_name, kind)) if isinstance(kind, tuple) else "text" if kind is str else kind.__name__
+
+
+def declared(value: Any, annotation: Any, field: str) -> None:
+    """Check that a value is what an annotation says, and all that it holds too. Raises ``InvalidArgument``."""
+    _check(value, annotation, f"'{field}'", (field,))
+
+
+def _check(value: Any, annotation: Any, named: str, path: Path) -> None:
+    kinds = _kinds(annotation)
+    kind = next((kind for kind in kinds if _is(value, kind)), None)
+    if kind is None:
+        allowed = " or ".join(_words(kind) for kind in kinds)
+        raise InvalidArgument(f"{named} must be {allowed}, not {type(value).__name__}.", path=path)
+    held = get_args(kind)
+    if is_dataclass(kind) and len(path) < DEEPEST:
+        for name, own, plain in _fields(kind):
+            if not isinstance(part := getattr(value, name), plain):
+                word = name.rstrip("_")
+                _check(part, own, f"'{word}'", (*path, word))
+    elif isinstance(value, tuple) and get_origin(kind) is tuple:
+        for part, own in zip(cast("tuple[Any, ...]", value), held, strict=True):
+            _check(part, own, f"Each of {named}", path)
+    elif get_origin(kind) in (Collection, Sequence):
+        plain = _plain(held[0])
+        for item in cast("Collection[Any]", value):
+            if not isinstance(item, plain):
+                _check(item, held[0], f"Each of {named}", path)
+
+
+def _plain(annotation: Any) -> tuple[type, ...]:
+    """Those of an annotation's classes that say all about a value; most values are of one of them, which is quick."""
+    more = (Any, bool, int, float)
+    classes: list[Any] = [kind for kind in _kinds(annotation) if get_origin(kind) is None and kind not in more]
+    return tuple([kind for kind in classes if not is_dataclass(kind)])
+
+
+@cache
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+@cache
+def _fields(kind: Any) -> list[tuple[str, Any, tuple[type, ...]]]:
+    return [(name, own, _plain(own)) for name, own in get_type_hints(kind).items()]
+
+
+def _is(value: Any, kind: Any) -> bool:
+    plain = get_origin(kind) or kind
+    if plain is Any:
+        return True
+    if isinstance(value, bool):
+        return plain is bool
+    if plain is float:
+        return isinstance(value, (int, float))
+    if plain in (Collection, Sequence):
+        return isinstance(value, Collection) and not isinstance(value, NO_LISTS)
+    if plain is tuple:
+        return isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) == len(get_args(kind))
+    return isinstance(value, plain)
+
+
+def _words(kind: Any) -> str:
+    plain = get_origin(kind) or kind
+    if plain in _WORDS:
+        return _WORDS[plain]
+    words = f"a{'n' if plain.__name__[0] in 'AEIO' else ''} {plain.__name__}"
+    return f"{words} ({', '.join(plain.__members__)})" if issubclass(plain, Enum) else words

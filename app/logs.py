@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import StringFilter, any_of, string_condition
 from app.db import ReadSession
-from app.kinds import listed, of_kind, one_of
+from app.kinds import listed, one_of
 from app.models import TaskIteration, TaskLog, TaskLogLevel
 from app.paging import Keyset, Window
 from app.rows import detached, grouped
@@ -122,7 +122,6 @@ def all_iterations() -> Any:
 
 def log_conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
     """A filter as conditions on the table of log lines."""
-    of_kind(filter, LogFilter, "filter")
     found: list[ColumnElement[bool]] = []
     if filter.levels is not None:
         listed(filter.levels, str, "levels")

@@ -17,7 +17,6 @@ from uuid import UUID
 import orjson
 
 from app.errors import InvalidArgument
-from app.kinds import of_kind
 from app.settings import Settings
 
 Item = TypeVar("Item")
@@ -135,7 +134,6 @@ _READERS: dict[Any, Callable[[Any], Any]] = {UUID: UUID, datetime: _read_time, i
 
 def window(page: PageArgs, keyset: Keyset, settings: Settings) -> Window:
     """Check page arguments. Raises ``InvalidArgument`` that names the limit."""
-    of_kind(page, PageArgs, "page")
     limit = settings.max_page_size
     if page.first is not None and page.last is not None:
         raise InvalidArgument("Pass 'first' or 'last', not both.", path=("last",))

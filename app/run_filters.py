@@ -29,7 +29,6 @@ from app.conditions import (
 )
 from app.db import ReadSession
 from app.errors import InvalidArgument
-from app.kinds import listed, of_kind
 from app.models import TaskRun
 from app.paging import Key, Keyset, Window
 from app.run_search import Lookup
@@ -173,7 +172,6 @@ def conditions(filter: RunFilter | None, lookups: Lookups = NOT_LOOKED_UP, depth
     """
     if filter is None:
         return []
-    of_kind(filter, RunFilter, "filter")
     own = (*_plain(filter), *_ranges(filter), *_searched(filter, lookups), *_json(filter))
     return [*own, *combined(filter, lambda part: conditions(part, lookups, depth + 1), depth)]
 
@@ -211,7 +209,6 @@ def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
     )
     for column, values, field in lists:
         if values is not None:
-            listed(values, (UUID, str), field, ("filter", field))
             found.append(any_of(TABLE.c[column], [_stored(value) for value in values], field))
     if filter.parent_id is not None:
         found.append(TABLE.c.parent_id == filter.parent_id)

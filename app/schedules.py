@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import any_of, storable
 from app.db import ReadSession, WriteSession
-from app.kinds import of_kind
 from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
 from app.rows import detached, grouped, objects
@@ -160,7 +159,6 @@ def _there(table: Table) -> list[ColumnElement[bool]]:
 
 
 def _conditions(filter: ScheduleFilter) -> list[ColumnElement[bool]]:
-    of_kind(filter, ScheduleFilter, "filter")
     found = _there(TABLE)
     if filter.task_ids is not None:
         found.append(among(TABLE.c.task_id, filter.task_ids))

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.counting import counted
 from app.errors import InvalidArgument
-from app.kinds import of_kind
+from app.kinds import declared
 from app.time_zones import time_zone_named
 
 ALIASES = {
@@ -139,7 +139,7 @@ def check(timing: Timing, now: datetime) -> datetime:
 
 def check_form(timing: Timing) -> None:
     """The same whenever it ticks, be that in the past. Raises ``InvalidArgument``."""
-    of_kind(timing, Timing, "timing", _TIMING)
+    declared(timing, Timing, "timing")
     if [timing.cron, timing.every, timing.at].count(None) != 2:
         raise InvalidArgument("Give exactly one of 'cron', 'every' and 'at'.", path=_TIMING)
     time_zone_named(timing.time_zone, path=("input", "timeZone"))
@@ -163,14 +163,20 @@ def _never(timing: Timing) -> str:
 def _check_times(timing: Timing) -> None:
     named = {"startsAt": timing.starts_at, "endsAt": timing.ends_at, "at": timing.at, "anchorAt": timing.anchor}
     for name, value in named.items():
-        if value is not None and value.tzinfo is None:
-            raise InvalidArgument(
-                f"'{name}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("input", name)
-            )
-        if value is not None and not _YEARS[0] <= value.year <= _YEARS[1]:
-            raise InvalidArgument(f"'{name}' must lie in the years {_YEARS[0]} to {_YEARS[1]}.", path=("input", name))
+        if value is not None:
+            check_time(name, value)
     if timing.starts_at is not None and timing.ends_at is not None and timing.ends_at <= timing.starts_at:
         raise InvalidArgument("'endsAt' must be later than 'startsAt'.", path=("input", "endsAt"))
+
+
+def check_time(name: str, value: datetime) -> None:
+    """Check that a time has a timezone and lies in years that calendars can tell. Raises ``InvalidArgument``."""
+    if value.tzinfo is None:
+        raise InvalidArgument(
+            f"'{name}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("input", name)
+        )
+    if not _YEARS[0] <= value.year <= _YEARS[1]:
+        raise InvalidArgument(f"'{name}' must lie in the years {_YEARS[0]} to {_YEARS[1]}.", path=("input", name))
 
 
 def _check_jitter(timing: Timing) -> None:

@@ -14,7 +14,8 @@ from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
 from app.kinds import of_kind, whole
 from app.registry import PRIORITY_LIMIT
-from app.service.requests import Duration, TriggerRequest, UniquePolicy
+from app.retry import RetryDelays
+from app.service.requests import Duration, Provenance, TriggerRequest, UniquePolicy
 from app.settings import QUEUE, QUEUE_WORDS
 
 YEARS_10 = timedelta(days=3653)
@@ -42,6 +43,9 @@ def check(request: TriggerRequest, now: datetime) -> Checked:
     """Check every argument of a trigger but the input. Raises ``InvalidArgument``, or ``TaskRunNotFound`` (parent)."""
     _check_numbers(request)
     _check_texts(request)
+    if request.retry is not None:
+        of_kind(request.retry, RetryDelays, "retry")
+    of_kind(request.provenance, Provenance, "provenance")
     if request.tags != ():
         _check_tags(request.tags)
     start_at = _start(request, now)

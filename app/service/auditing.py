@@ -6,12 +6,14 @@ from app.audit import BY_TIME, AuditEvents, AuditFilter
 from app.db import Database
 from app.models import AuditEvent
 from app.paging import Page, PageArgs, make_page, window
+from app.service.declared import as_declared
 from app.settings import Settings
 
 EVERYTHING = AuditFilter()
 DEFAULT_PAGE = PageArgs()
 
 
+@as_declared
 class Audit:
     """Reads the audit. Events are written in the transaction of what they tell of, and never changed."""
 

@@ -14,11 +14,11 @@ from app.batches import BatchRows, Tally
 from app.db import Database, Row, outages_told
 from app.errors import BatchNotAbortable, BatchNotFound, InvalidTaskInput, ServiceUnavailable, TaskError, TriggerRefused
 from app.ids import new_id, parse_id
-from app.kinds import of_kind
 from app.models import Batch, BulkAction
 from app.rows import detached
 from app.service import arguments, inputs
 from app.service.bulk import BulkActions, TaskSelection
+from app.service.declared import as_declared
 from app.service.preparing import NewRun, Preparing
 from app.service.reading import Reading
 from app.service.requests import NOWHERE, UNSET, Provenance, Triggered, TriggerRequest, Unset
@@ -48,6 +48,7 @@ class BatchOptions:
 PLAIN = BatchOptions()
 
 
+@as_declared
 class Batches:
     """Batches. All methods may raise ``ServiceUnavailable``."""
 
@@ -179,7 +180,6 @@ class Batches:
         return batch.id
 
     async def _check(self, options: BatchOptions, *, allow_private: bool) -> None:
-        of_kind(options, BatchOptions, "options")
         if options.name is not None:
             arguments.text(options.name, "name", arguments.MAX_NAME)
         if options.on_complete is not None:

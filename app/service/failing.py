@@ -8,6 +8,7 @@ from app.db import Database
 from app.error_groups import AffectedTask, CountedGroup, ErrorGroupFilter, ErrorGroupOrder, ErrorGroups
 from app.errors import ErrorGroupNotFound
 from app.paging import Page, PageArgs, make_page, window
+from app.service.declared import as_declared
 from app.settings import Settings
 
 EVERYTHING = ErrorGroupFilter()
@@ -15,6 +16,7 @@ LAST_SEEN_FIRST = ErrorGroupOrder()
 DEFAULT_PAGE = PageArgs()
 
 
+@as_declared
 class Errors:
     """Reads groups of errors. Runs that are FAILED or LOST are in one, a second or two after their end."""
 

@@ -11,15 +11,16 @@ from app import run_filters
 from app.batching import Batcher
 from app.db import Database
 from app.definitions import BY_ID, DefinitionFilter, Definitions
-from app.errors import InputIssue, InvalidTaskInput, TaskDefinitionNotFound, TaskRunNotFound
+from app.errors import InputIssue, InvalidArgument, InvalidTaskInput, TaskDefinitionNotFound, TaskRunNotFound
 from app.ids import is_slug
-from app.kinds import LARGEST_INTEGER, listed, of_kind, whole
+from app.kinds import LARGEST_INTEGER, whole
 from app.logs import BY_CLAIM, BY_SEQUENCE, IterationRow, LogFilter, Logs
 from app.models import TaskDefinition, TaskLog, TaskRun, Worker
 from app.paging import Page, PageArgs, make_page, window
 from app.run_filters import RunFilter, RunOrder
 from app.runs import Runs
 from app.service import arguments, inputs
+from app.service.declared import as_declared
 from app.service.known import KnownDefinitions
 from app.settings import Settings
 
@@ -27,6 +28,7 @@ NEWEST_FIRST = RunOrder()
 DEFAULT_PAGE = PageArgs()
 
 
+@as_declared
 class Reading:
     """The part of ``TaskService`` that reads and changes nothing."""
 
@@ -56,7 +58,6 @@ class Reading:
         Example:
             names = {id: row.name for id, row in (await tasks.find(ids, {"name"})).items()}
         """
-        listed(run_ids, UUID, "runIds")
         async with self._db.read() as session:
             runs = Runs(session)
             return await (runs.get_many(run_ids) if columns is None else runs.find(run_ids, columns))
@@ -79,7 +80,6 @@ class Reading:
         Example:
             page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
         """
-        of_kind(order, RunOrder, "order")
         view = window(page, order.keyset, self._settings)
         async with self._db.read() as session:
             conditions = await run_filters.looked_up(session, filter)
@@ -113,8 +113,8 @@ class Reading:
         Example:
             children = await tasks.list_each("parent_id", [run.id for run in runs])
         """
-        of_kind(order, RunOrder, "order")
-        listed(values, (UUID, str), "values")
+        if by not in run_filters.TABLE.c:
+            raise InvalidArgument("'by' must name a column of runs, as in 'parent_id'.", path=("by",))
         keyset = order.keyset
         view = window(page, keyset, self._settings)
         async with self._db.read() as session:
@@ -174,7 +174,6 @@ class Reading:
         Example:
             titles = {id: row.title for id, row in (await tasks.find_definitions(ids)).items()}
         """
-        listed(ids, object, "ids")
         async with self._db.read() as session:
             return await Definitions(session).get_many([id for id in ids if is_slug(id)])
 
@@ -238,7 +237,6 @@ class Reading:
         Example:
             pages = await tasks.log_pages([run.id for run in runs], page=PageArgs(last=3))
         """
-        listed(run_ids, UUID, "runIds")
         view = window(page, BY_SEQUENCE, self._settings)
         async with self._db.read() as session:
             each = await Logs(session).read(run_ids, filter or LogFilter(), view)
@@ -261,7 +259,6 @@ class Reading:
         Example:
             pages = await tasks.iteration_pages([run.id for run in runs])
         """
-        listed(run_ids, UUID, "runIds")
         view = window(page, BY_CLAIM, self._settings)
         async with self._db.read() as session:
             each = await Logs(session).iterations(run_ids, view)

@@ -15,11 +15,12 @@ from app.auth import Principal
 from app.counting import counted
 from app.db import Database, Pipe, outages_told
 from app.errors import InvalidArgument, TaskDefinitionNotFound
-from app.kinds import of_kind, whole
+from app.kinds import whole
 from app.partitions import BUSY, hold_off_drops
 from app.records import RecordKind, Records
 from app.retention import Retention, Rule
 from app.service import arguments, sweeping
+from app.service.declared import as_declared
 from app.service.known import KnownDefinitions
 from app.service.requests import UNSET, Unset
 from app.service.sweeping import START, Phase, RetentionReport, Sweep, SweepPosition, SweepStep
@@ -32,6 +33,7 @@ MAX_STEP = 10_000
 Days = float | None | Unset
 
 
+@as_declared
 class Retaining:
     """Retention as a client sees it: ``tasks.retention``.
 
@@ -264,7 +266,6 @@ class Retaining:
 
 def _check_step(now: datetime, limit: int) -> None:
     whole(limit, "limit", 1, MAX_STEP)
-    of_kind(now, datetime, "now")
     if now.tzinfo is None:
         raise InvalidArgument("'now' needs a timezone.")
 

@@ -11,11 +11,11 @@ from app.auth import Principal
 from app.db import Database
 from app.errors import TriggerRefused
 from app.ids import new_id
-from app.kinds import of_kind
 from app.models import Task
 from app.registry import Triggers
 from app.service import arguments
 from app.service.arguments import MAX_NAME
+from app.service.declared import as_declared
 from app.service.executing import AS_IT_IS, Overrides, request_for
 from app.service.known import KnownDefinitions
 from app.service.repeating import repeat
@@ -32,6 +32,7 @@ COPY_ROUNDS = 5
 UNKNOWN = "The database is away or in trouble, so it is not known whether the task was changed. Try again."
 
 
+@as_declared
 class SavedTasks(SavedTaskReading):
     """Saved tasks: create, change, duplicate, delete, restore and execute them.
 
@@ -68,7 +69,6 @@ class SavedTasks(SavedTaskReading):
             task = await tasks.saved.create(TaskFields(name="Nightly", definition_id="checksum-tree"))
         """
         by = arguments.author(principal or self._principal)
-        of_kind(fields, TaskFields, "fields")
         columns = await self._columns(replace(fields, owner=fields.owner or by), allow_private=allow_private)
         return await self._store(columns, by, TaskChange.CREATED, {})
 

@@ -14,10 +14,11 @@ from app.auth import Principal
 from app.db import Database
 from app.errors import InvalidArgument
 from app.ids import parse_id
-from app.kinds import of_kind, whole
+from app.kinds import whole
 from app.models import Task, TaskRevision
 from app.paging import Page, PageArgs, make_page, window
 from app.run_filters import OrderDirection, first_id
+from app.service.declared import as_declared
 from app.settings import Settings
 from app.task_errors import TaskNotFound
 from app.task_filters import TaskFilter, TaskOrder
@@ -61,6 +62,7 @@ class FieldChange:
     after: Any
 
 
+@as_declared
 class SavedTaskReading:
     """The part of ``tasks.saved`` that reads and changes nothing."""
 
@@ -198,7 +200,6 @@ class SavedTaskReading:
     # Beneath.
 
     async def _conditions(self, question: TaskQuestion, principal: Principal | None) -> builtins.list[Any]:
-        of_kind(question, TaskQuestion, "question")
         found = task_filters.conditions(question.filter)
         if question.quick is not None:
             viewer = str(principal or self._principal)
@@ -224,7 +225,6 @@ def task_uuid(task_id: UUID | str) -> UUID:
 
 def _order(order: TaskOrder | None, question: TaskQuestion) -> TaskOrder:
     """The order that was asked for, or else the usual one. Raises what ``words_of`` raises."""
-    of_kind(question, TaskQuestion, "question")
     words = words_of(question.search)
     if order is None:
         return TaskOrder(TaskOrderField.RELEVANCE, OrderDirection.DESC) if words else TaskOrder()

@@ -16,6 +16,7 @@ from app.kinds import whole
 from app.models import Schedule, ScheduleTick
 from app.paging import Page, PageArgs, make_page, window
 from app.schedules import BY_ID, BY_TICK, ScheduleFilter, Schedules
+from app.service.declared import as_declared
 from app.settings import Settings
 from app.ticks import Timing
 
@@ -23,6 +24,7 @@ DEFAULT_PAGE = PageArgs()
 MAX_PREVIEW = 100
 
 
+@as_declared
 class ScheduleReading:
     """The part of ``tasks.schedules`` that reads and changes nothing."""
 
@@ -131,6 +133,7 @@ class ScheduleReading:
         if after is None:
             async with self._db.read() as session:
                 after = await Schedules(session).now()
+        ticks.check_time("after", after)
         ticks.check(timing, after)
         return list(islice(timing.after(after), count))
 

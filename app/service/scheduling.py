@@ -17,6 +17,7 @@ from app.ids import new_id
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, Schedule, ScheduleStatus, TaskRun
 from app.schedules import Schedules, columns_of, timing_of
 from app.service import arguments, schedule_fields
+from app.service.declared import as_declared
 from app.service.executing import request_for
 from app.service.known import KnownDefinitions
 from app.service.requests import UNSET, Duration, Unset
@@ -50,6 +51,7 @@ class ScheduleChanges:
     owner: str | Unset = UNSET
 
 
+@as_declared
 class Scheduling(ScheduleReading):
     """What a client may ask about schedules: ``tasks.schedules``. Every method takes its own transaction.
 
@@ -163,7 +165,7 @@ class Scheduling(ScheduleReading):
                 raise ScheduleConflict(schedule.id, version, schedule.version, schedule.updated_by)
             if changes.timing is not UNSET:
                 timing = _retimed(timing_of(schedule), changes.timing)
-                checked |= columns_of(timing) | _resumed(schedule, timing, await schedules.now())
+                checked |= _resumed(schedule, timing, await schedules.now()) | columns_of(timing)
             changed = await schedules.change(schedule.id, by, {**checked, "version": version + 1})
             await _note(session, by, "updateSchedule", changed)
         return changed
@@ -289,6 +291,9 @@ def _following(id: UUID, timing: Timing, now: datetime) -> dict[str, datetime]:
 
 def _retimed(timing: Timing, given: Mapping[str, Any]) -> Timing:
     """The timing with the given fields; a new one of the three kinds takes the place of the old."""
+    if unknown := given.keys() - Timing.__dataclass_fields__.keys():
+        named, fields = ", ".join(sorted(map(str, unknown))), ", ".join(Timing.__dataclass_fields__)
+        raise arguments.refusal("timing", f"'timing' names {named}, but a timing has only {fields}.")
     kinds = {"cron": None, "every": None, "at": None, "anchor": None}
     return replace(timing, **{**(kinds if given.keys() & {"cron", "every", "at"} else {}), **given})
 

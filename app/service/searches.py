@@ -16,6 +16,7 @@ from app.ids import new_id, parse_id
 from app.models import SavedSearch, SavedSearchKind
 from app.searches import Searches, SearchWrites
 from app.service import arguments
+from app.service.declared import as_declared
 from app.service.requests import UNSET, Unset
 from app.task_errors import SavedSearchNameTaken, SavedSearchNotFound
 
@@ -25,6 +26,7 @@ MAX_OWN = 500
 MAX_LISTED = 1_000
 
 
+@as_declared
 class SavedSearches:
     """Saved searches: create, change, delete and list them. A filter is the JSON of GraphQL's own filter input.
 

@@ -20,6 +20,7 @@ from app.registry import Registry, registry
 from app.run_filters import RunFilter
 from app.service.aborting import Aborting
 from app.service.areas import Areas
+from app.service.declared import refusing
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
@@ -200,7 +201,7 @@ class TaskService(Areas, Reading):
         Example:
             triggered = await tasks.submit(TriggerRequest(definition_id="ping"), principal=viewer, allow_private=False)
         """
-        return await self._triggering.submit(request, principal or self._principal, allow_private=allow_private)
+        return await self._triggering.submit(request, self._by(principal), allow_private=allow_private)
 
     async def submit_many(
         self,
@@ -214,7 +215,7 @@ class TaskService(Areas, Reading):
         Example:
             answers = await tasks.submit_many(requests, principal=viewer, allow_private=False)
         """
-        return await self._triggering.submit_many(requests, principal or self._principal, allow_private=allow_private)
+        return await self._triggering.submit_many(requests, self._by(principal), allow_private=allow_private)
 
     async def rerun(
         self,
@@ -243,9 +244,10 @@ class TaskService(Areas, Reading):
         Example:
             again = await tasks.rerun(run.id, from_=RerunFrom.LAST_STATE)
         """
-        by = principal or self._principal
+        by = self._by(principal)
         return (await self._rerunning.rerun(run_id, input, from_, by, allow_private=allow_private)).run
 
+    @refusing
     async def abort(
         self,
         run_id: UUID | str,
@@ -273,9 +275,10 @@ class TaskService(Areas, Reading):
         Example:
             run = await tasks.abort(run.id, message="superseded")
         """
-        id = await self._aborting.abort(run_id, principal or self._principal, message, cascade=cascade, force=force)
+        id = await self._aborting.abort(run_id, self._by(principal), message, cascade=cascade, force=force)
         return await self.get(id)
 
+    @refusing
     async def purge(
         self,
         finished_before: datetime,
@@ -370,3 +373,7 @@ class TaskService(Areas, Reading):
             async with aclosing(self.watch(run_id)) as changes:
                 states = [run async for run in changes if run.status in FINAL]
         return states[-1]
+
+    def _by(self, principal: Principal | None) -> Principal:
+        # Not whatever is empty: that is no principal, and must not act as this one.
+        return self._principal if principal is None else principal

@@ -12,10 +12,11 @@ from app.conditions import storable
 from app.db import Database
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.histogram import percentiles
-from app.kinds import of_kind, whole
+from app.kinds import whole
 from app.periods import YEARS, StatisticsInterval, boundaries, ceiling, earlier
 from app.rollup_reading import Asked, Figures, RollupReading, Span, StatisticsDimension, StatisticsRank
 from app.rollup_statements import SLOWEST
+from app.service.declared import as_declared
 from app.service.known import KnownDefinitions
 from app.service.saved_reading import SavedTaskReading, task_uuid
 from app.task_errors import TaskNotFound
@@ -175,6 +176,7 @@ class _Range:
         return self.previous, min(since, self.previous + (ceiling(self.now, 15) - since))
 
 
+@as_declared
 class Statistics:
     """What ``tasks.statistics`` can tell."""
 
@@ -266,7 +268,6 @@ class Statistics:
     # Beneath.
 
     async def _range(self, query: StatisticsQuery) -> _Range:
-        of_kind(query, StatisticsQuery, "query")
         where, now = time_zone_named(query.time_zone), await self._db.clock.time()
         until = _moment(query.until, "until") or now
         since = _moment(query.since, "since") or until - DEFAULT_RANGES[query.interval]

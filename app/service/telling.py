@@ -9,9 +9,11 @@ from app.db import Database
 from app.errors import TaskRunNotFound
 from app.kinship import Kinship
 from app.service import arguments
+from app.service.declared import as_declared
 from app.timeline import TimelineEntry, tell
 
 
+@as_declared
 class Timelines:
     """Tells the lives of runs, from what is stored anyway."""
 

@@ -20,7 +20,7 @@ from app import run_filters
 from app.db import Database
 from app.errors import ServiceUnavailable
 from app.events import Events, Subscription
-from app.kinds import LARGEST_INTEGER, whole
+from app.kinds import LARGEST_INTEGER, declared, whole
 from app.logs import Logs
 from app.models import TaskLog, TaskLogLevel, TaskRun
 from app.run_filters import RunFilter
@@ -96,6 +96,7 @@ class Watching:
 
     async def all(self, filter: RunFilter | None) -> AsyncGenerator[TaskRun, None]:
         """Every run that matches, at every change from now on."""
+        declared(filter, RunFilter | None, "filter")
         conditions = run_filters.conditions(filter)
         async with self._changes.follow() as follower:
             # Noted, and not given out: they changed before.

@@ -9,9 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from inspect import getmembers, iscoroutinefunction
 from itertools import product
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import uuid4
 
 import pytest
@@ -31,11 +33,16 @@ from app.errors import (
 )
 from app.models import SavedSearchKind
 from app.registry import Registry
+from app.run_filters import RunFilter
 from app.service import before_trigger, preparing
+from app.service.areas import Areas
 from app.service.bulk import RunSelection
+from app.service.declared import JUDGED_LATER
 from app.service.saved_reading import TaskQuestion
-from app.service.task_fields import TaskFields
+from app.service.scheduling import ScheduleChanges
+from app.service.task_fields import TaskChanges, TaskFields
 from app.settings import Settings
+from app.ticks import Timing
 from tests.service.conftest import EchoInput, definition, service
 from tests.service.limited import execute
 
@@ -102,9 +109,11 @@ async def test_an_argument_outside_of_what_is_allowed_is_refused_and_nothing_is_
 
 @pytest.mark.parametrize("id", ["nobody-knows", "", "No Slug", "a\0b", "x" * 5000, 5, ["echo"]])
 async def test_an_unknown_definition_is_refused(tasks: TaskService, id: Any) -> None:
-    for refused in (tasks.trigger(id), tasks.validate(id, {}), tasks.definition(id)):
-        with pytest.raises(TaskDefinitionNotFound):
-            await refused
+    with pytest.raises(TaskDefinitionNotFound):
+        await tasks.trigger(id)
+    for look in (tasks.validate(id, {}), tasks.definition(id)):
+        with pytest.raises(TaskDefinitionNotFound if isinstance(id, str) else InvalidArgument):
+            await look
 
 
 async def test_a_private_definition_is_unknown_to_clients_and_open_to_code(tasks: TaskService) -> None:
@@ -289,8 +298,10 @@ async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskServic
 async def test_a_text_in_place_of_a_principal_is_refused_because_no_list_could_show_it(tasks: TaskService) -> None:
     run = await tasks.trigger("echo")
     nobody: Any = "ada"
+    nothing: Any = {}
     for refused in (
         tasks.trigger("echo", principal=nobody),
+        tasks.trigger("echo", principal=nothing),
         tasks.abort(run.id, principal=nobody),
         tasks.batches.trigger([TriggerRequest(definition_id="echo")], principal=nobody),
         tasks.bulk.abort_runs(RunSelection(ids=[run.id]), principal=nobody),
@@ -311,6 +322,8 @@ async def test_an_argument_of_a_wrong_kind_or_size_is_refused_by_its_name_and_le
 ) -> None:
     run = await tasks.trigger("echo")
     await tasks.abort(run.id)
+    task = await tasks.saved.create(TaskFields(name="n", definition_id="echo"))
+    schedule = await tasks.schedules.create(task.id, Timing(cron="@daily"))
     wrong: dict[str, list[Callable[[Any], Awaitable[Any]]]] = {
         "requests": [lambda bad: tasks.trigger_many(bad), lambda bad: tasks.batches.trigger(bad)],
         "options": [lambda bad: tasks.batches.trigger([], bad)],
@@ -319,13 +332,24 @@ async def test_an_argument_of_a_wrong_kind_or_size_is_refused_by_its_name_and_le
         "levels": [lambda bad: anext(tasks.logs(run.id, levels=bad))],
         "from": [lambda bad: tasks.rerun(run.id, from_=bad)],
         "timeout": [lambda bad: tasks.wait(run.id, timeout=bad)],
-        "filter": [lambda bad: tasks.list(bad), lambda bad: tasks.saved.count(TaskQuestion(filter=bad))],
+        "filter": [
+            lambda bad: tasks.list(bad),
+            lambda bad: tasks.saved.count(TaskQuestion(filter=bad)),
+            lambda bad: tasks.bulk.clear_executions(confirm="clear executions", filter=bad),
+        ],
         "order": [lambda bad: tasks.list(order=bad)],
         "page": [lambda bad: tasks.list(page=bad), lambda bad: tasks.schedules.list(page=bad)],
         "limit": [lambda bad: tasks.count(limit=bad), lambda bad: tasks.purge(run.created_at, limit=bad)],
         "finished_before": [lambda bad: tasks.purge(bad)],
         "definition_ids": [lambda bad: tasks.purge(run.created_at, definition_ids=bad)],
-        "runIds": [lambda bad: tasks.find(bad), lambda bad: tasks.log_pages(bad)],
+        "run_ids": [lambda bad: tasks.find(bad), lambda bad: tasks.log_pages(bad)],
+        "ids": [lambda bad: tasks.bulk.abort_runs(RunSelection(ids=bad)), lambda bad: tasks.saved.find(bad)],
+        "and": [lambda bad: anext(tasks.watch_all(RunFilter(and_=bad)))],
+        "by": [lambda bad: tasks.list_each(bad, [run.id])],
+        "is_enabled": [lambda bad: tasks.saved.update(task.id, 1, TaskChanges(is_enabled=bad))],
+        "at": [lambda bad: tasks.schedules.preview(Timing(at=bad))],
+        "every": [lambda bad: tasks.schedules.update(schedule.id, 1, ScheduleChanges(timing={"every": bad}))],
+        "retry": [lambda bad: tasks.submit(TriggerRequest(definition_id="echo", retry=bad))],
     }
     for name, calls in wrong.items():
         for call, bad in product(calls, ({"a": 1}, [5], "x", object())):
@@ -334,9 +358,29 @@ async def test_an_argument_of_a_wrong_kind_or_size_is_refused_by_its_name_and_le
     with pytest.raises(InvalidArgument, match="'after' is 1180591620717411303424, but must be"):
         await anext(tasks.logs(run.id, after=2**70))
     with pytest.raises(InvalidArgument, match="takes no such argument"):
-        await tasks.saved.restore((await tasks.saved.create(TaskFields(name="n", definition_id="echo"))).id, 2**70)
+        await tasks.saved.restore(task.id, 2**70)
+    with pytest.raises(InvalidArgument, match="names evry, but a timing has only cron, every"):
+        await tasks.schedules.update(schedule.id, 1, ScheduleChanges(timing={"evry": timedelta(hours=1)}))
+    with pytest.raises(InvalidArgument, match="'after' must lie in the years"):
+        await tasks.schedules.preview(Timing(cron="@daily"), after=datetime.max.replace(tzinfo=UTC))
     assert await tasks.count() == 1
     assert await execute(db, "SELECT id FROM batches") == []
+
+
+async def test_every_argument_of_every_area_is_refused_by_its_name_where_it_is_of_another_kind(
+    tasks: TaskService,
+) -> None:
+    areas = [getattr(tasks, name) for name, member in vars(Areas).items() if isinstance(member, cached_property)]
+    tried = 0
+    for area in areas:
+        for _, method in getmembers(area, iscoroutinefunction):
+            for name, kind in get_type_hints(method).items():
+                if name == "return" or name == "input" or kind in JUDGED_LATER or method.__name__.startswith("_"):
+                    continue
+                with pytest.raises(InvalidArgument, match=f"'{name.rstrip('_')}' must be .*, not object"):
+                    await method(**{name: object()})
+                tried += 1
+    assert tried > 100
 
 
 @pytest.mark.parametrize("id", [None, 5, "seven"])

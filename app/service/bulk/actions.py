@@ -15,7 +15,6 @@ from app.db import Database
 from app.errors import BulkActionNotFound, ServiceUnavailable
 from app.events import Events
 from app.ids import parse_id
-from app.kinds import of_kind
 from app.models import BulkAction, BulkActionError, BulkActionKind, TaskRun
 from app.paging import Page, PageArgs, Window, make_page, window
 from app.rows import detached
@@ -29,6 +28,7 @@ from app.service.bulk.starting import Starting
 from app.service.bulk.stepping import Stepper
 from app.service.bulk.task_actions import TaskBulkActions
 from app.service.bulk.work import Work
+from app.service.declared import as_declared
 from app.service.requests import Duration, RerunFrom, in_seconds
 from app.service.saved import SavedTasks
 from app.settings import Settings
@@ -54,6 +54,7 @@ class BulkPreview:
     sample: list[TaskRun]
 
 
+@as_declared
 class BulkActions(TaskBulkActions):
     """Actions on many runs. Each is stored before it begins, goes on when this process dies, and can be aborted.
 
@@ -231,7 +232,6 @@ class BulkActions(TaskBulkActions):
         return await self.get(action_id)
 
     def _stored(self, selection: RunSelection) -> dict[str, Any]:
-        of_kind(selection, RunSelection, "select", ("input", "select"))
         return selection.stored(self._settings.max_bulk_items)
 
     # Reading.

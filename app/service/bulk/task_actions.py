@@ -12,6 +12,7 @@ from app.errors import InvalidArgument
 from app.models import BulkAction, BulkActionKind, Task
 from app.service.arguments import MAX_TAG, text
 from app.service.bulk.task_selections import TaskSelection
+from app.service.declared import as_declared
 from app.service.requests import UNSET, Unset
 from app.service.saved import SavedTasks
 from app.service.task_fields import check_shared
@@ -52,6 +53,7 @@ class TaskBulkChanges:
         return changes
 
 
+@as_declared
 class TaskBulkActions:
     """The part of ``tasks.bulk`` that acts on saved tasks."""
 

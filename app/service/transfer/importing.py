@@ -18,6 +18,7 @@ from app.ids import new_id
 from app.interchange import TextFormat, read
 from app.service import arguments
 from app.service.bulk.task_selections import TaskSelection
+from app.service.declared import as_declared
 from app.service.known import KnownDefinitions
 from app.service.repeating import REPEATABLE, RETRY_SECONDS
 from app.service.saved import SavedTasks
@@ -49,6 +50,7 @@ class Imported:
     is_done: bool
 
 
+@as_declared
 class Transfer:
     """Export and import of saved tasks. Both may raise ``ServiceUnavailable``."""
 

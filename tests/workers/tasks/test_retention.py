@@ -251,8 +251,7 @@ async def test_rules_are_read_changed_inherited_and_written_down(tasks: TaskServ
         ({"runs_days": 29}, "failedLogsDays"),
         ({"failed_logs_days": None}, "failedLogsDays"),
         ({"keep_last": 1001}, "keepLast"),
-        ({"keep_last": 1.5}, "keepLast"),
-        ({"keep_last": None}, "keepLast"),
+        ({"keep_last": -1}, "keepLast"),
     ],
 )
 async def test_a_rule_that_makes_no_sense_is_refused_and_leaves_nothing_behind(
