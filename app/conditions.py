@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Text, and_, any_, cast, literal, literal_c
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.errors import InvalidArgument
-from app.kinds import of_kind
+from app.kinds import is_storable, of_kind
 
 MAX_LIST = 1000
 MAX_DEPTH = 5
@@ -150,20 +150,11 @@ def aware(moment: datetime, field: str) -> datetime:
 def storable(text: str) -> str:
     """The text, when PostgreSQL could hold it. Raises ``InvalidArgument`` for NUL and for halves of surrogate pairs."""
     of_kind(text, str, "filter")
-    if "\0" in text or not is_unicode(text):
+    if not is_storable(text):
         raise InvalidArgument(
             "A text holds a NUL character or half of a surrogate pair, which no stored text does.", path=("filter",)
         )
     return text
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text holds no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _texts(values: Sequence[str]) -> ColumnElement[Any]:

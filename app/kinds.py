@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum, StrEnum
 from functools import cache
@@ -22,7 +22,7 @@ DEEPEST = 12
 """How many names a place in an argument has at most; what nests deeper is refused by those who look into it."""
 _WORDS: dict[Any, str] = {
     str: "a text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
-    Collection: "a list", Sequence: "a list", Mapping: "a mapping", tuple: "a tuple",
+    Collection: "a list", Sequence: "a list", Mapping: "a mapping", tuple: "a tuple", Callable: "a function",
 }  # fmt: skip
 
 
@@ -60,6 +60,17 @@ def one_of(value: object, words: type[Word], field: str, path: Path | None = Non
         return words(str(value))
     except ValueError:
         raise InvalidArgument(f"'{field}' must be one of {', '.join(words)}.", path=path or (field,)) from None
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold a text: one without NUL and without half of a surrogate pair."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _name(kind: Kind) -> str:

@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -19,8 +19,9 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from app.errors import InputIssue, InvalidTaskInput
+from app.errors import InputIssue, InvalidArgument, InvalidTaskInput
 from app.ids import is_slug
+from app.kinds import LARGEST_INTEGER, declared, is_storable
 from app.limits import Limits
 from app.retry import Retry
 from app.settings import QUEUE, QUEUE_WORDS
@@ -215,7 +216,7 @@ def task(
     description: str | None = None,
     queue: str = "default",
     priority: int = 0,
-    tags: Iterable[str] = (),
+    tags: Collection[str] = (),
     max_iterations: int | None = None,
     timeout: timedelta | float | None = None,
     retry: Retry | None = None,
@@ -255,6 +256,8 @@ def task(
     The function is returned as it was, so that tests may call it. Raises ``DefinitionError``.
     """
 
+    _check_options(id, locals())
+
     def register(function: Function) -> Function:
         input_type, output_type, continues = _signature(id, function)
         definition = Definition(
@@ -265,7 +268,7 @@ def task(
             queue=queue,
             priority=priority,
             tags=tuple(tags),
-            max_iterations=max_iterations or (DEFAULT_MAX_ITERATIONS if continues else 1),
+            max_iterations=(DEFAULT_MAX_ITERATIONS if continues else 1) if max_iterations is None else max_iterations,
             timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
             retry=retry or Retry(),
             private=private,
@@ -288,22 +291,43 @@ def task(
     return register
 
 
-def _check(definition: Definition) -> None:
-    if not is_slug(definition.id):
+def _check_options(id: str, options: Mapping[str, Any]) -> None:
+    """Check that the options of ``@task`` are of the kinds that it declares. Raises ``DefinitionError``."""
+    if not is_slug(id):
         raise DefinitionError(
-            f"'{definition.id}' is no definition id: use a kebab-case slug like 'checksum-tree', up to 100 characters."
+            f"'{str(id)[:200]}' is no definition id: use a kebab-case slug like 'checksum-tree', up to 100 characters."
         )
+    kinds = typing.get_type_hints(task)
+    for name, value in options.items():
+        if isinstance(value, (Limits, Retry)):
+            # They say themselves what is wrong with them.
+            continue
+        try:
+            declared(value, kinds[name], name)
+        except InvalidArgument as wrong:
+            raise DefinitionError(f"{id}: {wrong.message}") from None
+
+
+def _check(definition: Definition) -> None:
     if not -PRIORITY_LIMIT <= definition.priority <= PRIORITY_LIMIT:
         raise DefinitionError(f"{definition.id}: priority is {definition.priority}, but must be -1000 to 1000.")
     if not QUEUE.fullmatch(definition.queue):
         raise DefinitionError(f"{definition.id}: queue is '{definition.queue}', but must have {QUEUE_WORDS}.")
-    if definition.max_iterations < 1:
-        raise DefinitionError(f"{definition.id}: max_iterations is {definition.max_iterations}, but must be 1 or more.")
+    if not 1 <= definition.max_iterations <= LARGEST_INTEGER:
+        raise DefinitionError(
+            f"{definition.id}: max_iterations is {definition.max_iterations}, but must be 1 to {LARGEST_INTEGER}."
+        )
     for name, length in (("timeout", definition.timeout), ("cooldown", definition.cooldown)):
         if length is not None and not 0 < length <= 366 * 86400:
             raise DefinitionError(f"{definition.id}: {name} is {length} s, but must be above 0 and up to 366 days.")
     if definition.category is not None and not 1 <= len(definition.category) <= 100:
         raise DefinitionError(f"{definition.id}: category must have 1 to 100 characters.")
+    texts = {"title": definition.title, "description": definition.description, "category": definition.category}
+    for name, text in (*texts.items(), *(("tags", tag) for tag in definition.tags)):
+        if text is not None and not is_storable(text):
+            raise DefinitionError(
+                f"{definition.id}: {name} holds a NUL character or half of a surrogate pair, which cannot be stored."
+            )
     for fault in definition.limits.faults() if definition.limits else ():
         raise DefinitionError(f"{definition.id}: {fault}.")
     try:
@@ -323,7 +347,10 @@ def _signature(id: str, function: Callable[..., Any]) -> tuple[Any, Any, bool]:
     """The input type, the output type, and whether the function may return ``Continue``, from its annotations."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{id}: a task function must not yield; return the output, and log or save what comes.")
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{id}: @task is for a function that takes (ctx) or (ctx, input): {error}.") from None
     parameters = list(signature.parameters.values())
     if not 1 <= len(parameters) <= 2:
         raise DefinitionError(f"{id}: a task function takes (ctx) or (ctx, input), not {signature}.")
@@ -350,7 +377,7 @@ def _resolve(id: str, function: Callable[..., Any], annotation: Any) -> Any:
         return annotation
     try:
         return eval(annotation, getattr(inspect.unwrap(function), "__globals__", {}))
-    except NameError as error:
+    except Exception as error:
         raise DefinitionError(
             f"{id}: the annotation '{annotation}' cannot be read ({error}). "
             "Import its names for real, not below TYPE_CHECKING, and at the top of the module."

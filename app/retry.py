@@ -14,6 +14,7 @@ from app.states import Move, Reason, RunError
 
 LONGEST_DELAY = 366 * 86400.0
 LARGEST_FACTOR = 1000
+MAX_ATTEMPTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,19 @@ class Retry:
     never: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts is {self.max_attempts}, but counts the first try: it is 1 or more")
-        if not all(0 <= seconds <= LONGEST_DELAY for seconds in (self.first_delay, self.cap)):
+        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= MAX_ATTEMPTS:
             raise ValueError(
-                f"first_delay is {self.first_delay} and cap is {self.cap}, but each must be 0 seconds to 366 days"
+                f"max_attempts is {self.max_attempts!r}, but counts the first try: it is 1 to {MAX_ATTEMPTS}"
             )
-        if not 0 <= self.factor <= LARGEST_FACTOR:
-            raise ValueError(f"factor is {self.factor}, but must be 0 to {LARGEST_FACTOR}")
+        if not all(_is_within(seconds, LONGEST_DELAY) for seconds in (self.first_delay, self.cap)):
+            raise ValueError(
+                f"first_delay is {self.first_delay!r} and cap is {self.cap!r}, but each must be 0 seconds to 366 days, "
+                "as a number"
+            )
+        if not _is_within(self.factor, LARGEST_FACTOR):
+            raise ValueError(f"factor is {self.factor!r}, but must be 0 to {LARGEST_FACTOR}")
+        if not isinstance(self.jitter, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"jitter is {self.jitter!r}, but must be True or False")
         for name, classes in (("on", self.on), ("never", self.never)):
             if not _are_exceptions(classes):
                 raise ValueError(
@@ -76,6 +82,10 @@ class Retry:
             return False
         single = (one for one in others if not isinstance(one, BaseExceptionGroup))
         return isinstance(error, self.on) or all(isinstance(one, self.on) for one in single)
+
+
+def _is_within(number: object, most: float) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= most
 
 
 def _are_exceptions(classes: object) -> bool:

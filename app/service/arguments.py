@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.auth import Principal, PrincipalKind
-from app.conditions import is_unicode
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
-from app.kinds import of_kind, whole
+from app.kinds import is_storable, of_kind, whole
 from app.registry import PRIORITY_LIMIT
-from app.retry import RetryDelays
+from app.retry import MAX_ATTEMPTS, RetryDelays
 from app.service.requests import Duration, Provenance, TriggerRequest, UniquePolicy
 from app.settings import QUEUE, QUEUE_WORDS
 
@@ -25,7 +24,6 @@ MAX_KEY = 255
 MAX_PRINCIPAL = 1000
 MAX_TAGS = 50
 MAX_TAG = 100
-MAX_ATTEMPTS = 1000
 PARENT = ("input", "parentId")
 
 
@@ -102,14 +100,10 @@ def text(value: str, field: str, limit: int, within: tuple[str, ...] = ("input",
         raise refusal(field, f"'{field}' must be a text, not {type(value).__name__}.", within)
     if not 1 <= len(value) <= limit:
         raise refusal(field, f"'{field}' has {len(value)} characters, but must have 1 to {limit}.", within)
-    if value.isascii():
-        if "\0" not in value:
-            return
-    elif "\0" not in value and is_unicode(value):
-        return
-    raise refusal(
-        field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.", within
-    )
+    if not is_storable(value):
+        raise refusal(
+            field, f"'{field}' holds a NUL character or half of a surrogate pair, which cannot be stored.", within
+        )
 
 
 def _start(request: TriggerRequest, now: datetime) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -18,10 +18,14 @@ from workers import task
         ({"queue": "Reports"}, "queue is 'Reports', but must have 1 to 63 lower-case letters"),
         ({"queue": "a,b"}, "queue is 'a,b', but"),
         ({"queue": ""}, "queue is '', but"),
-        ({"max_iterations": -1}, "max_iterations is -1, but must be 1 or more"),
+        ({"max_iterations": -1}, "max_iterations is -1, but must be 1 to 2147483647"),
         ({"timeout": 0}, "timeout is 0 s, but must be above 0"),
         ({"cooldown": 367 * 86400}, "but must be above 0 and up to 366 days"),
         ({"category": ""}, "category must have 1 to 100 characters"),
+        ({"max_iterations": 0}, "max_iterations is 0, but"),
+        ({"title": "a\0b"}, "title holds a NUL character"),
+        ({"tags": ["\ud800"]}, "tags holds a NUL character or half of a surrogate pair"),
+        ({"limits": {}}, "'limits' must be a Limits or None, not dict"),
         ({"triggers": "SOMETIMES"}, "triggers is 'SOMETIMES', but must be ON_DEMAND, SCHEDULED, BOTH"),
     ],
 )
@@ -31,3 +35,22 @@ def test_what_cannot_work_is_refused_where_it_is_declared(changes: dict[str, Any
     with pytest.raises(DefinitionError) as refusal:
         task(**{"id": "test-bad", **changes})(function)
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("option", [name for name in get_type_hints(task) if name not in ("id", "return")])
+def test_an_option_of_another_kind_is_refused_by_its_name_and_that_of_its_definition(option: str) -> None:
+    options: dict[str, Any] = {option: object()}
+    with pytest.raises(DefinitionError, match=f"test-bad: '{option}' must be .*, not object"):
+        task(id="test-bad", **options)
+
+
+@pytest.mark.parametrize("wrong", [5, None, "text", []])
+def test_what_is_no_function_is_no_task(wrong: Any) -> None:
+    with pytest.raises(DefinitionError, match="test-bad: @task is for a function that takes"):
+        task(id="test-bad")(wrong)
+
+
+@pytest.mark.parametrize("id", [None, 5, b"x", ["x"]])
+def test_what_is_no_text_is_no_id(id: Any) -> None:
+    with pytest.raises(DefinitionError, match="is no definition id: use a kebab-case slug"):
+        task(id=id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -104,7 +105,11 @@ def test_a_timeout_keeps_its_own_reason_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"max_attempts": 0}, "it is 1 or more"),
+        ({"max_attempts": 0}, "it is 1 to 1000"),
+        ({"max_attempts": "3"}, "max_attempts is '3', but"),
+        ({"cap": timedelta(hours=1)}, "each must be 0 seconds to 366 days, as a number"),
+        ({"factor": "2"}, "factor is '2', but must be 0 to 1000"),
+        ({"jitter": "no"}, "jitter is 'no', but must be True or False"),
         ({"first_delay": -1}, "first_delay is -1 and cap is 300.0, but each must be 0 seconds to 366 days"),
         ({"first_delay": float("inf")}, "first_delay is inf and cap is 300.0, but each must be"),
         ({"cap": -1}, "cap is -1, but each must be"),
