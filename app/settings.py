@@ -14,6 +14,10 @@ HEARTBEATS_OF_A_LEASE = 3
 """At the least: one that is lost, or late, must not cost a worker its runs."""
 LONGEST_SECONDS = 2_000_000
 """Some three weeks: PostgreSQL takes no longer timeout."""
+SHORTEST_SECONDS = 0.001
+"""PostgreSQL counts in milliseconds, and takes none of them for no timeout."""
+LARGEST_NUMBER = 2**31 - 2
+"""Numbers are compared with columns that hold no more, and some are counted one beyond."""
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """The name of a queue."""
 QUEUE_WORDS = "1 to 63 lower-case letters, digits, '.', '_' or '-', the first of them a letter or digit"
@@ -37,7 +41,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias=AliasChoices("REDIS_URL"))
     database_pool_size: int = Field(default=10, ge=1, le=200)
-    query_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
+    query_seconds: float = Field(default=30.0, ge=SHORTEST_SECONDS, le=LONGEST_SECONDS)
 
     # The HTTP server.
     host: str = "127.0.0.1"
@@ -71,7 +75,7 @@ class Settings(BaseSettings):
     keep_audit_days: float = Field(default=365.0, ge=1, le=36_500)
     keep_bulk_days: float = Field(default=30.0, ge=1, le=36_500)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
-    request_seconds: float = Field(default=30.0, gt=0)
+    request_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
     max_websockets: int = Field(default=10_000, ge=1)
     max_websocket_operations: int = Field(default=100, ge=1)
     max_query_tokens: int = Field(default=1000, ge=10)
@@ -95,8 +99,13 @@ class Settings(BaseSettings):
     @field_validator("tasks", "queues", "allowed_origins", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(_parts(value)) if isinstance(value, str) else value
+
+    @field_validator("*")
+    @classmethod
+    def _is_no_larger_than_a_column(cls, value: object) -> object:
+        if isinstance(value, int) and value > LARGEST_NUMBER:
+            raise ValueError(f"give a whole number up to {LARGEST_NUMBER}")
         return value
 
     @field_validator("allowed_origins")
@@ -126,7 +135,7 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         limits: dict[str, int] = {}
-        for part in filter(None, map(str.strip, value.split(","))):
+        for part in _parts(value):
             queue, _, limit = part.partition("=")
             if not QUEUE.fullmatch(queue) or not _NUMBER.fullmatch(limit) or queue in limits:
                 raise ValueError(
@@ -157,6 +166,12 @@ class Settings(BaseSettings):
     def task_modules(self) -> tuple[str, ...]:
         """The modules to import for their definitions: the shipped ones first, then the user's own."""
         return (SHIPPED_TASKS, *self.tasks)
+
+
+def _parts(text: str) -> list[str]:
+    """What a list in the environment names; bytes that are no UTF-8 are shown as ``?``."""
+    readable = text.encode(errors="replace").decode()
+    return [part.strip() for part in readable.split(",") if part.strip()]
 
 
 @lru_cache(maxsize=1)
