@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from app.counting import counted
 from workers import Continue, Progress, Retry, TaskContext, task
 from workers.tasks.manifest import Manifest, Written
 from workers.tasks.tree import CHUNK_BYTES, Found, Hashed, Tree, shown, words
@@ -201,7 +202,7 @@ def _begun(ctx: TaskContext, input: ChecksumTreeInput, manifest: Manifest, tree:
     """The start: how much there is to do, counted for the progress, and an empty manifest."""
     ctx.log.info(f"Looking through {input.root}.")
     files, size = _survey(ctx, tree)
-    ctx.log.info(f"Found {files:,} files with {size:,} bytes.", files=files, bytes=size)
+    ctx.log.info(f"Found {counted(files, 'file')} with {counted(size, 'byte')}.", files=files, bytes=size)
     manifest.begin()
     return Standing(fingerprint=input.fingerprint(), total_files=files, total_bytes=size)
 
@@ -218,7 +219,7 @@ def _survey(ctx: TaskContext, tree: Tree) -> tuple[int, int]:
             except OSError:
                 continue  # It is reported when it is to be hashed.
         if time.monotonic() >= next_report:
-            _save(ctx, None, Progress(message=f"Found {files:,} files so far"))
+            _save(ctx, None, Progress(message=f"Found {counted(files, 'file')} so far"))
             next_report = time.monotonic() + SAVE_SECONDS
     return files, size
 
@@ -277,7 +278,7 @@ class Slice:
             self._skip(found.path, outcome)
         self.standing.position = quote_from_bytes(found.path)
         if self.standing.seen % FILES_A_LINE == 0:
-            message = f"Hashed {self.standing.seen:,} of {self.standing.total_files:,} files."
+            message = f"Hashed {self.standing.seen:,} of {counted(self.standing.total_files, 'file')}."
             self._lines.append((message, {"path": shown(found.path)}))
         if self._warnings or time.monotonic() >= self._next_save:
             self._save()
@@ -326,7 +327,7 @@ class Slice:
 
     def _progress(self, inside: int = 0) -> Progress:
         standing = self.standing
-        message = f"{standing.seen:,} of {standing.total_files:,} files"
+        message = f"{standing.seen:,} of {counted(standing.total_files, 'file')}"
         # Files may have grown since they were counted.
         current = min(standing.bytes + inside, standing.total_bytes)
         return Progress(current=current, total=standing.total_bytes, message=message)
@@ -334,7 +335,7 @@ class Slice:
     def _end(self, which: str) -> None:
         files, size = self.standing.seen - self._first_file, self.standing.bytes - self._first_byte
         data = {"seconds": f"{time.monotonic() - self._started:.3f}", "upTo": shown(self._position)}
-        self._lines.append((f"{which}: {files:,} files with {size:,} bytes.", data))
+        self._lines.append((f"{which}: {counted(files, 'file')} with {counted(size, 'byte')}.", data))
         self._save()
 
     @property

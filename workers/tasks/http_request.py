@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from app.counting import counted
 from workers import Retry, RetryLater, TaskContext, task
 from workers.tasks.http_exchange import Answer, NoAnswer, Question, exchange, has_control_characters, place_of, split
 
@@ -170,7 +171,7 @@ async def http_request(ctx: TaskContext, input: HttpRequestInput) -> HttpRequest
         ctx.log.warning(f"{place}: {error}", attempt=ctx.attempt)
         raise
     except TimeoutError:
-        message = f"{place}: no answer within {input.timeout_seconds:g} seconds"
+        message = f"{place}: no answer within {counted(input.timeout_seconds, 'second')}"
         ctx.log.warning(message, attempt=ctx.attempt)
         raise TimeoutError(message) from None
     elapsed_ms = round(1000 * (time.monotonic() - started), 1)
@@ -212,4 +213,4 @@ def _refusal(place: str, answer: Answer) -> Exception:
     if seconds is None:
         return ServerError(message)
     delay = min(seconds, LONGEST_RETRY_AFTER)
-    return RetryLater(delay, f"{message} Retry-After asks for {seconds:,.0f} seconds.")
+    return RetryLater(delay, f"{message} Retry-After asks for {counted(round(seconds), 'second')}.")

@@ -174,11 +174,13 @@ class TestTheManifest:
 
     async def test_is_the_same_whatever_the_slices(self, tasks: TaskService, root: Path, manifest: Path) -> None:
         paths = grow(root, 4, 10)
-        for more, slices in (({"slice_files": 7}, 6), ({"slice_bytes": 50}, 8), ({"slice_files": 40}, 1)):
+        last = {13: "1 file", 40: "40 files"}
+        for more, slices in (({"slice_files": 13}, 4), ({"slice_bytes": 50}, 8), ({"slice_files": 40}, 1)):
             run = await hashed(tasks, root, manifest, **more)
             assert await iterations(tasks, run) == ["CONTINUED"] * (slices - 1) + ["SUCCEEDED"]
             checked(root, manifest)
             assert paths_in(manifest) == sorted(paths)
+            assert f"Last slice: {last.get(more.get('slice_files', 0), '')}" in (await lines(tasks, run.id))[-1]
 
 
 @pytest.mark.usefixtures("worker")
@@ -400,7 +402,7 @@ async def started_in_a_huge_file(tasks: TaskService, huge: Path, manifest: Path,
 
 async def files_hashed_by(tasks: TaskService, run: TaskRun) -> int:
     """How many files the iterations of a run have hashed, by its log."""
-    said = [re.search(r"slice: ([0-9,]+) files", message, re.IGNORECASE) for message in await lines(tasks, run.id)]
+    said = [re.search(r"slice: ([0-9,]+) files?", message, re.IGNORECASE) for message in await lines(tasks, run.id)]
     return sum(int(number[1].replace(",", "")) for number in said if number)
 
 
