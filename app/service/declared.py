@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache, wraps
 from inspect import iscoroutinefunction, signature
 from typing import Any, ParamSpec, TypeVar, get_type_hints
@@ -27,7 +27,7 @@ def as_declared(area: Area) -> Area:
     return area
 
 
-def refusing(method: Callable[Given, Awaitable[Result]]) -> Callable[Given, Awaitable[Result]]:
+def refusing(method: Callable[Given, Coroutine[Any, Any, Result]]) -> Callable[Given, Coroutine[Any, Any, Result]]:
     """A method that refuses arguments that are not what it declares. Raises ``InvalidArgument``."""
     names = [*signature(method).parameters]
 
