@@ -101,6 +101,9 @@ class Runner:
 
         Where its answer is read too late, others may have the runs by now, because the lease was over or they counted
         as disowned: their code is not called, and those that are still ours are given back.
+
+        Of a run that was rung for twice, both claims may say that it is ours, where the second one's reply was lost: it
+        goes on as it is.
         """
         waited = time.monotonic() - asked
         is_late = waited > lifecycle.DISOWNED_SECONDS / 2 or not self.term.covers(asked)
@@ -108,7 +111,11 @@ class Runner:
             logger.warning(
                 "A claim was answered too late, after %.1f s: %s given back.", waited, counted(len(rows), "run")
             )
-        return [self.start(row, give_back=is_late) for row in rows]
+        return [self.start(row, give_back=is_late) for row in rows if not self._executes(row)]
+
+    def _executes(self, row: Row) -> bool:
+        held = self.running.get(row["id"])
+        return held is not None and held.claim_no == row["claim_no"]
 
     def start(self, row: Row, *, give_back: bool = False) -> asyncio.Task[None]:
         """Execute a claimed run in a task of its own, or give it back without calling its code."""

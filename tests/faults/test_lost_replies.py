@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from app import TaskService, TriggerRequest, lifecycle
+from app import TaskService, TriggerRequest, clock, lifecycle
+from app.doorbell import Doorbell, Ring
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
@@ -108,6 +109,26 @@ async def test_a_claim_whose_reply_was_lost_is_kept_and_executed_once(
         run = await tasks.wait(run.id, timeout=SOON)
     assert proxy.lost == 1
     await assert_done_once(tasks, run)
+
+
+async def test_a_run_that_is_rung_for_again_goes_on_when_the_reply_to_that_claim_is_lost(
+    settings: Settings, far: Settings, tasks: TaskService, proxy: Lossy
+) -> None:
+    doorbell = Doorbell(settings.redis_url)
+    # Reapers ask for the runs by their ids as well.
+    async with working(far, reap_seconds=3600.0):
+        run = await tasks.trigger("fault-counted", input={"name": "again"})
+        await until(reached["again"].is_set)
+        proxy.lose_reply_to(run.id.bytes)
+        await doorbell.ring([Ring(run.id, 0, "default", 0, clock.now())])
+        # Taken after what that claim brought.
+        after = await tasks.trigger("fault-nothing")
+        await until_status(tasks, after.id, TaskRunStatus.SUCCEEDED)
+        allowed["again"].set()
+        run = await tasks.wait(run.id, timeout=SOON)
+    await doorbell.close()
+    assert proxy.lost == 1
+    assert (run.status, run.claim_no, executed[run.id]) == (TaskRunStatus.SUCCEEDED, 1, 1)
 
 
 async def test_a_run_is_not_started_by_a_claim_whose_reply_is_read_after_another_worker_has_it(
