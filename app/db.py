@@ -292,7 +292,9 @@ async def _transaction(connection: Any) -> AsyncGenerator[None, None]:
             # In a task of its own: that this one is cancelled must not hinder it, nor its end.
             await asyncio.wait_for(transaction.rollback(), CLOSE_SECONDS)
         except Exception:
-            connection.terminate()
+            # A pool that has taken a lost connection back lets nobody terminate it any more.
+            with contextlib.suppress(asyncpg.exceptions.InterfaceError):
+                connection.terminate()
         raise
     await transaction.commit()
 

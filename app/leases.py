@@ -7,7 +7,7 @@ somebody else decided.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -33,6 +33,12 @@ _CLAIM_RUNG = sql.claim(
     owner="$4",
     worker="$5",
 )
+COPY_SIZE = 128 * 1024
+"""Characters of log lines in one COPY. Of a longer one asyncpg sends no more than 512 KiB before PostgreSQL has taken
+some, and would wait for that beyond any limit of time: where the connection is lost meanwhile, for ever.
+"""
+ROW_SIZE = 100
+"""What a line has beside its text, about."""
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -163,8 +169,8 @@ class Leases:
 
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
         """Store log lines; their numbers were fenced by the save or settlement in the same transaction."""
-        if rows:
-            await self._pipe.copy_records_to_table("task_logs", records=rows, columns=LOG_COLUMNS)
+        for portion in _portions(rows):
+            await self._pipe.copy_records_to_table("task_logs", records=portion, columns=LOG_COLUMNS)
 
     async def standing(self, run_ids: Sequence[UUID]) -> list[Row]:
         """How runs stand: what is needed to tell whether a write whose reply was lost was accepted."""
@@ -301,6 +307,20 @@ class Leases:
         """Remove the rows of workers that have been gone for so long."""
         query = "DELETE FROM workers WHERE lease_expires_at < now() - make_interval(secs => $1)"
         await self._pipe.execute(query, seconds)
+
+
+def _portions(rows: Sequence[LogRow]) -> Iterator[list[LogRow]]:
+    """The rows in their order, cut after every ``COPY_SIZE``."""
+    portion: list[LogRow] = []
+    size = 0
+    for row in rows:
+        portion.append(row)
+        size += ROW_SIZE + len(row[5]) + len(row[6] or "")
+        if size >= COPY_SIZE:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _save_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:

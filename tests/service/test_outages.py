@@ -6,17 +6,20 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
 import app.db
-from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand
+from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand, clock
 from app.auth import LOCAL_ADMIN
 from app.db import Database
 from app.dev.postgres import EmbeddedPostgres
 from app.errors import QueryTooSlow, ServiceClosed, ServiceUnavailable
 from app.events import Events
+from app.leases import Leases
 from app.registry import Registry
 from app.service import repeating
 from app.service.known import KnownDefinitions
@@ -26,8 +29,12 @@ from app.settings import Settings
 from tests.operations.outages import frozen
 from tests.service.conftest import SUCCEED, Hand, service
 from tests.service.lossy import Lossy, lossy
+from tests.workbench import connected, until
 
 NOBODY = "0199c0de-0000-7000-8000-000000000000"
+CUT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 
 
 @pytest.fixture
@@ -178,6 +185,40 @@ async def test_a_look_for_due_runs_whose_reply_was_lost_brings_all_that_it_claim
         await held.write("one", move=SUCCEED)
     assert {(await tasks.get(run.id)).status for run in runs} == {TaskRunStatus.SUCCEEDED}
     await far.close()
+
+
+async def test_a_connection_that_is_lost_over_many_log_lines_ends_their_write(settings: Settings) -> None:
+    """Of a long COPY asyncpg waits to send the rest, and does so for ever."""
+    db = Database(settings.database_url)
+    lines = [(UUID(NOBODY), number, 1, 1, "INFO", "x" * 10_000, None, clock.now()) for number in range(1, 400)]
+    async with connected(settings) as other, db.autocommit() as pipe:
+        leases = Leases(pipe)
+        # With a statement that is prepared before the table is locked.
+        await leases.append_logs(lines[:1])
+        async with other.transaction():
+            await other.execute("LOCK TABLE task_logs IN SHARE MODE")
+            writing = asyncio.create_task(leases.append_logs(lines[1:]))
+            await until(lambda: other.fetchval(CUT))
+            async with asyncio.timeout(10):
+                with pytest.raises(asyncpg.exceptions.ConnectionDoesNotExistError):
+                    await writing
+    await db.close()
+
+
+async def test_what_ends_a_transaction_is_told_though_its_connection_is_lost_as_well(settings: Settings) -> None:
+    db = Database(settings.database_url)
+
+    async def end_badly() -> None:
+        async with connected(settings) as other, db.pipe() as pipe:
+            lost = asyncio.Event()
+            pipe.add_termination_listener(lambda _: lost.set())
+            await other.execute("SELECT pg_terminate_backend($1)", await pipe.fetchval("SELECT pg_backend_pid()"))
+            await lost.wait()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await end_badly()
+    await db.close()
 
 
 async def test_connections_that_died_meanwhile_are_replaced(far: TaskService, proxy: Lossy) -> None:
