@@ -146,7 +146,8 @@ class LeaseKeeper:
             (summariser.LOOK_SECONDS, Summariser(connections.db).run_once),
             (COUNT_SECONDS, rollups.catch_up),
             (FORGET_SECONDS, rollups.forget),
-            (watchdog.LOOK_SECONDS, lambda: self._watchdog.look(lifecycle.put_off)),
+            (watchdog.LOOK_SECONDS, self._watchdog.look),
+            (watchdog.LOOK_SECONDS, lambda: self._watchdog.give_back(lifecycle.put_off)),
             (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )

@@ -30,7 +30,7 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 
 
 class Watchdog:
-    """Asks the event loop once a second for a sign of life; ``begin`` on the loop, ``look`` in another thread.
+    """Asks the event loop once a second for a sign of life; ``begin`` on the loop, the rest in another thread.
 
     Time is counted in looks that were not answered: a process that was frozen as a whole is not taken for a stuck one.
     """
@@ -41,6 +41,7 @@ class Watchdog:
         self._thread = 0
         self._asked = False
         self._looks = 0
+        self._owed_seconds = 0.0
         self._tell_of_turn: Callable[[], object] | None = None
 
     @property
@@ -53,11 +54,8 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
-    async def look(self, put_off: PutOff) -> None:
-        """Ask for a sign of life, or note that there was none, and say so once it is missing for too long.
-
-        Runs that have to wait get their time back: ``put_off`` changes their deadlines.
-        """
+    async def look(self) -> None:
+        """Ask for a sign of life, or note that there was none, and say so once it is missing for too long."""
         if self._loop is None:
             return
         if self._asked:
@@ -66,13 +64,19 @@ class Watchdog:
             if self._looks == TOLERATED_LOOKS:
                 self._tell()
             if self._looks % PUT_OFF_LOOKS == 0:
-                # A slow database must not keep the next look from being taken.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS / 2):
-                        await put_off(self._waiting(), PUT_OFF_LOOKS * LOOK_SECONDS)
+                self._owed_seconds += PUT_OFF_LOOKS * LOOK_SECONDS
             return
         self._asked = True
         self._call(self._live)
+
+    async def give_back(self, put_off: PutOff) -> None:
+        """Give runs that have to wait their time back: ``put_off`` changes their deadlines.
+
+        Beside ``look``, which must not wait for a slow database. What could not be given back is owed still.
+        """
+        if seconds := self._owed_seconds:
+            await put_off(self._waiting(), seconds)
+            self._owed_seconds -= seconds
 
     def _waiting(self) -> list[UUID]:
         """The runs with a timeout that have to wait for the one that blocks, which is told apart from now on."""

@@ -6,6 +6,7 @@ And what becomes of the runs when there is none in time, or their event loop is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -132,17 +133,26 @@ async def test_runs_are_given_back_when_the_lease_is_over_though_the_answer_to_t
     assert await outcomes(tasks, run) == ["INTERRUPTED", "SUCCEEDED"]
 
 
-async def test_who_waits_for_a_stuck_event_loop_goes_on_as_soon_as_it_turns() -> None:
+async def test_who_waits_for_a_stuck_event_loop_gets_its_time_back_and_goes_on_as_soon_as_it_turns() -> None:
     runner: Any = SimpleNamespace(running={}, lost_seconds=0.0)
     watchdog, stuck = Watchdog(runner), threading.Event()
     watchdog.begin()
 
-    async def leave_deadlines(_run_ids: object, _seconds: float) -> None: ...
+    given_back: list[float] = []
+
+    async def put_off(_run_ids: object, seconds: float) -> None:
+        given_back.append(seconds)
+        if len(given_back) == 1:
+            raise TimeoutError
 
     async def watch() -> float:
         for _ in range(3):
-            await watchdog.look(leave_deadlines)
+            await watchdog.look()
         seconds = watchdog.stuck_seconds
+        with contextlib.suppress(TimeoutError):
+            await watchdog.give_back(put_off)
+        for _ in range(2):
+            await watchdog.give_back(put_off)
         asyncio.get_running_loop().call_soon(stuck.set)
         await watchdog.until_it_turns(20.0)
         return seconds
@@ -153,6 +163,7 @@ async def test_who_waits_for_a_stuck_event_loop_goes_on_as_soon_as_it_turns() ->
     assert stuck.wait(60)
     assert await asyncio.wait_for(watching, 10) == 2 * LOOK_SECONDS
     assert watchdog.stuck_seconds == 0.0
+    assert given_back == [2 * LOOK_SECONDS, 2 * LOOK_SECONDS], "what a slow database refused is given back later, once"
 
 
 async def test_a_tick_is_left_to_others_where_the_event_loop_is_stuck_before_its_checks_are_called() -> None:
