@@ -248,11 +248,12 @@ class Leases:
             AND r.deadline_at < $3 ORDER BY id LIMIT 1000"""
         return await self._pipe.fetch(query, claimant.queues, claimant.definition_ids, late)
 
-    async def reap_overrun(self, claimant: Claimant, claim: Claim, move: Move, late: datetime) -> list[Row]:
-        """End one of these attempts."""
+    async def reap_overruns(self, claimant: Claimant, claims: Sequence[Claim], move: Move, late: datetime) -> list[Row]:
+        """End these attempts, all by the same move."""
         first = sql.FIRST_CONDITION_PARAMETER
-        condition = f"r.id = ${first} AND r.claim_no = ${first + 1} AND r.deadline_at < ${first + 2}"
-        return await self._reap(claimant, move, 0, condition, *claim, late)
+        claim_no = f"(${first + 1}::int[])[array_position(${first}, r.id)]"
+        condition = f"r.id = ANY(${first}::uuid[]) AND r.claim_no = {claim_no} AND r.deadline_at < ${first + 2}"
+        return await self._reap(claimant, move, 0, condition, *zip(*claims, strict=True), late)
 
     async def reap_aborts(
         self, claimant: Claimant, move: Move, now: datetime, *, grace: float, forced_grace: float

@@ -28,7 +28,7 @@ from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_fin
 from app.outages import insist, pause, until_database_answers
 from app.retry import Retry, decide_retry
 from app.settings import Settings
-from app.states import Move, Reason, RunError, TaskRunStatus
+from app.states import Landing, Move, Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
@@ -259,10 +259,13 @@ class Lifecycle:
     async def _reap_overruns(self, late: datetime) -> list[Row]:
         async with self._db.autocommit() as pipe:
             leases = Leases(pipe)
-            reaped: list[Row] = []
+            alike: dict[tuple[Landing, float], tuple[Move, list[Claim]]] = {}
             for run in await leases.overruns(self._claimant, late):
                 move = self._after_timeout(run)
-                reaped += await leases.reap_overrun(self._claimant, _claim_of(run), move, late)
+                alike.setdefault((move.landing, move.delay), (move, []))[1].append(_claim_of(run))
+            reaped: list[Row] = []
+            for move, claims in alike.values():
+                reaped += await leases.reap_overruns(self._claimant, claims, move, late)
             return reaped
 
     def _after_timeout(self, run: Row) -> Move:

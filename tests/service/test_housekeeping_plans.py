@@ -34,8 +34,8 @@ ASKED = {
     "aborting": lambda pipe: Leases(pipe).aborting(CLAIMANT.owner),
     "reap leases": lambda pipe: Leases(pipe).reap_expired_leases(CLAIMANT, states.expire_lease(), 3, NOW),
     "overruns": lambda pipe: Leases(pipe).overruns(CLAIMANT, NOW),
-    "reap an overrun": lambda pipe: Leases(pipe).reap_overrun(
-        CLAIMANT, (uuid4(), 1), states.fail(LATE, Reason.TIMEOUT), NOW
+    "reap overruns": lambda pipe: Leases(pipe).reap_overruns(
+        CLAIMANT, [(uuid4(), 1) for _ in range(1000)], states.fail(LATE, Reason.TIMEOUT), NOW
     ),
     "reap aborts": lambda pipe: Leases(pipe).reap_aborts(
         CLAIMANT, states.force_abort(), NOW, grace=30.0, forced_grace=5.0

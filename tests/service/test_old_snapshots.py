@@ -11,7 +11,9 @@ from uuid import UUID, uuid4
 from app import TaskRunStatus, TaskService, clock, states
 from app.db import Database
 from app.leases import Claimant, Leases
+from app.lifecycle import TIMED_OUT
 from app.parents import Parents
+from app.states import Reason
 from tests.service.conftest import Hand
 from tests.service.limited import claimed, execute
 from tests.service.test_late_children import until_somebody_waits_for
@@ -107,3 +109,25 @@ async def test_a_run_that_another_worker_holds_by_now_is_not_taken_from_it_for_t
         assert list(await claimed(alive)) == [taken]
     assert [row["id"] for row in await asked] == [run_id for run_id in runs if run_id != taken]
     assert (await tasks.get(taken)).status is TaskRunStatus.RUNNING
+
+
+async def test_an_attempt_that_began_after_a_look_for_overruns_is_not_ended_with_the_others(
+    tasks: TaskService, hand: Hand, db: Database
+) -> None:
+    reaper, move = Claimant(uuid4(), "host:1", ("quick",), ("echo",)), states.fail(TIMED_OUT, Reason.TIMEOUT)
+
+    async def claim_again(run_id: UUID) -> None:
+        await held[run_id].write(move=states.interrupt())
+        held.update(await claimed(hand))
+        await execute(db, "UPDATE task_runs SET deadline_at = now() - interval '1 hour'")
+
+    first, second, third = [(await tasks.trigger("echo")).id for _ in range(3)]
+    held = await claimed(hand)
+    await claim_again(second)
+    async with db.autocommit() as pipe:
+        seen = await Leases(pipe).overruns(reaper, clock.now())
+        await claim_again(third)
+        claims = [(run["id"], run["claim_no"]) for run in seen]
+        ended = await Leases(pipe).reap_overruns(reaper, claims, move, clock.now())
+    assert claims == [(first, 1), (second, 2), (third, 1)]
+    assert sorted(run["id"] for run in ended) == [first, second]
