@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app import clock, error_grouping, states
+from app import clock, error_grouping, states, summaries
 from app.db import plain_url
 from app.leases import Claimant, Leases
 from app.parents import Parents
@@ -40,6 +40,7 @@ ASKED = {
     "reap aborts": lambda pipe: Leases(pipe).reap_aborts(
         CLAIMANT, states.force_abort(), NOW, grace=30.0, forced_grace=5.0
     ),
+    "changed runs of tasks": lambda pipe: pipe.fetch(summaries.CHANGED, NOW),
     "failures without a group": lambda pipe: pipe.fetch(error_grouping.WAITING),
     "failures to group": lambda pipe: pipe.fetch(error_grouping.TAKE, error_grouping.BATCH),
     "disown": lambda pipe: Leases(pipe).reap_disowned(CLAIMANT, states.expire_lease(), 3, [uuid4()], 60.0),
