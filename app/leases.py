@@ -33,12 +33,12 @@ _CLAIM_RUNG = sql.claim(
     owner="$4",
     worker="$5",
 )
-COPY_SIZE = 128 * 1024
-"""Characters of log lines in one COPY. Of a longer one asyncpg sends no more than 512 KiB before PostgreSQL has taken
-some, and would wait for that beyond any limit of time: where the connection is lost meanwhile, for ever.
+COPY_BYTES = 480 * 1024
+"""Log lines in one COPY. Of a longer one asyncpg sends no more than 512 KiB before PostgreSQL has taken some, and would
+wait for that beyond any limit of time: where the connection is lost meanwhile, for ever.
 """
-ROW_SIZE = 100
-"""What a line has beside its text, about."""
+ROW_BYTES = 100
+"""What a line takes beside its text, at the most."""
 Claim = tuple[UUID, int]
 LogRow = tuple[UUID, int, int, int, str, str, str | None, datetime]
 
@@ -311,13 +311,13 @@ class Leases:
 
 
 def _portions(rows: Sequence[LogRow]) -> Iterator[list[LogRow]]:
-    """The rows in their order, cut after every ``COPY_SIZE``."""
+    """The rows in their order, cut after every ``COPY_BYTES``."""
     portion: list[LogRow] = []
     size = 0
     for row in rows:
         portion.append(row)
-        size += ROW_SIZE + len(row[5]) + len(row[6] or "")
-        if size >= COPY_SIZE:
+        size += ROW_BYTES + len(row[5].encode()) + len((row[6] or "").encode())
+        if size >= COPY_BYTES:
             yield portion
             portion, size = [], 0
     if portion:
