@@ -302,7 +302,8 @@ async def test_a_schedule_without_another_tick_has_ended(
     now = (await execute(settings, "SELECT now()"))[0][0]
     schedule = await tasks.schedules.create(await saved_task(settings), Timing(at=now + timedelta(hours=1)))
     # Its moment has come, without a wait: a busy machine took longer than that to create it.
-    await execute(settings, "UPDATE schedules SET once_at = now(), next_tick_at = now() WHERE id = $1", schedule.id)
+    come = "once_at = now(), next_tick_at = now(), next_due_at = now(), active_since = now()"
+    await execute(settings, f"UPDATE schedules SET {come} WHERE id = $1", schedule.id)
     await ticking.run_once()
     ended = await tasks.schedules.get(schedule.id)
     assert (ended.status, ended.next_tick_at) == (ScheduleStatus.ENDED, None)
