@@ -102,8 +102,7 @@ class Runner:
         Where its answer is read too late, others may have the runs by now, because the lease was over or they counted
         as disowned: their code is not called, and those that are still ours are given back.
 
-        Of a run that was rung for twice, both claims may say that it is ours, where the second one's reply was lost: it
-        goes on as it is.
+        What is executed already goes on as it is, where the reply to its claim was lost: it may be an earlier claim's.
         """
         waited = time.monotonic() - asked
         is_late = waited > lifecycle.DISOWNED_SECONDS / 2 or not self.term.covers(asked)
@@ -114,8 +113,10 @@ class Runner:
         return [self.start(row, give_back=is_late) for row in rows if not self._executes(row)]
 
     def _executes(self, row: Row) -> bool:
+        # A reply that was read is a claim of now, also of a number that PostgreSQL forgot in a failover. Only one that
+        # was lost does not tell how long the run had waited.
         held = self.running.get(row["id"])
-        return held is not None and held.claim_no == row["claim_no"]
+        return held is not None and held.claim_no == row["claim_no"] and row.get("waited") is None
 
     def start(self, row: Row, *, give_back: bool = False) -> asyncio.Task[None]:
         """Execute a claimed run in a task of its own, or give it back without calling its code."""
