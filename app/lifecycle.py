@@ -6,6 +6,7 @@ Whatever becomes due here is rung after the commit, and whatever changes is told
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ LOST_RING_SECONDS = 2.0
 OVERRUN_MARGIN_SECONDS = 5.0
 DISOWNED_SECONDS = 60.0
 FORGET_WORKERS_SECONDS = 24 * 3600.0
+TELL_SECONDS = 1.0
+"""How long an end waits for Redis to be told: other workers find by themselves what it was not."""
 
 TIMED_OUT = RunError("Timeout", "The attempt ran longer than its timeout and its worker did not end it in time.")
 
@@ -304,6 +307,13 @@ class Lifecycle:
         await until_database_answers(self._db)
 
     # Telling others, after the commit.
+
+    async def all_told(self) -> None:
+        """Return when Redis has got all rings and changes so far; gives up after ``TELL_SECONDS``."""
+        # Both go out in order, so that nothing is left before an answer to nothing.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TELL_SECONDS):
+                await asyncio.gather(self._rings.submit([]), self._changes.submit([]))
 
     def _ring_queued(self, rows: Sequence[Row]) -> None:
         if queued := _rings_of(rows):

@@ -102,6 +102,8 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._listening, return_exceptions=True)
         await self.keeper.end()
+        # What the drain gave back is rung for at once, and not only when another worker misses the ring.
+        await self.lifecycle.all_told()
         await self._connections.close()
 
     async def _listen_for_aborts(self) -> None:
