@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Awaitable
 
 import uvloop
@@ -45,11 +46,13 @@ class Bench:
         for process, microseconds in one.microseconds.items():
             self.note(f"Processor time of such a run: {process}", "µs", None, microseconds, more_is_better=False)
         computing = await measures.throughput(bed, {}, "bench-compute", measures.COMPUTING)
-        async with bed.worker():
-            two = await measures.throughput(bed, pids)
+        async with bed.worker() as second:
+            two = await measures.throughput(bed, {**pids, "second worker": second.pid})
             together = await measures.throughput(bed, {}, "bench-compute", measures.COMPUTING)
         self.note("Bulk trigger to all final, two workers", "runs/s", None, two.rate)
         self.note("Two workers to one", "times", 1.5, two.rate / one.rate)
+        for name, measured in (("one worker", one), ("two workers", two)):
+            self.note(f"Processors busy, {name}", f"of {os.cpu_count()}", None, measured.processors)
         self.note("Runs that compute for 1 ms to all final, one worker", "runs/s", None, computing.rate)
         self.note("Two workers to one, runs that compute for 1 ms", "times", None, together.rate / computing.rate)
         if share.is_possible():

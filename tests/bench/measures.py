@@ -43,6 +43,11 @@ class Throughput:
     rate: float
     microseconds: dict[str, float]
 
+    @property
+    def processors(self) -> float:
+        """How many processors were busy on average, of all processes whose time was taken."""
+        return self.rate * sum(self.microseconds.values()) / 1e6
+
 
 async def throughput(
     bed: Bed, pids: Mapping[str, int], definition_id: str = "bench-nothing", runs: int = 0

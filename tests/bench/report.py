@@ -78,6 +78,8 @@ def conditions() -> list[str]:
         f"Runs that compute: {m.COMPUTING:,}, each with a millisecond of processor time in Python.",
         "Processor time: user and system time of a process and its children, divided by the runs; the client is the "
         "process that triggers and looks on.",
+        "Processors busy: the processor time of all these processes, divided by the time that passed. What a second "
+        "worker can bring at most is what the first one leaves.",
         f"Workers with {share.SHARE} of a processor: bounded by control groups, in periods of "
         f"{share.PERIOD / 1000:.0f} ms, so that client, servers and two of them have about what they need, as on "
         "several machines. Left out where the system lets us make no groups.",

@@ -26,6 +26,7 @@ async def test_throughput_counts_the_runs_of_a_worker_and_the_processor_time_of_
     assert measured.rate > 0
     assert set(measured.microseconds) == {"client", "worker", "PostgreSQL", "Valkey"}
     assert measured.microseconds["worker"] > 0
+    assert 0.1 < measured.processors <= (os.cpu_count() or 1) + 0.1
     assert set(silent.microseconds) == {"client"}
 
 
