@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -18,6 +18,9 @@ from app.leases import Claimant, Leases
 from app.outages import insist
 
 logger = logging.getLogger("taskloom.lifecycle")
+
+Executed = Callable[[], Mapping[UUID, int]]
+"""Tells the claims under which runs are executed at this moment (``run_id: claim_no``)."""
 
 
 class Claiming:
@@ -33,12 +36,14 @@ class Claiming:
         gate: Gate,
         ring_and_tell: Callable[[Passed], None],
         tell: Callable[[Sequence[Row]], None],
+        executed: Executed,
     ) -> None:
         self._db = db
         self._claimant = claimant
         self._gate = gate
         self._ring_and_tell = ring_and_tell
         self._tell = tell
+        self._executed = executed
         self._queues = deque(claimant.queues)
         self._one_by_one = asyncio.Lock()
 
@@ -115,8 +120,8 @@ class Claiming:
             return await insist(self._db, partial(self._claimed_since, began))
 
     async def _claimed_since(self, moment: datetime) -> list[Row]:
-        async with self._db.autocommit() as pipe:
-            return await Leases(pipe).claimed_since(self._claimant.owner, moment)
+        """What a claim brought that did not know beforehand what, and whose reply was lost."""
+        return await self._held(lambda leases: leases.claimed_since(self._claimant.owner, moment))
 
     async def _pass_gate(self, go: Callable[[Passed], Awaitable[None]]) -> list[Row]:
         """What passing the gate brings, whatever happens on the way: a claimed run must not be forgotten."""
@@ -142,7 +147,15 @@ class Claiming:
 
     async def _claimed_all_the_same(self, run_ids: Sequence[UUID], claim_nos: Sequence[int]) -> list[Row]:
         """What a claim brought whose reply was lost with the connection."""
-        async with self._db.autocommit() as pipe:
-            rows = await Leases(pipe).claimed_under(self._claimant.owner, run_ids)
+        rows = await self._held(lambda leases: leases.claimed_under(self._claimant.owner, run_ids))
         expected = {run_id: claim_no + 1 for run_id, claim_no in zip(run_ids, claim_nos, strict=True)}
         return [row for row in rows if row["claim_no"] == expected[row["id"]]]
+
+    async def _held(self, ask: Callable[[Leases], Awaitable[list[Row]]]) -> list[Row]:
+        """What this worker holds by the answer, but for what it executed when it asked: that goes on as it is, and may
+        have settled by the time the answer is read.
+        """
+        async with self._db.autocommit() as pipe:
+            executed = self._executed()
+            rows = await ask(Leases(pipe))
+        return [row for row in rows if executed.get(row["id"]) != row["claim_no"]]

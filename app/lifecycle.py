@@ -18,7 +18,7 @@ import asyncpg
 
 from app import metrics, states
 from app.batching import Batcher
-from app.claiming import Claiming
+from app.claiming import Claiming, Executed
 from app.concern import attempt_of
 from app.db import IN_TROUBLE, Database, Row, is_disconnect
 from app.doorbell import AWAY, Doorbell, Ring
@@ -50,7 +50,13 @@ class Lifecycle:
     """The worker's use cases. One per process; safe for concurrent use."""
 
     def __init__(
-        self, db: Database, doorbell: Doorbell, events: Events, settings: Settings, claimant: Claimant
+        self,
+        db: Database,
+        doorbell: Doorbell,
+        events: Events,
+        settings: Settings,
+        claimant: Claimant,
+        executed: Executed = dict[UUID, int],
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -58,7 +64,7 @@ class Lifecycle:
         self._settings = settings
         self._claimant = claimant
         self._gate = Gate(db, claimant, self._ring_and_tell)
-        self._claiming = Claiming(db, claimant, self._gate, self._ring_and_tell, self._tell)
+        self._claiming = Claiming(db, claimant, self._gate, self._ring_and_tell, self._tell, executed)
         self._family = Family(db, events)
         # Telling others is batched apart from the commits, so that a slow Redis never slows down PostgreSQL.
         self._rings: Batcher[list[Ring], None] = Batcher(self._ring, TOLD_AT_ONCE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
+from app.claiming import Executed
 from app.db import Database
 from app.doorbell import Doorbell
 from app.events import Events
@@ -29,9 +31,9 @@ class Connections:
             Events(settings.redis_url),
         )
 
-    def lifecycle(self, settings: Settings, claimant: Claimant) -> Lifecycle:
-        """The worker's use cases over these connections."""
-        return Lifecycle(self.db, self.doorbell, self.events, settings, claimant)
+    def lifecycle(self, settings: Settings, claimant: Claimant, executed: Executed = dict[UUID, int]) -> Lifecycle:
+        """The worker's use cases over these connections; who claims tells what it executes."""
+        return Lifecycle(self.db, self.doorbell, self.events, settings, claimant, executed)
 
     async def close(self) -> None:
         """Close them all."""

@@ -46,7 +46,7 @@ class Engine:
         self._registry = registry
         self._connections = Connections.open(settings, pool_size=settings.database_pool_size)
         self.clockwork = Clockwork(self._connections.db.clock)
-        self.lifecycle = self._connections.lifecycle(settings, self.claimant)
+        self.lifecycle = self._connections.lifecycle(settings, self.claimant, lambda: self.runner.claims)
         recorder = Recorder(self.lifecycle)
         self._service = TaskService(
             self._connections.db, self._connections.doorbell, self._connections.events, settings, registry

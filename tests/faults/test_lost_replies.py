@@ -131,6 +131,27 @@ async def test_a_run_that_is_rung_for_again_goes_on_when_the_reply_to_that_claim
     assert (run.status, run.claim_no, executed[run.id]) == (TaskRunStatus.SUCCEEDED, 1, 1)
 
 
+async def test_a_run_that_settles_while_a_lost_reply_to_a_second_claim_is_made_up_for_is_executed_once(
+    settings: Settings, far: Settings, tasks: TaskService, proxy: Lossy
+) -> None:
+    doorbell = Doorbell(settings.redis_url)
+    async with working(far, reap_seconds=3600.0):
+        run = await tasks.trigger("fault-counted", input={"name": "settles"})
+        await until(reached["settles"].is_set)
+        proxy.lose_reply_to(run.id.bytes)
+        found = proxy.keep_reply_to(run.id.bytes)
+        await doorbell.ring([Ring(run.id, 0, "default", 0, clock.now())])
+        await until(lambda: proxy.kept)
+        allowed["settles"].set()
+        await tasks.wait(run.id, timeout=SOON)
+        found.set()
+        # Taken after what that claim brought.
+        after = await tasks.trigger("fault-nothing")
+        await until_status(tasks, after.id, TaskRunStatus.SUCCEEDED)
+    await doorbell.close()
+    assert (proxy.lost, executed[run.id]) == (1, 1)
+
+
 async def test_a_run_is_not_started_by_a_claim_whose_reply_is_read_after_another_worker_has_it(
     settings: Settings, far: Settings, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,10 @@ class Lossy:
         self._marks.add(mark.encode() if isinstance(mark, str) else mark)
 
     def keep_reply_to(self, mark: bytes) -> asyncio.Event:
-        """Keep the reply to the next message that holds these bytes, until the event that is returned is set."""
+        """Keep the reply to the next message that holds these bytes, until the event that is returned is set.
+
+        A message whose reply is to be lost does not count.
+        """
         self._late[mark] = asyncio.Event()
         return self._late[mark]
 
@@ -64,10 +67,11 @@ class Lossy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
+                kept = [mark for mark in self._late if mark in data and mark not in self._marks]
                 for mark in [mark for mark in self._marks if mark in data]:
                     self._marks.discard(mark)
                     doomed.set()
-                for mark in [mark for mark in self._late if mark in data]:
+                for mark in kept:
                     self._waiting[doomed] = self._late.pop(mark)
                 server.write(data)
                 await server.drain()
