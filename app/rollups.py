@@ -32,6 +32,10 @@ _FORGET = 5000
 _FIRST = UUID(int=0)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
+# Compiling these statements would take longer than executing them.
+_PREPARE = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+# Of a large table that was never analysed the planner would rather read and sort all that are left, for each batch.
+ALONG_THE_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 _TAKE = "SELECT finished_at, run_id FROM rollup_mark FOR UPDATE SKIP LOCKED"
 _WAIT = "SELECT finished_at, run_id FROM rollup_mark FOR UPDATE"
 _LOOK = "SELECT finished_at, run_id FROM rollup_mark"
@@ -79,7 +83,8 @@ class Rollups:
             horizon: datetime = await pipe.fetchval(_HORIZON, self._behind, PATIENCE)
             if horizon <= place[0]:
                 return False
-            await _prepare(pipe)
+            await pipe.execute(_PREPARE)
+            await pipe.execute(ALONG_THE_INDEX)
             last = await pipe.fetchrow(_LAST, *place, horizon, self._batch)
             is_full = last is not None and last["runs"] == self._batch
             if last is not None and last["runs"]:
@@ -122,7 +127,7 @@ async def count_before_deletion(pipe: Pipe, run_ids: Sequence[UUID]) -> None:
     await pipe.execute(_BEGIN, *BEGINNING)
     place = await pipe.fetchrow(_WAIT)
     assert place is not None
-    await _prepare(pipe)
+    await pipe.execute(_PREPARE)
     await _count(pipe, THESE_RUNS, place["finished_at"], place["run_id"], run_ids)
 
 
@@ -130,12 +135,6 @@ async def _taken(pipe: Pipe) -> Place | None:
     """The mark, locked; None while somebody else has it."""
     row = await pipe.fetchrow(_TAKE) or await pipe.fetchrow(_BEGIN, *BEGINNING)
     return None if row is None else (row["finished_at"], row["run_id"])
-
-
-async def _prepare(pipe: Pipe) -> None:
-    # Compiling these statements would take longer than executing them.
-    await pipe.execute("SET LOCAL jit = off")
-    await pipe.execute("SET LOCAL work_mem = '64MB'")
 
 
 async def _count(pipe: Pipe, source: str, *arguments: object) -> None:
