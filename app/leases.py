@@ -182,16 +182,21 @@ class Leases:
         query = "SELECT id, abort_forced FROM task_runs WHERE lease_owner = $1 AND status = 'ABORTING'"
         return await self._pipe.fetch(query, owner)
 
-    async def put_off(self, owner: UUID, run_ids: Sequence[UUID], seconds: float) -> None:
-        """Move the deadlines of those of the runs that this owner holds."""
+    async def put_off(self, owner: UUID, claims: Mapping[UUID, int], seconds: float) -> list[Row]:
+        """Move the deadlines of those of the claims that this owner has; returns those whose runs are locked."""
         query = f"""
-            WITH held AS (
-                SELECT r.id FROM (SELECT unnest($2::uuid[]) AS id ORDER BY 1) AS g
-                CROSS JOIN LATERAL ({sql.locked("g.id", "id, lease_owner", "SKIP LOCKED")}) AS r
-                WHERE lease_owner = $1)
-            UPDATE task_runs r SET deadline_at = deadline_at + make_interval(secs => $3)
-            FROM held WHERE r.id = held.id"""
-        await self._pipe.execute(query, owner, run_ids, seconds)
+            WITH given AS (
+                SELECT g.* FROM unnest($2::uuid[], $3::int[]) AS g(id, claim_no) JOIN task_runs r USING (id, claim_no)
+                WHERE r.lease_owner = $1
+            ), held AS (
+                SELECT g.id FROM (SELECT * FROM given ORDER BY id) AS g
+                CROSS JOIN LATERAL ({sql.locked("g.id", "claim_no, lease_owner", "SKIP LOCKED")}) AS r
+                WHERE r.claim_no = g.claim_no AND r.lease_owner = $1
+            ), moved AS (
+                UPDATE task_runs r SET deadline_at = deadline_at + make_interval(secs => $4)
+                FROM held WHERE r.id = held.id RETURNING r.id)
+            SELECT id, claim_no FROM given WHERE id NOT IN (SELECT id FROM moved)"""
+        return await self._pipe.fetch(query, owner, list(claims), list(claims.values()), seconds)
 
     # Dispatching: nobody holds these runs.
 

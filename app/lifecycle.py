@@ -164,11 +164,14 @@ class Lifecycle:
         self._ring_queued(parents)
         self._tell(parents)
 
-    async def put_off(self, run_ids: Sequence[UUID], seconds: float) -> None:
-        """Give these runs more time until their deadlines, as far as this worker holds them."""
-        if run_ids:
-            async with self._db.autocommit() as pipe:
-                await Leases(pipe).put_off(self._claimant.owner, run_ids, seconds)
+    async def put_off(self, claims: Mapping[UUID, int], seconds: float) -> dict[UUID, int]:
+        """Give claims of this worker (``run_id: claim_no``) more time until their deadlines.
+
+        Returns those that were passed over, because their runs are being written at this moment.
+        """
+        async with self._db.autocommit() as pipe:
+            rows = await Leases(pipe).put_off(self._claimant.owner, claims, seconds)
+        return dict(map(_claim_of, rows))
 
     async def aborting(self) -> dict[UUID, bool]:
         """The runs held by this worker that were asked to abort, and whether by force."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +12,15 @@ from workers.context import TaskContext
 from workers.faults import error_of
 from workers.held import HeldRun, Stop
 from workers.log_lines import LogLimitExceeded
-from workers.recorder import Recorder
+from workers.owed import Owed
 from workers.threads import call_plain
-
-logger = logging.getLogger("taskloom.runner")
-
-PUT_OFF_SECONDS = 2.0
 
 
 class Hooks:
     """Calls hooks, each for so many seconds at the most."""
 
-    def __init__(self, recorder: Recorder, seconds: float) -> None:
-        self._recorder = recorder
+    def __init__(self, owed: Owed, seconds: float) -> None:
+        self._owed = owed
         self._seconds = seconds
 
     async def call(
@@ -35,7 +30,8 @@ class Hooks:
         if hook is None:
             return
         if context.is_close_to_timeout(self._seconds):
-            await self._put_off(held)
+            # Past its deadline others would end the attempt, and its result were lost.
+            self._owed.owe({held.run_id: held.claim_no}, self._seconds)
         try:
             async with asyncio.timeout(self._seconds):
                 if inspect.iscoroutinefunction(hook):
@@ -51,14 +47,6 @@ class Hooks:
                 raise
             stored = error_of(error)
             _log(context.log.error, f"{name} failed: {stored.type}: {stored.message}", traceback=stored.traceback)
-
-    async def _put_off(self, held: HeldRun) -> None:
-        """Move the deadline by the hook's time: past it, others would end the attempt, and its result were lost."""
-        try:
-            async with asyncio.timeout(PUT_OFF_SECONDS):
-                await self._recorder.put_off(held, self._seconds)
-        except Exception as error:
-            logger.warning("The deadline of run %s could not be put off for its hook: %s", held.run_id, error)
 
 
 def _log(write: Callable[..., None], message: str, **data: Any) -> None:

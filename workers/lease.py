@@ -22,7 +22,7 @@ from app.lifecycle import Lifecycle
 from app.registry import Registry
 from app.rollups import Rollups
 from app.settings import Settings
-from workers import partitioner, summariser, watchdog
+from workers import owed, partitioner, summariser, watchdog
 from workers.clockwork import Clockwork
 from workers.connections import Connections
 from workers.dispatcher import Dispatcher
@@ -147,7 +147,7 @@ class LeaseKeeper:
             (COUNT_SECONDS, rollups.catch_up),
             (FORGET_SECONDS, rollups.forget),
             (watchdog.LOOK_SECONDS, self._watchdog.look),
-            (watchdog.LOOK_SECONDS, lambda: self._watchdog.give_back(lifecycle.put_off)),
+            (owed.GIVE_BACK_SECONDS, lambda: self._runner.owed.give_back(lifecycle.put_off)),
             (ABORTS_SECONDS, lambda: self._end_processes_of_aborted(lifecycle)),
             (partitioner.LOOK_SECONDS, Partitioner(connections.db).run_once),
         )

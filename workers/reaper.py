@@ -56,7 +56,7 @@ class Reaper:
         if leap > LEAP_SECONDS:
             logger.warning("PostgreSQL's clock was put forward by %.0f s; leases count again after one lease.", leap)
             self._waits_until = time.monotonic() + self._lease_seconds
-            await self._lifecycle.put_off(self._runner.timed, leap)
+            self._runner.owed.owe(self._runner.timed, leap)
         self._last_look = now, asked
         return now
 

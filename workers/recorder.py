@@ -36,10 +36,6 @@ class Recorder:
             held.flush = held.lane.submit(held)
         return held.flush
 
-    async def put_off(self, held: HeldRun, seconds: float) -> None:
-        """Give a run more time until its deadline, after which others may end its attempt."""
-        await self._lifecycle.put_off([held.run_id], seconds)
-
     async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception | Again]:
         writes = [self._take(held) for held in batch]
         partly = [held.is_waiting for held in batch]

@@ -30,6 +30,7 @@ from workers.context import TaskContext
 from workers.faults import error_of
 from workers.held import HeldRun, Stop, StopReason
 from workers.hooks import Hooks
+from workers.owed import Owed
 from workers.processes import Leashes
 from workers.recorder import Recorder
 from workers.term import Term
@@ -63,7 +64,8 @@ class Runner:
         self._settings = settings
         self._clockwork = clockwork
         self._bridge = Bridge()
-        self._hooks = Hooks(recorder, settings.hook_seconds)
+        self.owed = Owed()
+        self._hooks = Hooks(self.owed, settings.hook_seconds)
         self.leashes = Leashes()
         self.term = Term()
         self.running: dict[UUID, HeldRun] = {}
@@ -92,9 +94,9 @@ class Runner:
         return {held.run_id: held.claim_no for held in tuple(self.running.values())}
 
     @property
-    def timed(self) -> list[UUID]:
-        """The runs with a timeout that are executed. May be asked by any thread."""
-        return [held.run_id for held in tuple(self.running.values()) if held.timeout is not None]
+    def timed(self) -> dict[UUID, int]:
+        """Those of the claims whose runs have a timeout. May be asked by any thread."""
+        return {held.run_id: held.claim_no for held in tuple(self.running.values()) if held.timeout is not None}
 
     def start_claimed(self, rows: Sequence[Row], asked: float) -> list[asyncio.Task[None]]:
         """Execute what a claim has brought that was asked at ``asked``, a time of the monotonic clock.

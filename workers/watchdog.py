@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -24,8 +24,6 @@ LOOK_SECONDS = 1.0
 TOLERATED_LOOKS = 5
 PUT_OFF_LOOKS = 2
 """After every so many looks in vain deadlines are put off: before a reaper may act, which is 5 s after a deadline."""
-PutOff = Callable[[Sequence[UUID], float], Awaitable[None]]
-"""Puts off the deadlines of runs by seconds."""
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -41,7 +39,6 @@ class Watchdog:
         self._thread = 0
         self._asked = False
         self._looks = 0
-        self._owed_seconds = 0.0
         self._tell_of_turn: Callable[[], object] | None = None
 
     @property
@@ -64,26 +61,19 @@ class Watchdog:
             if self._looks == TOLERATED_LOOKS:
                 self._tell()
             if self._looks % PUT_OFF_LOOKS == 0:
-                self._owed_seconds += PUT_OFF_LOOKS * LOOK_SECONDS
+                self._runner.owed.owe(self._waiting(), PUT_OFF_LOOKS * LOOK_SECONDS)
             return
         self._asked = True
         self._call(self._live)
 
-    async def give_back(self, put_off: PutOff) -> None:
-        """Give runs that have to wait their time back: ``put_off`` changes their deadlines.
-
-        Beside ``look``, which must not wait for a slow database. What could not be given back is owed still.
-        """
-        if seconds := self._owed_seconds:
-            await put_off(self._waiting(), seconds)
-            self._owed_seconds -= seconds
-
-    def _waiting(self) -> list[UUID]:
-        """The runs with a timeout that have to wait for the one that blocks, which is told apart from now on."""
+    def _waiting(self) -> dict[UUID, int]:
+        """The claims, with a timeout, that have to wait for the one that blocks, which is told apart from now on."""
         if blocking := self._blocking():
             blocking.has_blocked = True
-        running = tuple(self._runner.running.values())
-        return [held.run_id for held in running if held.timeout is not None and held is not blocking]
+        timed = self._runner.timed
+        if blocking:
+            timed.pop(blocking.run_id, None)
+        return timed
 
     async def until_it_turns(self, seconds: float) -> None:
         """Return as soon as the event loop gives a sign of life again, or after so many seconds; beside ``look``."""

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -31,6 +32,7 @@ from tests.service.scheduled import HOURLY, execute, saved_task
 from tests.workbench import no_heartbeat, until, until_status, working
 from workers import TaskContext
 from workers.lease import HOUSEKEEPING_CONNECTIONS
+from workers.owed import Claims, Owed
 from workers.term import Term
 from workers.watchdog import LOOK_SECONDS, Watchdog
 
@@ -134,25 +136,27 @@ async def test_runs_are_given_back_when_the_lease_is_over_though_the_answer_to_t
 
 
 async def test_who_waits_for_a_stuck_event_loop_gets_its_time_back_and_goes_on_as_soon_as_it_turns() -> None:
-    runner: Any = SimpleNamespace(running={}, lost_seconds=0.0)
+    one, two = {UUID(int=1): 1}, {UUID(int=2): 1}
+    runner: Any = SimpleNamespace(running={}, timed={**one, **two}, lost_seconds=0.0, owed=Owed())
     watchdog, stuck = Watchdog(runner), threading.Event()
     watchdog.begin()
 
-    given_back: list[float] = []
+    given_back: list[tuple[Claims, float]] = []
 
-    async def put_off(_run_ids: object, seconds: float) -> None:
-        given_back.append(seconds)
+    async def put_off(claims: Claims, seconds: float) -> Claims:
+        given_back.append((claims, seconds))
         if len(given_back) == 1:
             raise TimeoutError
+        return one if len(given_back) == 2 else {}
 
     async def watch() -> float:
         for _ in range(3):
             await watchdog.look()
         seconds = watchdog.stuck_seconds
         with contextlib.suppress(TimeoutError):
-            await watchdog.give_back(put_off)
-        for _ in range(2):
-            await watchdog.give_back(put_off)
+            await runner.owed.give_back(put_off)
+        for _ in range(3):
+            await runner.owed.give_back(put_off)
         asyncio.get_running_loop().call_soon(stuck.set)
         await watchdog.until_it_turns(20.0)
         return seconds
@@ -163,7 +167,8 @@ async def test_who_waits_for_a_stuck_event_loop_gets_its_time_back_and_goes_on_a
     assert stuck.wait(60)
     assert await asyncio.wait_for(watching, 10) == 2 * LOOK_SECONDS
     assert watchdog.stuck_seconds == 0.0
-    assert given_back == [2 * LOOK_SECONDS, 2 * LOOK_SECONDS], "what a slow database refused is given back later, once"
+    asked = [(claims, 2 * LOOK_SECONDS) for claims in ({**one, **two}, {**one, **two}, one)]
+    assert given_back == asked, "what a slow database refused, and who was locked, is given it later, once"
 
 
 async def test_a_tick_is_left_to_others_where_the_event_loop_is_stuck_before_its_checks_are_called() -> None:
