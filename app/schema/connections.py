@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import strawberry
 
 from app.paging import Page, PageArgs
+from app.schema.sharing import shared
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
@@ -37,7 +38,7 @@ class Total:
         """The number of items; any number above ``limit`` means that counting stopped there."""
         if self._counted is None:
             self._counted = asyncio.ensure_future(self._count())
-        return await self._counted
+        return await shared(self._counted)
 
 
 @strawberry.type(description="Where a page lies within its list.")

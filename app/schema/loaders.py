@@ -15,6 +15,7 @@ from strawberry.dataloader import DataLoader
 from app.models import TaskDefinition
 from app.nested import Counts
 from app.schema.context import Info
+from app.schema.sharing import shared
 from app.service import TaskService
 
 Read: TypeAlias = "Callable[[list[Any]], Awaitable[Mapping[Any, Any]]]"
@@ -39,7 +40,7 @@ class Loaders:
         """The ids of the definitions that a live worker serves, read once."""
         if self._available is None:
             self._available = asyncio.ensure_future(self._service.available_definitions())
-        return await self._available
+        return await shared(self._available)
 
     async def at(self, info: Info, id: Any, prepare: Callable[[], Read], part: str = "") -> Any:
         """What ``read(ids)`` gives for an id, read together with all others at this place in the query.
@@ -55,7 +56,7 @@ class Loaders:
     async def _load(self, place: Place, id: Any, prepare: Callable[[], Read]) -> Any:
         if place not in self._places:
             self._places[place] = loader(prepare())
-        return await self._places[place].load(id)
+        return await shared(self._places[place].load(id))
 
 
 def loader(read: Read) -> DataLoader[Any, Any]:

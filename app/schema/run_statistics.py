@@ -17,6 +17,7 @@ from app.schema.context import Info
 from app.schema.definitions import TaskDefinition
 from app.schema.runs import TaskRun, load_definition, load_run
 from app.schema.saved_tasks import Task, load_task
+from app.schema.sharing import shared
 from app.schema.vocabulary import describe
 from app.service import statistics_reading
 from app.service.statistics_reading import StatisticsQuery
@@ -187,7 +188,7 @@ class Statistics:
         """What the fields but rankings and slowest runs show, read once."""
         if self.reading is None:
             self.reading = asyncio.ensure_future(self.service.of(self.query))
-        return await self.reading
+        return await shared(self.reading)
 
     @strawberry.field(description="The buckets, the oldest first; all that the time touches, up to 1,000.")
     async def buckets(self) -> list[StatisticsBucket]:

@@ -246,6 +246,19 @@ async def test_a_page_that_cannot_be_is_refused_with_what_is_allowed(
     assert allowed in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("fails", "is_read_for_both"),
+    [("children(first: 999) { totalCount }", "title"), ("logs(first: 999) { totalCount }", "isAvailable")],
+)
+async def test_a_refusal_in_one_list_does_not_break_what_another_reads_with_it(
+    gql: GraphQLClient, fails: str, is_read_for_both: str
+) -> None:
+    await gql.run()
+    definition = f"definition {{ {is_read_for_both} }}"
+    query = f"{{ a: taskRuns {{ nodes {{ {definition} {fails} }} }} b: taskRuns {{ nodes {{ {definition} }} }} }}"
+    assert (await gql.error(query))["code"] == "BAD_USER_INPUT"
+
+
 async def test_a_cursor_of_another_order_is_refused(gql: GraphQLClient) -> None:
     await gql.run()
     cursor = (await gql(LIST))["taskRuns"]["pageInfo"]["endCursor"]
