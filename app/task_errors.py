@@ -8,6 +8,7 @@ from typing import Any
 
 from app.counting import counted
 from app.errors import ErrorCode, TaskError
+from app.task_words import CALLED
 
 
 class TaskNotFound(TaskError):
@@ -30,7 +31,7 @@ class TaskConflict(TaskError):
     code = ErrorCode.TASK_CONFLICT
 
     def __init__(self, version: int, changed_by: str, changed_at: datetime, fields: Sequence[str]) -> None:
-        what = ", ".join(fields) or "nothing that is different now"
+        what = ", ".join(CALLED.get(field, field) for field in fields) or "nothing that is different now"
         super().__init__(
             f"{changed_by.partition(':')[2]} has changed the task meanwhile ({what}); it is at version {version} now. "
             "Read it again, and make your change to that version.",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse, specified_rules, validate
-from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from app.schema.faults import PARSE_FAILED, QUERY_TOO_COMPLEX, VALIDATION_FAILED, refuse_operation
@@ -26,7 +25,7 @@ MAX_KEPT = 500
 MAX_KEPT_CHARACTERS = 500_000
 """Length of all kept documents together; the parsed form takes a hundredfold of it in memory."""
 
-_RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+_RULES = (*specified_rules, OneOfInputValidationRule)
 _MAX_ERRORS = 20
 
 

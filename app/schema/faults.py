@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from asyncpg import InterfaceError as DriverInterfaceError
@@ -40,6 +41,9 @@ _UNREACHABLE = (
     database.TimeoutError,
 )
 
+_PYTHON_WORDS = {"None": "null", "True": "true", "False": "false"}
+_QUOTED_OR_PYTHON_WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b""", re.DOTALL)
+
 logger = logging.getLogger("taskloom.graphql")
 
 
@@ -69,7 +73,15 @@ def refuse_operation(code: str, errors: Iterable[GraphQLError]) -> RequestRefuse
 
 def with_code(error: GraphQLError, code: str) -> GraphQLError:
     """The error as clients see it, with ``extensions.code``; a code that is there already stays."""
-    return _copy(error, error.message, {"code": code, **(error.extensions or {})})
+    return _copy(error, in_words_of_graphql(error.message), {"code": code, **(error.extensions or {})})
+
+
+def in_words_of_graphql(message: str) -> str:
+    """A message of graphql-core's with the values in it as clients write them: null, not None.
+
+    What stands in quotes is the client's own, or a name.
+    """
+    return _QUOTED_OR_PYTHON_WORD.sub(lambda found: _PYTHON_WORDS.get(found[0], found[0]), message)
 
 
 def with_request_id(error: GraphQLError, request_id: str) -> GraphQLError:
@@ -87,7 +99,7 @@ def publish(error: GraphQLError, request_id: str) -> GraphQLError:
     if isinstance(cause, TaskError):
         shown = _copy(error, cause.message, _task_extensions(cause))
     elif isinstance(cause, GraphQLError) and (code := _code_of(cause)):
-        shown = _copy(error, cause.message, {"code": code, **(cause.extensions or {})})
+        shown = with_code(_copy(error, cause.message, cause.extensions or {}), code)
     elif is_unreachable(cause):
         logger.warning("The database cannot be reached: %r (request %s).", cause, request_id)
         shown = _copy(error, UNAVAILABLE, {"code": ErrorCode.SERVICE_UNAVAILABLE.value})

@@ -13,6 +13,7 @@ from strawberry.scalars import JSON
 from app.errors import InvalidArgument as Refusal
 from app.schema.connections import given
 from app.schema.context import Info
+from app.schema.faults import in_words_of_graphql
 from app.schema.principals import Principal, principal_of
 from app.schema.refusals import InvalidArgument
 from app.schema.task_refusals import SavedSearchNameTaken, SavedSearchNotFound
@@ -167,7 +168,7 @@ def checked(info: Info, kind: SavedSearchKind, filter: Any) -> dict[str, Any]:
     found: list[str] = []
 
     def note(error: GraphQLError, path: list[str | int]) -> None:
-        found.append(f"{'.'.join(map(str, path)) or 'as a whole'}: {error.message}")
+        found.append(f"{'.'.join(map(str, path)) or 'as a whole'}: {in_words_of_graphql(error.message)}")
 
     validate_input_value(filter, expected, note)
     if found or not isinstance(filter, dict):

@@ -20,6 +20,7 @@ from app.schema.mutations.saved_tasks import MUTATIONS as SAVED_TASKS
 from app.schema.mutations.schedules import SCHEDULING
 from app.schema.mutations.trigger_task import TriggerTaskInput, trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
+from app.schema.nulls import refuse_nulls
 from app.schema.plain_inputs import build_at_once
 from app.schema.queries import Query
 from app.schema.refusals import HANDLERS
@@ -68,3 +69,4 @@ schema = strawberry.Schema(
 """The schema that the server serves and ``schema.graphql`` shows."""
 
 build_at_once(schema, TriggerTaskInput)
+refuse_nulls(schema)

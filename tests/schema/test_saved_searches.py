@@ -61,6 +61,7 @@ async def test_a_search_is_kept_changed_and_deleted(gql: GraphQLClient) -> None:
         ("TASKS", {"statuses": ["FAILED"]}, "statuses"),
         ("TASKS", [], "TaskFilter"),
         ("TASKS", "text", "TaskFilter"),
+        ("TASKS", [None, True, "None"], "[null, true, 'None']"),
     ],
 )
 async def test_what_is_no_filter_of_its_kind_is_not_saved(

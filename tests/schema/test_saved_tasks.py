@@ -22,6 +22,7 @@ RUN = """
     __typename ... on Error { code message path }
     ... on TriggerTaskSuccess { deduplicated run { id name input tags task { id name deletedAt }
         taskRevision { version change } } }"""
+UPDATE = "mutation ($i: UpdateTaskInput!) { updateTask(input: $i) { __typename } }"
 NOBODY = "0199c0de-0000-7000-8000-000000000000"
 
 
@@ -89,10 +90,26 @@ async def test_an_update_changes_what_is_given_and_null_goes_back_to_nothing(gql
     assert refused["__typename"] == "TaskConflict"
     assert (refused["version"], refused["changedBy"]) == (2, {"id": "local-admin"})
     assert refused["fields"] == ["enabled", "priority", "retry"]
+    assert "(enabled, priority, retry)" in refused["message"]
     assert (await update(gql, NOBODY, 1))["code"] == "TASK_NOT_FOUND"
-    assert (await gql.answer("mutation { updateTask(input: {id: 1, version: 1, name: null}) { __typename } }"))[
-        "errors"
-    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "says"),
+    [
+        ("mutation { updateTask(input: {id: 1, version: 1, name: null}) { __typename } }", {}, "'name' cannot be null"),
+        (UPDATE, {"i": {"id": "1", "version": 1, "enabled": None}}, "'enabled' cannot be null: give a value, or leave"),
+        (UPDATE, {"i": {"id": True, "version": 1}}, "ID cannot represent value: true"),
+        (UPDATE, {"i": {"id": None, "version": "None"}}, "non-null type 'ID!' not to be null"),
+        (UPDATE, {"i": {"None": None}}, "unknown field 'None'. Did you mean 'name'? Found: {'None': null}"),
+    ],
+)
+async def test_a_value_that_cannot_be_is_named_in_the_words_of_graphql(
+    gql: GraphQLClient, query: str, variables: dict[str, Any], says: str
+) -> None:
+    errors = (await gql.answer(query, **variables))["errors"]
+    assert {error["extensions"]["code"] for error in errors} == {"BAD_USER_INPUT"}
+    assert any(says in error["message"] for error in errors), errors
 
 
 async def test_copies_deletions_and_restorations_are_revisions(gql: GraphQLClient) -> None:
