@@ -14,6 +14,8 @@ from strawberry.types.base import StrawberryMaybe, StrawberryOptional
 from app.errors import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import strawberry
 
 
@@ -23,7 +25,7 @@ def refuse_nulls(schema: strawberry.Schema) -> None:
         if isinstance(published, GraphQLInputObjectType):
             input_type = cast("Any", published)
             if never_null := [name for name, field in input_type.fields.items() if _is_never_null(field)]:
-                input_type.out_type = partial(_without_nulls, never_null)
+                input_type.out_type = partial(_without_nulls, never_null, input_type.out_type)
 
 
 def _is_never_null(field: Any) -> bool:
@@ -31,11 +33,11 @@ def _is_never_null(field: Any) -> bool:
     return isinstance(declared, StrawberryMaybe) and not isinstance(declared.of_type, StrawberryOptional)
 
 
-def _without_nulls(never_null: list[str], value: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(never_null: list[str], made: Callable[[Any], Any], value: dict[str, Any]) -> Any:
     for name in never_null:
         if name in value and value[name] is None:
             raise GraphQLError(
                 f"'{name}' cannot be null: give a value, or leave the field out.",
                 extensions={"code": ErrorCode.BAD_USER_INPUT.value},
             )
-    return value
+    return made(value)

@@ -292,6 +292,16 @@ async def test_what_a_live_run_may_still_look_at_is_not_deleted(tasks: TaskServi
     assert await statuses(tasks, [parent, child]) == ["ABORTED", "QUEUED"]
 
 
+async def test_an_action_is_left_to_its_run_while_others_have_all_turns(
+    tasks: TaskService, left_to_its_run: Starting
+) -> None:
+    left_to_its_run.seconds_at_once = 0.01
+    turns = tasks.bulk._stepper._turns
+    async with asyncio.timeout(20), turns, turns:
+        action = await tasks.bulk.abort_runs(RunSelection(filter=RunFilter(queues=["default"])))
+    assert action.status is BulkActionStatus.PENDING
+
+
 # The whole system.
 
 

@@ -47,30 +47,49 @@ class Stepper:
         next one goes on from where it is.
         """
         async with self._turns:
-            try:
-                action = await self._read(action_id)
-                if action is None or action.finished_at is not None:
-                    return action
-                await self._step(action)
-                if action.run_id is not None:
-                    await self._events.publish([action.run_id])
-                return await self._read(action_id)
-            except Exception as error:
-                if is_disconnect(error) or isinstance(error, REPEATABLE):
-                    raise ServiceUnavailable from error
-                raise
+            return await self._take(action_id)
 
     async def run_for(self, action_id: UUID, seconds: float) -> None:
-        """Take steps for some time, as long as there are any to take; what is left is the action's run's."""
+        """Take steps for some time, as long as there are any to take; what is left is the action's run's.
+
+        Others that have all turns for so long leave nothing to be done here: then all of it is the run's.
+        """
         until = time.monotonic() + seconds
         try:
-            while time.monotonic() < until:
-                action = await self.step(action_id)
+            while await self._gets_turn(until - time.monotonic()):
+                try:
+                    action = await self._take(action_id)
+                finally:
+                    self._turns.release()
                 if action is None or action.finished_at is not None:
                     return
         except Exception:
             # The action is stored, so that this is not the end of it: its run goes on, and says what is wrong.
             logger.warning("Bulk action %s is left to its run.", action_id, exc_info=True)
+
+    async def _gets_turn(self, seconds: float) -> bool:
+        """Whether a turn to take a step came within some time; whoever got one gives it back."""
+        if seconds <= 0:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._turns.acquire()
+        except TimeoutError:
+            return False
+
+    async def _take(self, action_id: UUID) -> BulkAction | None:
+        try:
+            action = await self._read(action_id)
+            if action is None or action.finished_at is not None:
+                return action
+            await self._step(action)
+            if action.run_id is not None:
+                await self._events.publish([action.run_id])
+            return await self._read(action_id)
+        except Exception as error:
+            if is_disconnect(error) or isinstance(error, REPEATABLE):
+                raise ServiceUnavailable from error
+            raise
 
     async def _step(self, action: BulkAction) -> None:
         work = self._works[action.kind]

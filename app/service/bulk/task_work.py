@@ -84,7 +84,8 @@ class UpdateTasks(_OnTasks):
     """Changes tasks; one that is as it is to be stays at its version, so that a repeated step changes nothing more."""
 
     saved: SavedTasks
-    size = 50
+    # Each has a transaction of its own, and whoever asked waits for the end of a step.
+    size = 10
 
     async def act(self, pipe: Pipe, action: BulkAction, item_ids: Sequence[UUID]) -> Acted:
         """Change as ``updateTask`` does, whatever the version."""
