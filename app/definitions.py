@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, any_, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.conditions import StringFilter, TagFilter, storable, string_condition, tag_condition
@@ -104,9 +104,10 @@ class Definitions:
         return (await self._session.exec(select(func.count()).select_from(TABLE).where(*conditions))).scalar_one()
 
     async def available(self) -> set[str]:
-        """The ids that a live worker, one that is not draining, serves."""
-        ids = select(func.unnest(WORKERS.c.definition_ids)).where(*_live(), WORKERS.c.is_draining.is_(False))
-        return {row[0] for row in await self._session.exec(ids.distinct())}
+        """The ids of which a live worker, one that is not draining, has the code and serves the queue."""
+        workers = select(WORKERS.c.id).where(*_live(), WORKERS.c.is_draining.is_(False))
+        serving = workers.where(TABLE.c.id == any_(WORKERS.c.definition_ids), TABLE.c.queue == any_(WORKERS.c.queues))
+        return {row[0] for row in await self._session.exec(select(TABLE.c.id).where(serving.exists()))}
 
     async def workers(self) -> list[Worker]:
         """The live workers, those that started first at the top."""

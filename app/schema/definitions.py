@@ -89,7 +89,9 @@ class TaskDefinition:
             category=row.category,
         )
 
-    @strawberry.field(description="Whether a live worker serves it: runs of it are executed now.")
+    @strawberry.field(
+        description="Whether a live worker has its code and serves its queue: runs of it are executed now."
+    )
     async def is_available(self, info: Info) -> bool:
         """Found once for all definitions of an answer."""
         return self.id in await info.context.loaders.available()

@@ -178,7 +178,7 @@ class Reading:
             return await Definitions(session).get_many([id for id in ids if is_slug(id)])
 
     async def available_definitions(self) -> set[str]:
-        """The ids of the definitions that a live worker serves.
+        """The ids of the definitions of which a live worker has the code and serves the queue.
 
         Example:
             assert "checksum-tree" in await tasks.available_definitions()

@@ -154,9 +154,14 @@ async def hire(settings: Settings) -> AsyncIterator[Callable[..., Hand]]:
     """Makes hand workers."""
     db, doorbell, events = Database(settings.database_url), Doorbell(settings.redis_url), Events(settings.redis_url)
 
-    def make(*definition_ids: str, limits: Mapping[str, Limits] = NO_LIMITS, database: Database = db) -> Hand:
+    def make(
+        *definition_ids: str,
+        limits: Mapping[str, Limits] = NO_LIMITS,
+        database: Database = db,
+        queues: tuple[str, ...] = ("default", "quick"),
+    ) -> Hand:
         served = (*(definition_ids or ("echo", "no-input")), *limits)
-        claimant = Claimant(uuid4(), "host:4711", ("default", "quick"), served, limits)
+        claimant = Claimant(uuid4(), "host:4711", queues, served, limits)
         return Hand(Lifecycle(database, doorbell, events, settings, claimant), claimant)
 
     yield make

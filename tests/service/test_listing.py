@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -260,9 +261,10 @@ async def test_definitions_are_listed_by_id_and_filtered(tasks: TaskService) -> 
     assert await tasks.count_definitions() == 2
 
 
-async def test_a_definition_is_available_while_a_live_worker_that_does_not_drain_serves_it(
-    tasks: TaskService, hand: Hand
+async def test_a_definition_is_available_while_a_live_worker_that_does_not_drain_has_its_code_and_serves_its_queue(
+    tasks: TaskService, hire: Callable[..., Hand], hand: Hand
 ) -> None:
+    await asyncio.gather(*(tasks.trigger(id) for id in ("no-input", "echo")))
     assert await tasks.available_definitions() == {"echo", "no-input"}
     [worker] = await tasks.workers()
     assert (worker.id, worker.host, worker.capacity) == (hand.owner, "host", 10)
@@ -270,6 +272,9 @@ async def test_a_definition_is_available_while_a_live_worker_that_does_not_drain
     assert await tasks.available_definitions() == set()
     await hand.lifecycle.leave()
     assert await tasks.workers() == []
+    # Both are loaded there, and "echo" is of the queue "quick".
+    await hire(queues=("default",)).live()
+    assert await tasks.available_definitions() == {"no-input"}
 
 
 def test_the_lowest_id_of_a_time_bounds_ids_made_then() -> None:
