@@ -202,7 +202,19 @@ class Registry:
             except (Exception, SystemExit) as error:
                 raise DefinitionError(
                     f"The module '{name}' named in TASKLOOM_TASKS cannot be imported: {type(error).__name__}: {error}"
+                    f"{_where_to_look(name, error)}"
                 ) from error
+
+
+def _where_to_look(name: str, error: BaseException) -> str:
+    """What to do about a module that is not there; of others that are missing, their own message says enough."""
+    if not isinstance(error, ModuleNotFoundError) or not f"{name}.".startswith(f"{error.name}."):
+        return ""
+    if name.endswith(".py"):
+        return (
+            f". Name the module without its ending, as in TASKLOOM_TASKS={name.removesuffix('.py').replace('/', '.')}."
+        )
+    return ". Put the directory that it lies in on PYTHONPATH, as in PYTHONPATH=. for this one."
 
 
 registry = Registry()

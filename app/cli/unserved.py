@@ -20,5 +20,6 @@ async def say_if_unserved(tasks: TaskService, run: TaskRun) -> None:
             return
     note(
         f"No live worker serves the queue '{run.queue}' and has the code of '{run.definition_id}': the run waits until "
-        "one does. Start it with `taskloom worker`, or see `taskloom doctor`."
+        f"one does. Start it with `taskloom worker --queue {run.queue}`, with its module in TASKLOOM_TASKS, or see "
+        "`taskloom doctor`."
     )

@@ -222,6 +222,7 @@ async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill_and_who_
         )
     for answer in told:
         assert answer.sentence.startswith("No live worker serves the queue 'elsewhere' and has the code of 'cli-fail'")
+        assert "`taskloom worker --queue elsewhere`" in answer.sentence
     assert found["queues"].health is Health.WELL
     assert found["definitions"].health is Health.ILL
     assert "without a live worker: cli-fail (queue elsewhere, 1 run waits)" in found["definitions"].finding

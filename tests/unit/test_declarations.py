@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
-from app.registry import DefinitionError
+from app.registry import DefinitionError, Registry
 from workers import task
 
 
@@ -54,3 +55,23 @@ def test_what_is_no_function_is_no_task(wrong: Any) -> None:
 def test_what_is_no_text_is_no_id(id: Any) -> None:
     with pytest.raises(DefinitionError, match="is no definition id: use a kebab-case slug"):
         task(id=id)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("shop_tasks", "Put the directory that it lies in on PYTHONPATH"),
+        ("shop.tasks", "Put the directory that it lies in on PYTHONPATH"),
+        ("shop/tasks.py", "Name the module without its ending, as in TASKLOOM_TASKS=shop.tasks."),
+        ("needs_another", "No module named 'another'"),
+    ],
+)
+def test_a_module_that_is_not_there_is_refused_with_what_to_do(
+    module: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_another.py").write_text("import another")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DefinitionError) as caught:
+        Registry().load([module])
+    assert words in str(caught.value)
+    assert ("PYTHONPATH" in str(caught.value)) == ("PYTHONPATH" in words)
