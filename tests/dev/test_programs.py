@@ -12,6 +12,7 @@ import pytest
 
 from app.dev.account import Account, server_account
 from app.dev.errors import DevError
+from app.dev.options import home_of
 from app.dev.places import may_enter, temporary_root
 from app.dev.postgres import EmbeddedPostgres
 from app.dev.programs import Program, find_postgres, postgres_major
@@ -46,6 +47,17 @@ def test_a_program_that_another_user_may_not_reach_is_copied_with_its_libraries(
         assert (copy.path.parents[2] / "wheel.libs" / "library.so").stat().st_mode & 0o444 == 0o444
     finally:
         shutil.rmtree(private)
+
+
+def test_the_data_lie_in_the_checkout_and_of_an_installed_package_where_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, checkout, project = (tmp_path / name for name in ("site-packages", "checkout", "project"))
+    checkout.mkdir()
+    (checkout / "pyproject.toml").touch()
+    project.mkdir()
+    monkeypatch.chdir(project)
+    assert (home_of(installed), home_of(checkout)) == (project, checkout)
 
 
 def test_what_is_below_a_private_directory_cannot_be_entered_by_others(tmp_path: Path) -> None:
