@@ -81,11 +81,29 @@ def issues(validator: Validator, text: bytes) -> tuple[InputIssue, ...]:
     """What does not fit, in words that never quote the value."""
     found: list[InputIssue] = []
     for error in validator.iter_errors(orjson.loads(text)):
-        path = tuple(str(part) for part in error.instance_path)
-        found.append(InputIssue(path, error.message, error.kind.name))
+        found.append(InputIssue(_path(error), _words(error), error.kind.name))
         if len(found) == MAX_ISSUES:
             break
     return tuple(found)
+
+
+def _path(error: jsonschema_rs.ValidationError) -> tuple[str, ...]:
+    return tuple(str(part) for part in error.instance_path)
+
+
+def _words(error: jsonschema_rs.ValidationError) -> str:
+    """What is wrong. Of what may be one of several things, as in ``date | None``, why it is none of them."""
+    # Each thing that it may be, with what it lacks to be that.
+    choices: Any = getattr(error.kind, "context", None)
+    if not choices or error.kind.name != "anyOf":
+        return error.message
+    lacks = [_word(lack[0], len(error.instance_path)) for lack in choices[:MAX_ISSUES] if lack]
+    return f"none of what is allowed fits: {'; '.join(dict.fromkeys(lacks))}"
+
+
+def _word(error: jsonschema_rs.ValidationError, depth: int) -> str:
+    below = ".".join(_path(error)[depth:])
+    return f"{below}: {error.message}" if below else error.message
 
 
 def _plain(value: object) -> Any:

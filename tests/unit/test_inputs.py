@@ -69,3 +69,19 @@ def test_no_message_quotes_the_value(schema: dict[str, Any], value: Any) -> None
     [issue] = issues(compile_schema({"properties": {"a": schema}}), encode({"a": value}))
     assert issue.path == ("a",)
     assert "hunter2" not in issue.message
+
+
+def test_what_may_be_one_of_several_things_is_told_why_it_is_none_of_them() -> None:
+    point = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    choices = {"anyOf": [{"type": "string", "format": "date"}, point, {"type": "null"}]}
+    validator = compile_schema({"properties": {"a": choices}})
+    told = [issues(validator, encode({"a": value}))[0] for value in ("soon", {"x": "hunter2"})]
+    assert told[0].message == (
+        'none of what is allowed fits: the value is not a "date"; the value is not of type "object"; '
+        'the value is not of type "null"'
+    )
+    assert told[1].message == (
+        'none of what is allowed fits: the value is not of type "string"; x: the value is not of type "integer"; '
+        'the value is not of type "null"'
+    )
+    assert {issue.path for issue in told} == {("a",)}
