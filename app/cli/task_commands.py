@@ -32,13 +32,23 @@ def create(
     input: Input = None,
     group: Annotated[str | None, typer.Option(help="The group it belongs to.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A word to find it by, once for each.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose it is, as in USER:ada; yours by default.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is for, in words.")] = None,
     json: Json = False,
 ) -> None:
-    """Save a task; prints its id."""
+    """Save a task; prints its id. What else it may have, `taskloom tasks update` sets."""
     from app.service.task_fields import TaskFields
 
     value = None if input is None else arguments.json_value(input)
-    fields = TaskFields(name=name, definition_id=definition, input=value, group=group, tags=tag or ())
+    fields = TaskFields(
+        name=name,
+        definition_id=definition,
+        description=description,
+        input=value,
+        tags=tag or (),
+        group=group,
+        owner=owner,
+    )
     asyncio.run(_create(fields, json=json))
 
 

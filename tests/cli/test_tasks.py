@@ -21,9 +21,11 @@ async def test_a_task_is_created_listed_executed_and_deleted(
     taskloom: Command, tasks: TaskService, worker: TaskloomWorker
 ) -> None:
     task = await taskloom.json(
-        "tasks", "create", "Sum up", "cli-add", "--input", '{"numbers": [1, 2]}', "--group", "g", "--tag", "a"
+        *("tasks", "create", "Sum up", "cli-add", "--input", '{"numbers": [1, 2]}', "--group", "g", "--tag", "a"),
+        *("--owner", "USER:ada", "--description", "Adds."),
     )
     assert (task["name"], task["group"], task["tags"], task["health"]) == ("Sum up", "g", ["a"], "NEVER_RUN")
+    assert (task["owner"], task["description"]) == ("USER:ada", "Adds.")
     listed = await taskloom("tasks", "list", "--search", "sum")
     assert task["id"] in listed.out
     run = await taskloom.json("tasks", "execute", task["id"], "--input", '{"numbers": [4]}', "--wait")
