@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, any_, cast, literal, literal_column, or_
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from app import kinds
 from app.errors import InvalidArgument
 from app.kinds import is_storable, of_kind
 
@@ -138,13 +139,8 @@ def time_condition(column: ColumnElement[Any], range: DateTimeRange, field: str)
 
 
 def aware(moment: datetime, field: str) -> datetime:
-    """The time, when it has a timezone. Raises ``InvalidArgument`` otherwise."""
-    of_kind(moment, datetime, field, ("filter", field))
-    if moment.tzinfo is None:
-        raise InvalidArgument(
-            f"'{field}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("filter", field)
-        )
-    return moment
+    """The time of a filter, when it has a timezone. Raises ``InvalidArgument`` otherwise."""
+    return kinds.aware(moment, field, ("filter", field))
 
 
 def storable(text: str) -> str:

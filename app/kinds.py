@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import is_dataclass
+from datetime import datetime
 from enum import Enum, StrEnum
 from functools import cache
 from types import NoneType, UnionType
@@ -14,7 +15,6 @@ from app.errors import InvalidArgument
 NO_LISTS: tuple[type, ...] = (str, bytes, Mapping)
 """What holds many, and is no list of them."""
 Word = TypeVar("Word", bound=StrEnum)
-Kind = type | tuple[type, ...]
 Path = tuple[str, ...]
 LARGEST_INTEGER = 2**31 - 1
 """What a column for whole numbers holds at most."""
@@ -26,23 +26,28 @@ _WORDS: dict[Any, str] = {
 }  # fmt: skip
 
 
-def of_kind(value: object, kind: Kind, field: str, path: Path | None = None) -> None:
+def of_kind(value: object, kind: type, field: str, path: Path | None = None) -> None:
     """Check that a value is of a kind. Raises ``InvalidArgument``."""
     if not isinstance(value, kind):
-        raise InvalidArgument(f"'{field}' must be a {_name(kind)}, not {type(value).__name__}.", path=path or (field,))
+        raise _refusal(value, _words(kind), f"'{field}'", path or (field,))
 
 
-def listed(values: Any, kind: Kind, field: str, path: Path | None = None) -> None:
+def listed(values: Any, kind: type, field: str) -> None:
     """Check that values are a list of one kind, or a set, and no text. Raises ``InvalidArgument``."""
-    if isinstance(values, NO_LISTS) or not isinstance(values, Collection):
-        raise InvalidArgument(
-            f"'{field}' must be a list of {_name(kind)}s, not {type(values).__name__}.", path=path or (field,)
-        )
-    for value in cast("Collection[Any]", values):
+    if not _is(values, Collection):
+        raise _refusal(values, _words(Collection), f"'{field}'", (field,))
+    for value in values:
         if not isinstance(value, kind):
-            raise InvalidArgument(
-                f"'{field}' must be a list of {_name(kind)}s, but holds {type(value).__name__}.", path=path or (field,)
-            )
+            raise _refusal(value, _words(kind), f"Each of '{field}'", (field,))
+
+
+def aware(moment: datetime, field: str, path: Path | None = None) -> datetime:
+    """The time, when it has a timezone. Raises ``InvalidArgument`` otherwise, and for what is no time."""
+    of_kind(moment, datetime, field, path)
+    if moment.tzinfo is None:
+        message = f"'{field}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z."
+        raise InvalidArgument(message, path=path or (field,))
+    return moment
 
 
 def whole(value: object, field: str, low: int, high: int, path: Path | None = None) -> None:
@@ -73,10 +78,6 @@ def is_storable(text: str) -> bool:
     return "\0" not in text
 
 
-def _name(kind: Kind) -> str:
-    return " or ".join(map(_name, kind)) if isinstance(kind, tuple) else "text" if kind is str else kind.__name__
-
-
 def declared(value: Any, annotation: Any, field: str) -> None:
     """Check that a value is what an annotation says, and all that it holds too. Raises ``InvalidArgument``."""
     _check(value, annotation, f"'{field}'", (field,))
@@ -86,8 +87,7 @@ def _check(value: Any, annotation: Any, named: str, path: Path) -> None:
     kinds = _kinds(annotation)
     kind = next((kind for kind in kinds if _is(value, kind)), None)
     if kind is None:
-        allowed = " or ".join(_words(kind) for kind in kinds)
-        raise InvalidArgument(f"{named} must be {allowed}, not {type(value).__name__}.", path=path)
+        raise _refusal(value, " or ".join(map(_words, kinds)), named, path)
     held = get_args(kind)
     if is_dataclass(kind) and len(path) < DEEPEST:
         for name, own, plain in _fields(kind):
@@ -102,6 +102,10 @@ def _check(value: Any, annotation: Any, named: str, path: Path) -> None:
         for item in cast("Collection[Any]", value):
             if not isinstance(item, plain):
                 _check(item, held[0], f"Each of {named}", path)
+
+
+def _refusal(value: object, allowed: str, named: str, path: Path) -> InvalidArgument:
+    return InvalidArgument(f"{named} must be {allowed}, not {type(value).__name__}.", path=path)
 
 
 def _plain(annotation: Any) -> tuple[type, ...]:

@@ -13,7 +13,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import StringFilter, any_of, string_condition
 from app.db import ReadSession
-from app.kinds import listed, one_of
 from app.models import TaskIteration, TaskLog, TaskLogLevel
 from app.paging import Keyset, Window
 from app.rows import detached, grouped
@@ -124,10 +123,7 @@ def log_conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
     """A filter as conditions on the table of log lines."""
     found: list[ColumnElement[bool]] = []
     if filter.levels is not None:
-        listed(filter.levels, str, "levels")
-        found.append(
-            any_of(LOGS.c.level, [one_of(level, TaskLogLevel, "levels").value for level in filter.levels], "levels")
-        )
+        found.append(any_of(LOGS.c.level, [level.value for level in filter.levels], "levels"))
     if filter.iteration is not None:
         found.append(LOGS.c.iteration == filter.iteration)
     if filter.message is not None:

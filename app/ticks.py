@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.counting import counted
 from app.errors import InvalidArgument
-from app.kinds import declared
+from app.kinds import aware, declared
 from app.time_zones import time_zone_named
 
 ALIASES = {
@@ -171,10 +171,7 @@ def _check_times(timing: Timing) -> None:
 
 def check_time(name: str, value: datetime) -> None:
     """Check that a time has a timezone and lies in years that calendars can tell. Raises ``InvalidArgument``."""
-    if value.tzinfo is None:
-        raise InvalidArgument(
-            f"'{name}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=("input", name)
-        )
+    aware(value, name, ("input", name))
     if not _YEARS[0] <= value.year <= _YEARS[1]:
         raise InvalidArgument(f"'{name}' must lie in the years {_YEARS[0]} to {_YEARS[1]}.", path=("input", name))
 

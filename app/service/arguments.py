@@ -11,7 +11,7 @@ from uuid import UUID
 from app.auth import Principal, PrincipalKind
 from app.errors import InvalidArgument, TaskRunNotFound
 from app.ids import parse_id
-from app.kinds import is_storable, of_kind, whole
+from app.kinds import aware, is_storable, of_kind, one_of, whole
 from app.registry import PRIORITY_LIMIT
 from app.retry import MAX_ATTEMPTS, RetryDelays
 from app.service.requests import Duration, Provenance, TriggerRequest, UniquePolicy
@@ -113,11 +113,7 @@ def _start(request: TriggerRequest, now: datetime) -> datetime:
         return now + duration(request.delay, "delaySeconds", YEARS_10, zero=True)
     if request.delay is not None:
         raise refusal("delaySeconds", "Pass 'delaySeconds' or 'startAt', not both.")
-    if not isinstance(request.start_at, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise refusal("startAt", f"'startAt' must be a datetime, not {type(request.start_at).__name__}.")
-    if request.start_at.tzinfo is None:
-        raise refusal("startAt", "'startAt' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.")
-    if abs(request.start_at - now) > YEARS_10:
+    if abs(aware(request.start_at, "startAt", ("input", "startAt")) - now) > YEARS_10:
         raise refusal("startAt", f"'startAt' must be less than 10 years ({YEARS_10.days} days) away from now.")
     return request.start_at
 
@@ -144,10 +140,7 @@ def _check_texts(request: TriggerRequest) -> None:
 def _unique_policy(request: TriggerRequest) -> UniquePolicy:
     if request.unique_key is None:
         raise refusal("uniquePolicy", "'uniquePolicy' says what becomes of a 'uniqueKey' that is taken: give one too.")
-    try:
-        return UniquePolicy(str(request.unique_policy))
-    except ValueError:
-        raise refusal("uniquePolicy", f"'uniquePolicy' must be one of {', '.join(UniquePolicy)}.") from None
+    return one_of(request.unique_policy, UniquePolicy, "uniquePolicy", ("input", "uniquePolicy"))
 
 
 def _check_tags(tags: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from app.conditions import storable
 from app.db import Database, outages_told
 from app.errors import InvalidArgument
 from app.history import History
-from app.kinds import whole
+from app.kinds import aware, whole
 from app.states import FINAL
 
 MAX_BATCH = 10_000
@@ -86,8 +86,7 @@ def _check(request: PurgeRequest) -> None:
     whole(request.limit, "limit", 1, MAX_BATCH)
     for id in request.definition_ids or ():
         storable(id)
-    if request.finished_before.tzinfo is None:
-        raise InvalidArgument("'finished_before' needs a timezone.")
+    aware(request.finished_before, "finished_before")
     wrong = set(request.statuses or ()) - FINAL
     if wrong:
         allowed = ", ".join(sorted(FINAL))

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from app.kinds import of_kind
+from app.kinds import declared
 from app.models import TaskRun
 from app.retry import RetryDelays
 
@@ -23,8 +23,7 @@ def in_seconds(length: Duration | None) -> float | None:
 
     Raises ``InvalidArgument`` for what is no length of time.
     """
-    if length is not None:
-        of_kind(length, (timedelta, int, float), "timeout")
+    declared(length, Duration | None, "timeout")
     return length.total_seconds() if isinstance(length, timedelta) else length
 
 

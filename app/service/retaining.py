@@ -15,7 +15,7 @@ from app.auth import Principal
 from app.counting import counted
 from app.db import Database, Pipe, outages_told
 from app.errors import InvalidArgument, TaskDefinitionNotFound
-from app.kinds import whole
+from app.kinds import aware, whole
 from app.partitions import BUSY, hold_off_drops
 from app.records import RecordKind, Records
 from app.retention import Retention, Rule
@@ -266,8 +266,7 @@ class Retaining:
 
 def _check_step(now: datetime, limit: int) -> None:
     whole(limit, "limit", 1, MAX_STEP)
-    if now.tzinfo is None:
-        raise InvalidArgument("'now' needs a timezone.")
+    aware(now, "now")
 
 
 def _about(definition_id: str | None) -> dict[str, Any]:

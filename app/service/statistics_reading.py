@@ -12,7 +12,7 @@ from app.conditions import storable
 from app.db import Database
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.histogram import percentiles
-from app.kinds import whole
+from app.kinds import aware, whole
 from app.periods import YEARS, StatisticsInterval, boundaries, ceiling, earlier
 from app.rollup_reading import Asked, Figures, RollupReading, Span, StatisticsDimension, StatisticsRank
 from app.rollup_statements import SLOWEST
@@ -316,11 +316,7 @@ def _values(dimension: StatisticsDimension, listed: Sequence[Any]) -> list[Any]:
 def _moment(moment: datetime | None, field: str) -> datetime | None:
     if moment is None:
         return None
-    if moment.tzinfo is None:
-        raise InvalidArgument(
-            f"'{field}' has no timezone. Write the offset, as in 2026-01-31T12:00:00Z.", path=(field,)
-        )
-    if not YEARS[0] <= moment.year <= YEARS[1]:
+    if not YEARS[0] <= aware(moment, field).year <= YEARS[1]:
         raise InvalidArgument(f"'{field}' must lie in the years {YEARS[0]} to {YEARS[1]}.", path=(field,))
     return moment.astimezone(UTC)
 

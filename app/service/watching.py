@@ -68,6 +68,7 @@ class Watching:
         """The lines of a run's log after a number; with ``follow`` until the run is final and its last line given."""
         id = arguments.run_id(run_id)
         whole(after, "after", 0, LARGEST_INTEGER)
+        declared(levels, Sequence[TaskLogLevel] | None, "levels")
         async with self._events.subscribe({id}) as subscription:
             run = await self._reading.get(id)
             while True:

@@ -311,7 +311,7 @@ async def test_a_text_in_place_of_a_principal_is_refused_because_no_list_could_s
     ):
         with pytest.raises(InvalidArgument, match="'principal' must be a Principal"):
             await refused
-    with pytest.raises(InvalidArgument, match="'kind' must be a PrincipalKind, not str"):
+    with pytest.raises(InvalidArgument, match=r"'kind' must be a PrincipalKind \(USER, SERVICE, .*\), not str"):
         await tasks.trigger("echo", principal=Principal(nobody, "x"))
     assert not (await tasks.audit.list()).items
     assert [each.id for each in (await tasks.list()).items] == [run.id]
