@@ -42,6 +42,22 @@ class Principal:
         return _NAMES.get(self, self.id)
 
 
+def is_principal(text: str) -> bool:
+    """Whether a text names a principal, as ``KIND:id``."""
+    try:
+        return bool(Principal.parse(text).id)
+    except ValueError:
+        return False
+
+
+def may_act(principal: str) -> str | None:
+    """Why a principal may not act any more, as a sentence; None when it may.
+
+    There are no rights yet, so that everybody may who is a principal at all.
+    """
+    return None if is_principal(principal) else f"'{principal}' is no principal."
+
+
 LOCAL_ADMIN = Principal(PrincipalKind.USER, "local-admin")
 """Until there is authentication, everybody who reaches the server is this one."""
 SYSTEM = Principal(PrincipalKind.SYSTEM, "taskloom")

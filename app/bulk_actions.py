@@ -42,7 +42,7 @@ _ADD_ERRORS = """
     INSERT INTO bulk_action_errors (action_id, item_id, code, message)
     SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING"""
 _FINISH = """
-    UPDATE bulk_actions SET status = $2, finished_at = now(), aborted_by = $3, error = $4
+    UPDATE bulk_actions SET status = $2, finished_at = now(), aborted_by = $3
     WHERE id = $1 AND finished_at IS NULL RETURNING run_id"""
 # By the database's clock, whatever this process's says: otherwise it might be due before the action, or much later.
 _DELAY_RUN = """
@@ -105,11 +105,9 @@ async def advance(pipe: Pipe, action: BulkAction, position: UUID, done: int, err
     await pipe.execute(_ADVANCE, action.id, position, done, len(errors))
 
 
-async def finish(
-    pipe: Pipe, action_id: UUID, status: BulkActionStatus, *, by: str | None = None, error: str | None = None
-) -> Row | None:
+async def finish(pipe: Pipe, action_id: UUID, status: BulkActionStatus, *, by: str | None = None) -> Row | None:
     """End an action; returns its ``run_id``, or None when it has ended already."""
-    row = await pipe.fetchrow(_FINISH, action_id, status.value, by, error)
+    row = await pipe.fetchrow(_FINISH, action_id, status.value, by)
     if row is not None:
         await pipe.execute(_SEAL_BATCHES, [action_id])
     if row is not None and row["run_id"] is not None:

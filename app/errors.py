@@ -146,9 +146,9 @@ class ScheduleNotFound(TaskError):
 
     code = ErrorCode.SCHEDULE_NOT_FOUND
 
-    def __init__(self, schedule_id: object, *, path: tuple[str, ...] = ("input", "id")) -> None:
+    def __init__(self, schedule_id: object) -> None:
         super().__init__(
-            f"There is no schedule '{str(schedule_id)[:100]}'. schedules lists those there are.", path=path
+            f"There is no schedule '{str(schedule_id)[:100]}'. schedules lists those there are.", path=("input", "id")
         )
         self.schedule_id = str(schedule_id)
 

@@ -20,7 +20,7 @@ from app.db import Pipe, Row
 from app.limits import Limits
 from app.models import CLAIMABLE, LASTED, statuses
 from app.retry import Retry
-from app.states import FINAL, Landing, Move, TaskRunStatus
+from app.states import Landing, Move, TaskRunStatus
 
 LOG_COLUMNS = ("run_id", "sequence", "iteration", "attempt", "level", "message", "data", "created_at")
 _CLAIMABLE_BY = "id, claim_no, status, parked, due_at, expires_at, started_at, definition_id"
@@ -360,8 +360,3 @@ def _move_columns(writes: Sequence[Write]) -> tuple[Sequence[Any], ...]:
 def _packed(column: Sequence[Any]) -> Sequence[Any]:
     """A column as it travels: one of nothing but NULL is empty, because ``unnest`` fills shorter arrays up."""
     return [] if column.count(None) == len(column) else column
-
-
-def is_final(status: str) -> bool:
-    """Whether a status read from a row is final."""
-    return status in FINAL

@@ -25,11 +25,11 @@ from app.doorbell import AWAY, Doorbell, Ring
 from app.events import Events
 from app.family import Family
 from app.gate import Gate, Passed
-from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, is_final, recorded
+from app.leases import REFUSED, Claim, Claimant, Leases, Recorded, Write, recorded
 from app.outages import insist, pause, until_database_answers
 from app.retry import Retry, decide_retry
 from app.settings import Settings
-from app.states import Landing, Move, Reason, RunError, TaskRunStatus
+from app.states import FINAL, Landing, Move, Reason, RunError, TaskRunStatus
 
 logger = logging.getLogger("taskloom.lifecycle")
 
@@ -158,7 +158,7 @@ class Lifecycle:
     async def _after_settling(self, rows: Sequence[Row]) -> None:
         self._ring_queued(rows)
         self._gate.freed(rows)
-        final = [row for row in rows if is_final(row["status"])]
+        final = [row for row in rows if row["status"] in FINAL]
         metrics.count_finished(final)
         parents = await self._family.learn(final)
         self._ring_queued(parents)

@@ -247,7 +247,7 @@ class LimitedRuns:
         nth = rate.starts - waiting - 1
         return await self._pipe.fetchval(_NTH_START, self.definition_id, key, nth, rate.seconds)
 
-    async def above(self, key: str | None, limit: int, new: Sequence[UUID], spared: Sequence[UUID] = ()) -> list[UUID]:
+    async def above(self, key: str | None, limit: int, new: Sequence[UUID], spared: Sequence[UUID]) -> list[UUID]:
         """The oldest live runs above a limit, of a key or of the whole definition; those stored just now are newest.
 
         Those that are ``spared`` count, and others take their turn.

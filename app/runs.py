@@ -230,10 +230,6 @@ class Runs:
     def __init__(self, session: ReadSession) -> None:
         self._session = cast(Any, session)
 
-    async def get(self, run_id: UUID) -> TaskRun | None:
-        """One run, or None."""
-        return (await self.get_many([run_id])).get(run_id)
-
     async def get_many(self, run_ids: Collection[UUID]) -> dict[UUID, TaskRun]:
         """Those of the runs that exist."""
         rows = await self._session.exec(select(TABLE).where(_among(run_ids)))
@@ -274,7 +270,7 @@ class Runs:
         conditions: Sequence[ColumnElement[bool]],
         order: RunOrder,
         window: Window,
-        columns: Collection[str] | None = None,
+        columns: Collection[str] | None,
     ) -> dict[Any, list[Any]]:
         """What ``read`` gives, for each value of a column (``parent_id``, ``definition_id``), by one statement."""
         kind = TABLE.c[column].type

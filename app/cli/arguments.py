@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 import typer
 
-from app.auth import Principal
+from app.auth import is_principal
 from app.cli.outcomes import Refusal
 from app.ids import parse_id
 
@@ -82,17 +82,10 @@ def _id(text: str, option: str) -> UUID:
 def principals(parameter: typer.CallbackParam, texts: list[str] | None) -> list[str] | None:
     """The principals of a filter, as they are; one that nobody can be would silently fit nothing."""
     for text in texts or ():
-        if not _is_principal(text):
+        if not is_principal(text):
             option = parameter.opts[0]
             raise Refusal(f"{option} is '{text[:100]}', but must be KIND:id, as in USER:ada or SERVICE:billing.")
     return texts
-
-
-def _is_principal(text: str) -> bool:
-    try:
-        return bool(Principal.parse(text).id)
-    except ValueError:
-        return False
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -344,8 +344,7 @@ async def _tell_end(tasks: TaskService, id: str, *, json: bool) -> ExitCode:
 
 def _sentence(action: BulkAction) -> str:
     failed = f", {action.failed:,} could not be acted on" if action.failed else ""
-    why = f": {action.error}" if action.error else ""
-    return f"Bulk action {action.id} ({action.kind}) is {action.status}{why}: {action.done:,} done{failed}."
+    return f"Bulk action {action.id} ({action.kind}) is {action.status}: {action.done:,} done{failed}."
 
 
 def _document(action: BulkAction) -> dict[str, Any]:

@@ -30,10 +30,10 @@ async def print_log(
     tasks: TaskService,
     run_id: UUID | str,
     *,
+    follow: bool,
+    json: bool,
     after: int = 0,
-    follow: bool = False,
     levels: Sequence[Any] | None = None,
-    json: bool = False,
     mark: bool = False,
 ) -> None:
     """Print a run's log: lines for people, or JSON lines; ``mark`` names the type of each, as a mixed stream needs."""

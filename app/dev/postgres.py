@@ -38,6 +38,9 @@ _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 # A commit is still written to the system before it is answered, so it survives a kill of the server, which tests do.
 _FLEETING = {"fsync": "off", "full_page_writes": "off"}
 
+DATABASE = "taskloom"
+"""The database that is created when it is missing."""
+
 
 class EmbeddedPostgres:
     """A PostgreSQL server with one database, superuser ``postgres`` and pg_trgm at hand.
@@ -45,18 +48,16 @@ class EmbeddedPostgres:
     It ends when the process that started it ends. Start it from the main thread.
     """
 
-    def __init__(self, home: Path, *, durable: bool, database: str = "taskloom") -> None:
+    def __init__(self, home: Path, *, durable: bool) -> None:
         """Describe the server without starting it.
 
         Args:
             home: the directory for its data, log and socket; made when it is missing, found again when it is there.
             durable: whether committed data survive a crash of the machine; False is faster, for tests, and still
                 survives ``kill``.
-            database: the database to create when it is missing.
         """
         self.name = "PostgreSQL"
         self.home = home
-        self.database = database
         self._durable = durable
         self._data = home / "data"
         self._daemon = Daemon(self.name, home / "log", signal.SIGINT)
@@ -65,7 +66,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The URL of the database, as in ``postgresql://postgres@/taskloom?host=/path/to/directory&port=5432``."""
-        return self.url_of(self.database)
+        return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
         """The URL of another database on this server."""
@@ -188,8 +189,8 @@ class EmbeddedPostgres:
         connect = cast(Any, asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
         connection: Any = await connect(self.url_of("postgres"), timeout=10)
         try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", self.database):
-                await connection.execute(f'CREATE DATABASE "{self.database}"')
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f'CREATE DATABASE "{DATABASE}"')
         finally:
             await connection.close()
 

@@ -42,7 +42,7 @@ class BulkAction(SQLModel, table=True):
     ``selection`` names the items by ids or by a filter; those with an id above ``ceiling`` came later and are none.
     ``position`` is the last item that was looked at, and moves in the transaction that acts on the items before it.
     ``run_id`` is the run that goes on where the process that began the action left it.
-    ``error`` is why the whole action failed.
+    ``error`` stays empty: why an action failed is said by its run.
     """
 
     __tablename__ = "bulk_actions"  # pyright: ignore[reportAssignmentType]

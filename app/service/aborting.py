@@ -15,7 +15,6 @@ from app.service.repeating import repeat
 from app.service.stopping import abort_locked, tell_aborted
 from app.states import FINAL, TaskRunStatus
 
-MAX_MESSAGE = 1000
 UNKNOWN = "The database is away or in trouble, so it is not known whether the run was aborted. Try again."
 
 
@@ -45,7 +44,7 @@ class Aborting:
         Raises ``TaskRunNotFound``, ``TaskRunNotAbortable``, ``InvalidArgument``, ``ServiceUnavailable``.
         """
         if message is not None:
-            arguments.text(message, "message", MAX_MESSAGE)
+            arguments.text(message, "message", arguments.MAX_MESSAGE)
         request = AbortRequest(arguments.run_id(run_id), arguments.author(principal), message, cascade, force)
         await tell_aborted(self._events, await self._commit(request))
         return request.run_id

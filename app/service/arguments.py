@@ -20,6 +20,7 @@ from app.settings import QUEUE, QUEUE_WORDS
 YEARS_10 = timedelta(days=3653)
 MAX_TIMEOUT = timedelta(days=366)
 MAX_NAME = 200
+MAX_MESSAGE = 1000
 MAX_KEY = 255
 MAX_PRINCIPAL = 1000
 MAX_TAGS = 50

@@ -44,7 +44,7 @@ class Overrides:
 AS_IT_IS = Overrides()
 
 
-def request_for(task: Task, overrides: Overrides = AS_IT_IS, **provenance: Any) -> TriggerRequest:
+def request_for(task: Task, overrides: Overrides, **provenance: Any) -> TriggerRequest:
     """The trigger that executes a task; ``provenance`` is what is known besides the task, as in ``batch_id``."""
     tags = list(overrides.tags)
     return TriggerRequest(

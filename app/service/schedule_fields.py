@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from app.auth import may_act
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.kinds import whole
 from app.registry import Triggers
@@ -15,7 +16,7 @@ from app.service.known import KnownDefinitions
 MAX_PER_TASK = 100
 MAX_FAILURES = 1000
 MAX_WINDOW = timedelta(days=366)
-_TASK = ("input", "taskId")
+TASK = ("input", "taskId")
 
 
 async def check_use(known: KnownDefinitions, definition_id: str, value: Any, max_input_bytes: int) -> None:
@@ -27,15 +28,15 @@ async def check_use(known: KnownDefinitions, definition_id: str, value: Any, max
     if found is None:
         raise TaskDefinitionNotFound(definition_id)
     if found.triggers is Triggers.ON_DEMAND:
-        raise InvalidArgument(f"'{definition_id}' is declared for execution on demand alone.", path=_TASK)
+        raise InvalidArgument(f"'{definition_id}' is declared for execution on demand alone.", path=TASK)
     if value is not None:
         text = inputs.encode(value)
         inputs.check_size(text, max_input_bytes)
         found.parse(text)
 
 
-def checked(values: Mapping[str, Any], may_act: Callable[[str], str | None]) -> dict[str, Any]:
-    """The columns from arguments, each checked; ``may_act`` says why an owner may not. Raises ``InvalidArgument``."""
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns from arguments, each checked. Raises ``InvalidArgument``."""
     columns = {key: value for key, value in values.items() if key != "catch_up_window"}
     if (name := values.get("name")) is not None:
         arguments.text(name, "name", arguments.MAX_NAME)

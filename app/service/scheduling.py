@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app import audit, ticks
 from app.audit import Deed
-from app.auth import Principal
+from app.auth import Principal, may_act
 from app.db import Database, WriteSession
 from app.errors import InvalidArgument, ScheduleConflict, ScheduleNotFound, TriggerRefused
 from app.ids import new_id
@@ -22,16 +22,13 @@ from app.service.executing import request_for
 from app.service.known import KnownDefinitions
 from app.service.requests import UNSET, Duration, Unset
 from app.service.saved_reading import SavedTaskReading
-from app.service.schedule_fields import MAX_PER_TASK
+from app.service.schedule_fields import MAX_PER_TASK, TASK
 from app.service.schedule_reading import ScheduleReading, schedule_id
-from app.service.ticking import may_act, own_input
+from app.service.ticking import own_input
 from app.service.triggering import Triggering
 from app.settings import Settings
 from app.task_errors import TaskNotFound
 from app.ticks import Timing
-
-MAX_MESSAGE = 1000
-_TASK = ("input", "taskId")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +64,12 @@ class Scheduling(ScheduleReading):
         saved: SavedTaskReading,
         triggering: Triggering,
         principal: Principal,
-        may_act: Callable[[str], str | None] = may_act,
     ) -> None:
         super().__init__(db, settings)
         self._known = known
         self._saved = saved
         self._triggering = triggering
         self._principal = principal
-        self._may_act = may_act
 
     # Making and changing.
 
@@ -117,18 +112,18 @@ class Scheduling(ScheduleReading):
             "name": name, "overlap": overlap, "catch_up": catch_up, "catch_up_window": catch_up_window,
             "max_failures": max_failures, "input": input, "owner": owner or by,
         }  # fmt: skip
-        checked = self._checked(values)
+        checked = schedule_fields.checked(values)
         try:
             task = await self._saved.get(task_id)
         except TaskNotFound:
-            raise TaskNotFound(task_id, path=_TASK) from None
+            raise TaskNotFound(task_id, path=TASK) from None
         await self._check(task.definition_id, input)
         async with self._db.write() as session:
             schedules = Schedules(session)
             if await schedules.task(task.id, lock=True) is None:
-                raise TaskNotFound(task_id, path=_TASK)
+                raise TaskNotFound(task_id, path=TASK)
             if len((await schedules.of_tasks([task.id]))[task.id]) >= MAX_PER_TASK:
-                raise InvalidArgument(f"The task has {MAX_PER_TASK} schedules, which is the most.", path=_TASK)
+                raise InvalidArgument(f"The task has {MAX_PER_TASK} schedules, which is the most.", path=TASK)
             id, now = new_id(), await schedules.now()
             following = _following(id, timing, now)
             who = {"created_by": by, "updated_by": by}
@@ -154,7 +149,8 @@ class Scheduling(ScheduleReading):
         """
         by = arguments.author(principal or self._principal)
         given = {name: getattr(changes, name) for name in changes.__dataclass_fields__}
-        checked = self._checked({key: value for key, value in given.items() if value is not UNSET and key != "timing"})
+        values = {key: value for key, value in given.items() if value is not UNSET and key != "timing"}
+        checked = schedule_fields.checked(values)
         if changes.input is not UNSET and changes.input is not None:
             task = await self._saved.get((await self.get(id)).task_id)
             await self._check(task.definition_id, changes.input)
@@ -198,7 +194,7 @@ class Scheduling(ScheduleReading):
             await tasks.schedules.pause(schedule.id, message="Until the migration is done")
         """
         if message is not None:
-            arguments.text(message, "message", MAX_MESSAGE)
+            arguments.text(message, "message", arguments.MAX_MESSAGE)
         by = arguments.author(principal or self._principal)
         async with self._db.write() as session:
             schedules = Schedules(session)
@@ -252,7 +248,7 @@ class Scheduling(ScheduleReading):
         by = principal or self._principal
         schedule = await self.get(id)
         task = await self._saved.get(schedule.task_id)
-        objection = self._may_act(schedule.owner) if task.is_enabled else "The task is disabled."
+        objection = may_act(schedule.owner) if task.is_enabled else "The task is disabled."
         if objection is not None:
             raise TriggerRefused(objection)
         request = request_for(
@@ -265,9 +261,6 @@ class Scheduling(ScheduleReading):
 
     async def _check(self, definition_id: str, value: Any) -> None:
         await schedule_fields.check_use(self._known, definition_id, value, self._settings.max_input_bytes)
-
-    def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return schedule_fields.checked(values, self._may_act)
 
 
 async def _note(session: WriteSession, by: str, action: str, schedule: Schedule) -> None:

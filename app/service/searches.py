@@ -20,7 +20,6 @@ from app.service.declared import as_declared
 from app.service.requests import UNSET, Unset
 from app.task_errors import SavedSearchNameTaken, SavedSearchNotFound
 
-MAX_NAME = 200
 MAX_FILTER_BYTES = 20_000
 MAX_OWN = 500
 MAX_LISTED = 1_000
@@ -163,7 +162,7 @@ def _deed(action: str, owner: str, search_id: UUID, **details: Any) -> Deed:
 
 def _check(name: str | Unset, filter: dict[str, Any] | Unset) -> None:
     if name is not UNSET:
-        arguments.text(name, "name", MAX_NAME)
+        arguments.text(name, "name", arguments.MAX_NAME)
     if filter is UNSET:
         return
     try:

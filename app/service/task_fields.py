@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from app import clock
-from app.auth import Principal
+from app.auth import is_principal
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.retry import RetryDelays
 from app.service import arguments, inputs
@@ -187,11 +187,7 @@ def check_shared(given: Mapping[str, Any], path: tuple[str, ...]) -> None:
 def check_owner(owner: str) -> None:
     """Check that a text names a principal. Raises ``InvalidArgument``."""
     arguments.text(owner, "owner", MAX_ENTITY)
-    try:
-        named = Principal.parse(owner).id
-    except ValueError:
-        named = ""
-    if not named:
+    if not is_principal(owner):
         raise arguments.refusal("owner", "'owner' must name a principal as KIND:id, as in USER:ada or SERVICE:billing.")
 
 

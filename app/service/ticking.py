@@ -18,7 +18,7 @@ from uuid import UUID
 import orjson
 
 from app import due_schedules, metrics, runs
-from app.auth import Principal, PrincipalKind
+from app.auth import Principal, PrincipalKind, may_act
 from app.db import Database, Pipe, Row, is_disconnect
 from app.doorbell import Doorbell
 from app.due_schedules import Onward, TickLine
@@ -29,9 +29,9 @@ from app.rows import detached
 from app.schedules import timing_of
 from app.service.admitting import Admitted, admit, is_admitted
 from app.service.backpressure import Backpressure
-from app.service.executing import AS_IT_IS, Overrides, request_for
+from app.service.executing import Overrides, request_for
 from app.service.preparing import NewRun, Preparing
-from app.service.requests import TriggerRequest
+from app.service.requests import UNSET, TriggerRequest
 from app.service.stopping import abort_family, tell_aborted
 from app.tick_decisions import Decision, Standing, decide, decide_waiting
 
@@ -42,23 +42,9 @@ AT_ONCE = 2
 """Schedules that are worked for at the same time; each takes a connection."""
 
 
-def may_act(principal: str) -> str | None:
-    """Why a principal may not act any more, as a sentence; None when it may.
-
-    There are no rights yet, so that everybody may who is a principal at all.
-    """
-    try:
-        Principal.parse(principal)
-    except ValueError:
-        return f"'{principal}' is no principal."
-    return None
-
-
 def own_input(value: Any, idempotency_key: str | None = None) -> Overrides:
     """A schedule's own input, which takes the place of the task's; None leaves that."""
-    if value is None:
-        return replace(AS_IT_IS, idempotency_key=idempotency_key)
-    return Overrides(input=value, replace_input=True, idempotency_key=idempotency_key)
+    return Overrides(input=UNSET if value is None else value, replace_input=True, idempotency_key=idempotency_key)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 
 from app import TaskService
+from app.auth import may_act
 from app.db import Database, plain_url
 from app.doorbell import Doorbell
 from app.events import Events
@@ -22,7 +23,7 @@ from app.run_filters import TABLE
 from app.service.backpressure import Backpressure
 from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
-from app.service.ticking import Ticking, may_act
+from app.service.ticking import Ticking
 from app.settings import Settings
 from app.ticks import Timing
 

@@ -21,7 +21,6 @@ from app.rows import detached
 from app.run_filters import RunFilter, RunOrder
 from app.runs import Runs
 from app.service import arguments
-from app.service.aborting import MAX_MESSAGE
 from app.service.bulk.ending import Ending
 from app.service.bulk.selections import RunSelection, confirm_phrase
 from app.service.bulk.starting import Starting
@@ -361,5 +360,5 @@ class BulkActions(TaskBulkActions):
 
 def _message(message: str | None) -> str | None:
     if message is not None:
-        arguments.text(message, "message", MAX_MESSAGE)
+        arguments.text(message, "message", arguments.MAX_MESSAGE)
     return message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from app import ticks
+from app.auth import may_act
 from app.errors import ErrorCode, InvalidArgument, InvalidTaskInput, ServiceUnavailable, TaskError
 from app.ids import new_id
 from app.interchange import unreadable
@@ -22,7 +23,6 @@ from app.service.task_fields import check_owner, columns_of
 from app.service.transfer.entries import VERSION, ScheduleEntry, TaskEntry
 from app.service.transfer.planning import ImportProblem, Prepared
 
-MAX_MESSAGE = 1000
 A_BREATH = 50
 """After so many tasks, others on the event loop go first."""
 Path = tuple[str, ...]
@@ -54,7 +54,6 @@ class Checking:
     def __init__(
         self,
         known: KnownDefinitions,
-        may_act: Callable[[str], str | None],
         max_input_bytes: int,
         by: str,
         now: datetime,
@@ -63,7 +62,6 @@ class Checking:
         pause_schedules: bool,
     ) -> None:
         self._known = known
-        self._may_act = may_act
         self._max_input_bytes = max_input_bytes
         self._by = by
         self._now = now
@@ -94,7 +92,7 @@ class Checking:
         with _Noting(one, _place(index)):
             fields = entry.fields(self._by)
             check_owner(fields.owner or "")
-            if objection := self._may_act(fields.owner or ""):
+            if objection := may_act(fields.owner or ""):
                 one.problems.append(_problem(_place(index, "owner"), ErrorCode.BAD_USER_INPUT, objection))
             one.columns = await columns_of(
                 fields, self._known, self._max_input_bytes, allow_private=self._allow_private
@@ -109,7 +107,7 @@ class Checking:
         if definition_id in await self._known.find([definition_id]):
             await schedule_fields.check_use(self._known, definition_id, entry.input, self._max_input_bytes)
         if entry.pause_message is not None:
-            arguments.text(entry.pause_message, "pauseMessage", MAX_MESSAGE)
+            arguments.text(entry.pause_message, "pauseMessage", arguments.MAX_MESSAGE)
             if not entry.paused:
                 raise InvalidArgument("'pauseMessage' goes with 'paused: true'.", path=("input", "pauseMessage"))
         timing = entry.timing()
@@ -119,7 +117,7 @@ class Checking:
             "catch_up_window": entry.catch_up_seconds, "max_failures": entry.max_failures,
             "owner": entry.owner or self._by,
         }  # fmt: skip
-        checked = schedule_fields.checked(own, self._may_act)
+        checked = schedule_fields.checked(own)
         id = new_id()
         return {"id": id, **timing_columns(timing), **checked, **self._standing(one, id, timing, entry, place)}
 

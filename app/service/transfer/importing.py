@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,6 @@ from app.service.repeating import REPEATABLE, RETRY_SECONDS
 from app.service.saved import SavedTasks
 from app.service.saved_reading import TaskQuestion
 from app.service.saved_writing import TaskChange
-from app.service.ticking import may_act
 from app.service.transfer.checking import Checking, tasks_of
 from app.service.transfer.exporting import Exported, export
 from app.service.transfer.planning import ImportItem, ImportPlan, ImportStep, OnConflict, Prepared, Present, decide
@@ -61,14 +60,12 @@ class Transfer:
         known: KnownDefinitions,
         saved: SavedTasks,
         principal: Principal,
-        may_act: Callable[[str], str | None] = may_act,
     ) -> None:
         self._db = db
         self._settings = settings
         self._known = known
         self._saved = saved
         self._principal = principal
-        self._may_act = may_act
 
     async def export_tasks(
         self,
@@ -134,7 +131,7 @@ class Transfer:
         async with self._reading() as transfers:
             now = await transfers.now()
         checking = Checking(
-            self._known, self._may_act, self._settings.max_input_bytes, by, now,
+            self._known, self._settings.max_input_bytes, by, now,
             allow_private=allow_private, pause_schedules=pause_schedules,
         )  # fmt: skip
         prepared = await checking.check(raw)
