@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from app.limits import Limits, WhenFull
     from app.logs import LogFilter
     from app.models import BulkActionKind, CatchUpPolicy, OverlapPolicy, Schedule, ScheduleStatus, TaskLogLevel, TaskRun
-    from app.paging import Page, PageArgs
+    from app.paging import OrderDirection, Page, PageArgs
     from app.periods import StatisticsInterval
     from app.registry import Triggers
     from app.rollup_reading import StatisticsDimension, StatisticsRank
-    from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
+    from app.run_filters import RunFilter, RunOrder, RunOrderField
     from app.schedules import ScheduleFilter
     from app.service import RerunFrom, TaskService, Triggered, TriggerRequest, UniquePolicy
     from app.service.bulk import BulkPreview, RunSelection, TaskBulkChanges, TaskSelection
@@ -210,11 +210,11 @@ _HOMES = {
         "TaskLogLevel",
         "TaskRun",
     ),
-    "app.paging": ("Page", "PageArgs"),
+    "app.paging": ("OrderDirection", "Page", "PageArgs"),
     "app.periods": ("StatisticsInterval",),
     "app.rollup_reading": ("StatisticsDimension", "StatisticsRank"),
     "app.service.statistics_reading": ("StatisticsQuery",),
-    "app.run_filters": ("OrderDirection", "RunFilter", "RunOrder", "RunOrderField"),
+    "app.run_filters": ("RunFilter", "RunOrder", "RunOrderField"),
     "app.schedules": ("ScheduleFilter",),
     "app.service.scheduling": ("ScheduleChanges",),
     "app.service.transfer": ("ImportPlan", "Imported", "OnConflict"),

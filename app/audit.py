@@ -9,13 +9,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, insert, literal, select
 
-from app.conditions import DateTimeRange, any_of, storable, time_condition
+from app.conditions import DateTimeRange, any_of, by_id, storable, time_condition
 from app.db import Pipe, ReadSession, WriteSession, json_text
 from app.ids import new_id
 from app.models import AuditEvent
 from app.paging import Keyset, Window
 from app.rows import objects
-from app.run_filters import by_id
 from app.windows import count_up_to, windowed
 
 TABLE = AuditEvent.metadata.tables["audit_events"]
@@ -100,12 +99,10 @@ class AuditEvents:
 
 def _conditions(filter: AuditFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    for column, values, field in (
-        (TABLE.c.principal, filter.principals, "principals"),
-        (TABLE.c.action, filter.actions, "actions"),
-    ):
-        if values is not None:
-            found.append(any_of(column, [storable(value) for value in values], field))
+    if filter.principals is not None:
+        found.append(any_of(TABLE.c.principal, filter.principals, "principals"))
+    if filter.actions is not None:
+        found.append(any_of(TABLE.c.action, filter.actions, "actions"))
     if filter.subject_kind is not None:
         found.append(TABLE.c.subject_kind == storable(filter.subject_kind))
     if filter.subject_id is not None:

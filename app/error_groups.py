@@ -15,9 +15,8 @@ from app.conditions import any_of, aware, storable
 from app.db import ReadSession
 from app.errors import InvalidArgument
 from app.models import ErrorGroup, ErrorGroupHour
-from app.paging import Key, Keyset, Window
+from app.paging import Key, Keyset, OrderDirection, Window
 from app.rows import grouped
-from app.run_filters import OrderDirection
 from app.windows import among, count_up_to, windowed
 
 GROUPS = ErrorGroup.metadata.tables["error_groups"]
@@ -170,27 +169,23 @@ def _last_run(filter: ErrorGroupFilter, hours: Any) -> Any:
 
 
 def _of_groups(filter: ErrorGroupFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    for column, values, field in (
+    return _any_of_each(
         (GROUPS.c.definition_id, filter.definition_ids, "definitionIds"),
         (GROUPS.c.error_type, filter.error_types, "errorTypes"),
-    ):
-        if values is not None:
-            found.append(any_of(column, [storable(value) for value in values], field))
-    return found
+    )
 
 
 def _of_hours(filter: ErrorGroupFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if filter.task_ids is not None:
-        found.append(any_of(HOURS.c.task_id, list(filter.task_ids), "taskIds"))
-    for column, values, field in (
+    found = _any_of_each(
+        (HOURS.c.task_id, filter.task_ids, "taskIds"),
         (HOURS.c.group_name, filter.groups, "groups"),
         (HOURS.c.owner, filter.owners, "owners"),
-    ):
-        if values is not None:
-            found.append(any_of(column, [storable(value) for value in values], field))
+    )
     return [*found, *_within(filter)]
+
+
+def _any_of_each(*lists: tuple[ColumnElement[Any], Sequence[Any] | None, str]) -> list[ColumnElement[bool]]:
+    return [any_of(column, values, field) for column, values, field in lists if values is not None]
 
 
 def _within(filter: ErrorGroupFilter) -> list[ColumnElement[bool]]:

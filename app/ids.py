@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils
@@ -12,6 +12,7 @@ from asyncpg.pgproto import pgproto
 SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*$")
 MAX_SLUG_LENGTH = 100
 _MILLISECOND = timedelta(milliseconds=1)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _BELOW_TIME = 80
 """How many bits of a UUIDv7 come below its time, which is in milliseconds."""
 
@@ -26,6 +27,12 @@ def new_id(correction: timedelta = timedelta()) -> UUID:
         id = uuid_utils.UUID(int=id.int + (correction // _MILLISECOND << _BELOW_TIME))
     # The driver's own kind of UUID, which is what rows come with: made, written and compared several times as fast.
     return pgproto.UUID(id.bytes)
+
+
+def first_id(moment: datetime, slack: timedelta = timedelta(0)) -> UUID:
+    """The lowest UUIDv7 that could be made at a time."""
+    milliseconds = (moment - _BEGINNING + slack) // _MILLISECOND
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << _BELOW_TIME)
 
 
 def parse_id(text: UUID | str) -> UUID | None:

@@ -123,7 +123,7 @@ def log_conditions(filter: LogFilter) -> list[ColumnElement[bool]]:
     """A filter as conditions on the table of log lines."""
     found: list[ColumnElement[bool]] = []
     if filter.levels is not None:
-        found.append(any_of(LOGS.c.level, [level.value for level in filter.levels], "levels"))
+        found.append(any_of(LOGS.c.level, filter.levels, "levels"))
     if filter.iteration is not None:
         found.append(LOGS.c.iteration == filter.iteration)
     if filter.message is not None:

@@ -11,6 +11,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -24,6 +25,13 @@ Key = tuple[Any, ...]
 
 CURSOR_VERSION = 1
 MAX_CURSOR_LENGTH = 1000
+
+
+class OrderDirection(StrEnum):
+    """Which way an order goes."""
+
+    ASC = "ASC"
+    DESC = "DESC"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from uuid import UUID
 import asyncpg
 
 from app.db import Pipe
+from app.ids import first_id
 from app.models import statuses
-from app.run_filters import first_id
 from app.states import LIVE
 
 TABLES = ("task_iterations", "task_logs")

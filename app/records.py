@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.db import Pipe
-from app.run_filters import first_id
+from app.ids import first_id
 
 BATCHES_AT_ONCE = 100
 """Batches in one statement, which looks at the runs of each."""

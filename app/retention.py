@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.db import Pipe, Row
 from app.history import MAX_LINES, NEEDED
-from app.run_filters import first_id
+from app.ids import first_id
 
 DEFAULT = "*"
 """What the default rule is stored under; no definition can have this id."""

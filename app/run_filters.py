@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -20,7 +20,7 @@ from app.conditions import (
     StringFilter,
     TagFilter,
     any_of,
-    aware,
+    by_id,
     combined,
     storable,
     string_condition,
@@ -30,7 +30,7 @@ from app.conditions import (
 from app.db import ReadSession
 from app.errors import InvalidArgument
 from app.models import TaskRun
-from app.paging import Key, Keyset, Window
+from app.paging import Key, Keyset, OrderDirection, Window
 from app.run_search import Lookup
 from app.states import TaskRunStatus
 from app.windows import bounds, in_order
@@ -39,8 +39,6 @@ TABLE = TaskRun.metadata.tables["task_runs"]
 Lookups: TypeAlias = "Mapping[tuple[str, str], Lookup]"
 """What the searches of a filter mean, by field and text."""
 NOT_LOOKED_UP: Lookups = {}
-# Clocks of processes differ a little, and a bulk trigger's ids are made a moment after its creation time is read.
-ID_SLACK = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +76,6 @@ class RunFilter:
     and_: Sequence[RunFilter] | None = None
     or_: Sequence[RunFilter] | None = None
     not_: RunFilter | None = None
-
-
-class OrderDirection(StrEnum):
-    """Which way an order goes."""
-
-    ASC = "ASC"
-    DESC = "DESC"
 
 
 class RunOrderField(StrEnum):
@@ -209,7 +200,7 @@ def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
     )
     for column, values, field in lists:
         if values is not None:
-            found.append(any_of(TABLE.c[column], [_stored(value) for value in values], field))
+            found.append(any_of(TABLE.c[column], values, field))
     if filter.parent_id is not None:
         found.append(TABLE.c.parent_id == filter.parent_id)
     if filter.tags is not None:
@@ -219,11 +210,6 @@ def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:
     if filter.has_errors is not None:
         found.append(TABLE.c.error.is_not(None) if filter.has_errors else TABLE.c.error.is_(None))
     return found
-
-
-def _stored(value: UUID | str) -> UUID | str:
-    """A value as its column holds it: a member of an enum is its plain text there."""
-    return value if isinstance(value, UUID) else storable(str(value))
 
 
 def _ranges(filter: RunFilter) -> list[ColumnElement[bool]]:
@@ -236,22 +222,6 @@ def _ranges(filter: RunFilter) -> list[ColumnElement[bool]]:
     if filter.finished_at is not None:
         found += time_condition(TABLE.c.finished_at, filter.finished_at, "finishedAt")
     return found
-
-
-def by_id(column: ColumnElement[UUID], range: DateTimeRange, field: str) -> list[ColumnElement[bool]]:
-    """What a range of creation times says about ids, which have an index."""
-    found: list[ColumnElement[bool]] = []
-    if range.gte is not None:
-        found.append(column >= first_id(aware(range.gte, field), -ID_SLACK))
-    if range.lt is not None:
-        found.append(column < first_id(aware(range.lt, field), ID_SLACK))
-    return found
-
-
-def first_id(moment: datetime, slack: timedelta = timedelta(0)) -> UUID:
-    """The lowest UUIDv7 that could be made at a time."""
-    milliseconds = int(((moment - datetime(1970, 1, 1, tzinfo=UTC)) + slack) / timedelta(milliseconds=1))
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 def _searched(filter: RunFilter, lookups: Lookups) -> list[ColumnElement[bool]]:

@@ -12,10 +12,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app import unique_keys
 from app.db import Pipe, ReadSession, Row
+from app.ids import first_id
 from app.models import LASTED, TaskRun, statuses
 from app.paging import Window
 from app.rows import grouped, runs_from
-from app.run_filters import TABLE, RunOrder, first_id
+from app.run_filters import TABLE, RunOrder
 from app.states import BARREN, FINAL, HELD, LIVE, Move
 
 INSERTED: dict[str, str] = {

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, func, insert, literal, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.conditions import any_of, storable
+from app.conditions import any_of
 from app.db import ReadSession, WriteSession
 from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
@@ -163,7 +163,7 @@ def _conditions(filter: ScheduleFilter) -> list[ColumnElement[bool]]:
     if filter.task_ids is not None:
         found.append(among(TABLE.c.task_id, filter.task_ids))
     if filter.statuses is not None:
-        found.append(any_of(TABLE.c.status, [status.value for status in filter.statuses], "statuses"))
+        found.append(any_of(TABLE.c.status, filter.statuses, "statuses"))
     if filter.owners is not None:
-        found.append(any_of(TABLE.c.owner, [storable(owner) for owner in filter.owners], "owners"))
+        found.append(any_of(TABLE.c.owner, filter.owners, "owners"))
     return found

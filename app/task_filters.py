@@ -22,9 +22,8 @@ from app.conditions import (
     time_condition,
 )
 from app.models import Task, TaskDefinition, TaskRun, TaskSummary
-from app.paging import Key, Keyset, Window
+from app.paging import Key, Keyset, OrderDirection, Window
 from app.registry import Triggers
-from app.run_filters import OrderDirection
 from app.states import TaskRunStatus
 from app.task_words import TaskHealth, TaskOrderField, TaskQuickFilter
 from app.time_zones import time_zone_named
@@ -126,14 +125,12 @@ def _lists(filter: TaskFilter) -> list[ColumnElement[bool]]:
     )
     for column, values, field in lists:
         if values is not None:
-            stored = [value if isinstance(value, UUID) else storable(str(value)) for value in values]
-            found.append(any_of(column, stored, field))
+            found.append(any_of(column, values, field))
     if filter.categories is not None:
-        names = [storable(name) for name in filter.categories]
-        in_category = select(DEFINITIONS.c.id).where(any_of(DEFINITIONS.c.category, names, "categories"))
+        in_category = select(DEFINITIONS.c.id).where(any_of(DEFINITIONS.c.category, filter.categories, "categories"))
         found.append(TABLE.c.definition_id.in_(in_category))
     if filter.triggers is not None:
-        declared = any_of(DEFINITIONS.c.triggers, [trigger.value for trigger in filter.triggers], "triggers")
+        declared = any_of(DEFINITIONS.c.triggers, filter.triggers, "triggers")
         found.append(TABLE.c.definition_id.in_(select(DEFINITIONS.c.id).where(declared)))
     if filter.health is not None:
         found.append(or_(literal(False), *(_HEALTH[health]() for health in filter.health)))

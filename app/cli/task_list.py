@@ -65,8 +65,7 @@ def list_tasks(
 ) -> None:
     """List saved tasks: all of them, those that a search finds, or the answer to an everyday question."""
     from app.conditions import TagFilter
-    from app.paging import PageArgs
-    from app.run_filters import OrderDirection
+    from app.paging import OrderDirection, PageArgs
     from app.service.saved_reading import TaskQuestion
     from app.task_filters import TaskFilter, TaskOrder
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app.logs import LogFilter, log_cursor
-from app.paging import PageArgs
-from app.run_filters import OrderDirection, RunFilter, RunOrder
+from app.paging import OrderDirection, PageArgs
+from app.run_filters import RunFilter, RunOrder
 from app.schema.connections import Connection, Total, connection
 from app.schema.context import Info
 from app.schema.loaders import Read

@@ -12,7 +12,7 @@ from strawberry import UNSET
 
 from app import error_groups
 from app.error_groups import ErrorGroupOrderField
-from app.run_filters import OrderDirection
+from app.paging import OrderDirection
 from app.schema.arguments import given_id
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args, present
 from app.schema.context import Info

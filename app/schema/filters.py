@@ -13,7 +13,8 @@ from strawberry.utils.str_converters import to_camel_case
 from app import conditions
 from app.definitions import DefinitionFilter
 from app.logs import LogFilter
-from app.run_filters import OrderDirection, RunFilter, RunOrder, RunOrderField
+from app.paging import OrderDirection
+from app.run_filters import RunFilter, RunOrder, RunOrderField
 from app.schema.arguments import given_id, run_uuid
 from app.schema.connections import given, present
 from app.schema.task_words import Triggers

@@ -9,7 +9,7 @@ from strawberry import UNSET
 
 from app import task_filters
 from app.errors import InvalidArgument
-from app.run_filters import OrderDirection
+from app.paging import OrderDirection
 from app.schema.arguments import given_id
 from app.schema.connections import given
 from app.schema.filters import DateTimeRange, StringFilter, TagFilter, values_of

@@ -13,11 +13,10 @@ from app import task_filters
 from app.auth import Principal
 from app.db import Database
 from app.errors import InvalidArgument
-from app.ids import parse_id
+from app.ids import first_id, parse_id
 from app.kinds import whole
 from app.models import Task, TaskRevision
-from app.paging import Page, PageArgs, make_page, window
-from app.run_filters import OrderDirection, first_id
+from app.paging import OrderDirection, Page, PageArgs, make_page, window
 from app.service.declared import as_declared
 from app.settings import Settings
 from app.task_errors import TaskNotFound

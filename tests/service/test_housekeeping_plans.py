@@ -12,10 +12,10 @@ import pytest
 
 from app import clock, error_grouping, states, summaries
 from app.db import plain_url
+from app.ids import first_id
 from app.leases import Claimant, Leases
 from app.parents import Parents
 from app.retention import DEFAULT, FIRST, Retention, Rule, Rules
-from app.run_filters import first_id
 from app.states import Reason
 from tests.service.test_plans import ROWS, SEED
 

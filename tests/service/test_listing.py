@@ -278,8 +278,7 @@ async def test_a_definition_is_available_while_a_live_worker_that_does_not_drain
 
 
 def test_the_lowest_id_of_a_time_bounds_ids_made_then() -> None:
-    from app.ids import new_id
-    from app.run_filters import first_id
+    from app.ids import first_id, new_id
 
     now = datetime.now(UTC)
     assert first_id(now) <= new_id() < first_id(now + timedelta(seconds=5))

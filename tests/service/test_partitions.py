@@ -19,11 +19,10 @@ import app.migrations
 from app import TaskService, clock
 from app.db import Database, plain_url
 from app.history import History
-from app.ids import new_id
+from app.ids import first_id, new_id
 from app.leases import LOG_COLUMNS, Leases
 from app.partitions import LOCK_MILLISECONDS, TABLES, WEEK, WEEKS_AHEAD, Partitions, Span, hold_off_drops
 from app.retention import Retention
-from app.run_filters import first_id
 from app.settings import Settings
 from tests.service.conftest import service
 from tests.workbench import until

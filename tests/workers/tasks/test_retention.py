@@ -14,8 +14,8 @@ from app import TaskService, clock
 from app.db import Database
 from app.errors import InvalidArgument, TaskDefinitionNotFound
 from app.history import History
+from app.ids import first_id
 from app.models import TaskRun
-from app.run_filters import first_id
 from app.service.sweeping import SweepPosition, SweepStep
 from app.settings import Settings
 from app.states import TaskRunStatus
