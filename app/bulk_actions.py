@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, and_, case, func, literal, select, true, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, true, union_all
 
 from app.db import Pipe, ReadSession, Row, json_text
 from app.models import BulkAction, BulkActionError, BulkActionKind, BulkActionStatus, TaskRun
 from app.paging import Keyset, Window
 from app.rows import detached, grouped, objects
-from app.windows import count_up_to, windowed
+from app.windows import count_up_to, each_of, windowed
 
 TABLE = BulkAction.metadata.tables["bulk_actions"]
 ERRORS = BulkActionError.metadata.tables["bulk_action_errors"]
@@ -144,8 +144,8 @@ class BulkActionRows:
 
     async def errors(self, action_ids: Collection[UUID], window: Window) -> dict[UUID, list[BulkActionError]]:
         """The errors of each action's items, by the items' ids; up to one row more than the window."""
-        wanted = select(func.unnest(literal(list(action_ids), ARRAY(Uuid))).label("id")).subquery()
-        theirs = select(ERRORS).where(ERRORS.c.action_id == wanted.c.id)
+        wanted = each_of(action_ids, TABLE.c.id.type)
+        theirs = select(ERRORS).where(ERRORS.c.action_id == wanted.c.value)
         part = windowed(theirs, [ERRORS.c.item_id], window, ascending=True).lateral()
         rows = await self._session.exec(select(part).select_from(wanted.join(part, true())))
         return grouped(action_ids, [(error.action_id, error) for error in objects(BulkActionError, rows)])

@@ -157,6 +157,11 @@ def json_text(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def rows_of(tag: str) -> int:
+    """How many rows a statement was about, by PostgreSQL's answer to it, as in ``DELETE 12``."""
+    return int(tag.rpartition(" ")[2])
+
+
 class Database:
     """The connections of one process to PostgreSQL.
 

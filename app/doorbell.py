@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -66,6 +66,11 @@ class Ring(NamedTuple):
     def job_id(self) -> str:
         """The id of the arq job."""
         return f"{self.run_id!s}:{self.claim_no}"
+
+
+def ring_of(row: Mapping[str, Any]) -> Ring:
+    """The ring for a run, from its row."""
+    return Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"])
 
 
 def parse_job_id(job_id: str) -> tuple[UUID, int] | None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from app.db import Pipe, Row
+from app.db import Pipe, Row, rows_of
 from app.models import statuses
 from app.schedule_states import PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.states import FINAL
@@ -146,5 +145,4 @@ async def live_runs(pipe: Pipe, schedule_id: UUID) -> Sequence[UUID]:
 
 async def purge_ticks(pipe: Pipe) -> bool:
     """Delete some lines about ticks that were decided long ago. Returns whether there may be more."""
-    tag: Any = await pipe.execute(_PURGE, KEPT_SECONDS, PURGED_AT_ONCE)
-    return int(str(tag).rpartition(" ")[2]) >= PURGED_AT_ONCE
+    return rows_of(await pipe.execute(_PURGE, KEPT_SECONDS, PURGED_AT_ONCE)) >= PURGED_AT_ONCE

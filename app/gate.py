@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.batching import Batcher
 from app.db import Database, Pipe, Row
-from app.doorbell import Ring
+from app.doorbell import Ring, ring_of
 from app.fitting import Candidate, Fitted, fit, taken_up
 from app.leases import Claimant, Leases
 from app.limited_runs import LimitedRuns, definitions_with_parked, unpark
@@ -82,10 +82,10 @@ class Gate:
                 # Whoever holds the lock is looking, and one is enough.
                 if await runs.try_lock():
                     fitted = await self._fit(runs, definition_id, [], keys, passed)
-                    passed.rings += map(_ring_of, fitted.fitting)
+                    passed.rings += map(_ring, fitted.fitting)
         async with self._db.autocommit() as pipe:
             free = await unpark(pipe, self._claimant.unlimited_ids, BATCH)
-        passed.rings += [Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"]) for row in free]
+        passed.rings += map(ring_of, free)
         passed.parked += free
         self._tell(passed)
 
@@ -108,7 +108,7 @@ class Gate:
                 if not await definitions_with_parked(pipe, [definition_id]):
                     continue
                 fitted = await self._fit(runs, definition_id, [], keys, passed)
-            passed.rings += map(_ring_of, fitted.fitting[: keys.total()])
+            passed.rings += map(_ring, fitted.fitting[: keys.total()])
 
     async def _claim(
         self, definition_id: str, rung: Mapping[UUID, int], capacity: int, keys: Iterable[str], passed: Passed
@@ -123,7 +123,7 @@ class Gate:
             passed.chosen += claimed
             rows = await runs.claim(self._claimant.owner, self._claimant.name, claimed)
         passed.rows += rows
-        passed.rings += map(_ring_of, again)
+        passed.rings += map(_ring, again)
 
     async def _fit(
         self, runs: LimitedRuns, definition_id: str, rung: Sequence[Candidate], keys: Iterable[str], passed: Passed
@@ -176,5 +176,5 @@ def _grouped(rows: Iterable[Row]) -> dict[str, list[UUID]]:
     return grouped
 
 
-def _ring_of(run: Candidate) -> Ring:
+def _ring(run: Candidate) -> Ring:
     return Ring(run.id, run.claim_no, run.queue, run.priority, run.due_at)

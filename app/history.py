@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from app.db import Pipe, Row
+from app.db import Pipe, Row, rows_of
 from app.models import statuses
 from app.rollups import count_before_deletion
 from app.states import FINAL, LIVE
@@ -114,9 +113,4 @@ class History:
         arguments = (run_ids, min(run_ids), max(run_ids))
         lines = await self._pipe.execute(_DELETE.format(table="task_logs"), *arguments)
         iterations = await self._pipe.execute(_DELETE.format(table="task_iterations"), *arguments)
-        return _number(lines), _number(iterations)
-
-
-def _number(tag: Any) -> int:
-    """The number in PostgreSQL's answer to a DELETE, as in ``DELETE 12``."""
-    return int(str(tag).rsplit(" ", 1)[-1])
+        return rows_of(lines), rows_of(iterations)

@@ -21,7 +21,7 @@ from app.batching import Batcher
 from app.claiming import Claiming, Executed
 from app.concern import attempt_of
 from app.db import IN_TROUBLE, Database, Row, is_disconnect
-from app.doorbell import AWAY, Doorbell, Ring
+from app.doorbell import AWAY, Doorbell, Ring, ring_of
 from app.events import Events
 from app.family import Family
 from app.gate import Gate, Passed
@@ -203,7 +203,7 @@ class Lifecycle:
             for queue in self._claimant.queues:
                 due += await Leases(pipe).longest_due(self._claimant, queue, LOST_RING_SECONDS, BATCH)
         try:
-            missing = await self._doorbell.missing([_ring_of(row) for row in due])
+            missing = await self._doorbell.missing([ring_of(row) for row in due])
         except AWAY:
             return []
         await self._doorbell.ring(missing)
@@ -363,8 +363,4 @@ def _claim_of(row: Row) -> Claim:
 
 def _rings_of(rows: Sequence[Row]) -> list[Ring]:
     """The rings for those of the rows that are queued."""
-    return [_ring_of(row) for row in rows if row["status"] == TaskRunStatus.QUEUED]
-
-
-def _ring_of(row: Row) -> Ring:
-    return Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"])
+    return [ring_of(row) for row in rows if row["status"] == TaskRunStatus.QUEUED]

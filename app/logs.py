@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, func, literal, null, select, true, union_all
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Select, null, select, true, union_all
 
 from app.conditions import StringFilter, any_of, string_condition
 from app.db import ReadSession
@@ -18,7 +17,7 @@ from app.paging import Keyset, Window
 from app.rows import detached, grouped
 from app.run_filters import TABLE as RUNS
 from app.states import HELD, TaskIterationOutcome
-from app.windows import in_order, windowed
+from app.windows import each_of, in_order, windowed
 
 LOGS = TaskLog.metadata.tables["task_logs"]
 ITERATIONS = TaskIteration.metadata.tables["task_iterations"]
@@ -93,10 +92,10 @@ def _each(
     run_ids: Collection[UUID], chosen: Select[Any], run: ColumnElement[UUID], key: ColumnElement[int], window: Window
 ) -> Select[Any]:
     """The window of what was chosen for each of the runs, by one statement that searches once per run."""
-    wanted = select(func.unnest(literal(list(run_ids), ARRAY(Uuid))).label("id")).subquery()
+    wanted = each_of(run_ids, run.type)
     # Said once more in constants, these let the planner leave out the partitions of other weeks.
     bounds: list[ColumnElement[bool]] = [run >= min(run_ids), run <= max(run_ids)] if run_ids else []
-    part = windowed(chosen.where(run == wanted.c.id, *bounds), [key], window, ascending=True).lateral()
+    part = windowed(chosen.where(run == wanted.c.value, *bounds), [key], window, ascending=True).lateral()
     ends = in_order([part.c[str(key.key)]], window, ascending=True)
     return select(part).select_from(wanted.join(part, true())).order_by(*ends)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, literal, select, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement
 
 from app import run_filters
 from app.db import Database
 from app.logs import LOGS, LogFilter, all_iterations, log_conditions
 from app.run_filters import RunFilter
+from app.windows import count_each
 
 
 class Counts:
@@ -37,13 +37,5 @@ class Counts:
     async def _each(
         self, column: ColumnElement[Any], values: Collection[Any], conditions: Sequence[ColumnElement[bool]]
     ) -> dict[Any, int]:
-        wanted = select(func.unnest(literal(list(values), ARRAY(column.type))).label("value")).subquery()
-        chosen = select(literal(1).label("one")).where(column == wanted.c.value, *conditions)
-        found = chosen.limit(self.limit + 1).lateral()
-        statement = (
-            select(wanted.c.value, func.count(found.c.one))
-            .select_from(wanted.outerjoin(found, true()))
-            .group_by(wanted.c.value)
-        )
         async with self._db.read() as session:
-            return dict((await cast(Any, session).exec(statement)).all())
+            return await count_each(session, column, values, conditions, self.limit)

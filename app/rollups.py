@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.db import Database, Pipe
+from app.db import Database, Pipe, rows_of
 from app.periods import floor
 from app.rollup_statements import DAY, HOUR, MERGES, NEXT_RUNS, QUARTER, RUNS, TASKS, THESE_RUNS, count, forget, merge
 
@@ -102,7 +102,7 @@ class Rollups:
             for table, minutes in ((RUNS, QUARTER), (RUNS, HOUR), (TASKS, QUARTER)):
                 # A day more than is read is kept, because an answer may be under way.
                 end = today - timedelta(days=KEPT_DAYS[minutes] + 1)
-                more |= await pipe.execute(forget(table), minutes, end, _FORGET) == f"DELETE {_FORGET}"
+                more |= rows_of(await pipe.execute(forget(table), minutes, end, _FORGET)) == _FORGET
         return more
 
 

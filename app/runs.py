@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnClause, ColumnElement, Select, any_, func, literal, select, true, union_all
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnClause, ColumnElement, Select, literal, select, true, union_all
 
 from app import unique_keys
 from app.db import Pipe, ReadSession, Row
@@ -18,6 +17,7 @@ from app.paging import Window
 from app.rows import grouped, runs_from
 from app.run_filters import TABLE, RunOrder
 from app.states import BARREN, FINAL, HELD, LIVE, Move
+from app.windows import among, count_up_to, each_of
 
 INSERTED: dict[str, str] = {
     "id": "uuid", "definition_id": "text", "name": "text", "status": "text", "input": "text", "state": "text",
@@ -233,25 +233,25 @@ class Runs:
 
     async def get_many(self, run_ids: Collection[UUID]) -> dict[UUID, TaskRun]:
         """Those of the runs that exist."""
-        rows = await self._session.exec(select(TABLE).where(_among(run_ids)))
+        rows = await self._session.exec(select(TABLE).where(among(TABLE.c.id, run_ids)))
         return {run.id: run for run in runs_from(rows)}
 
     async def find(self, run_ids: Collection[UUID], columns: Collection[str]) -> dict[UUID, Any]:
         """Those of the runs that exist, as rows of just these columns and the id."""
-        rows = await self._session.exec(select(*_columns({"id", *columns})).where(_among(run_ids)))
+        rows = await self._session.exec(select(*_columns({"id", *columns})).where(among(TABLE.c.id, run_ids)))
         return {row.id: row for row in rows}
 
     async def matching(
         self, run_ids: Collection[UUID] | None, conditions: Sequence[ColumnElement[bool]]
     ) -> list[TaskRun]:
         """All the runs (among these, where given) that meet the conditions, in order of creation."""
-        among = [] if run_ids is None else [_among(run_ids)]
-        statement = select(TABLE).where(*among, *conditions).order_by(TABLE.c.id)
+        these = [] if run_ids is None else [among(TABLE.c.id, run_ids)]
+        statement = select(TABLE).where(*these, *conditions).order_by(TABLE.c.id)
         return runs_from(await self._session.exec(statement))
 
     async def existing(self, run_ids: Collection[UUID]) -> set[UUID]:
         """Which of the runs exist."""
-        return {row[0] for row in await self._session.exec(select(TABLE.c.id).where(_among(run_ids)))}
+        return {row[0] for row in await self._session.exec(select(TABLE.c.id).where(among(TABLE.c.id, run_ids)))}
 
     async def read(
         self,
@@ -274,8 +274,7 @@ class Runs:
         columns: Collection[str] | None,
     ) -> dict[Any, list[Any]]:
         """What ``read`` gives, for each value of a column (``parent_id``, ``definition_id``), by one statement."""
-        kind = TABLE.c[column].type
-        wanted = select(func.unnest(literal(list(values), ARRAY(kind))).label("value")).subquery()
+        wanted = each_of(values, TABLE.c[column].type)
         chosen = list(TABLE.c) if columns is None else _columns({column, *columns, *order.keys})
         bounds = [TABLE.c[column] == wanted.c.value, *conditions, *order.conditions(window)]
         part = select(*chosen).where(*bounds).order_by(*order.order_by(window)).limit(window.size + 1).lateral()
@@ -299,7 +298,7 @@ class Runs:
         held = TABLE.c.status.in_(sorted(status.value for status in HELD))
         waiting = (TABLE.c.status == "WAITING") & (TABLE.c.status_changed_at >= moment)
         found: dict[UUID, Any] = {}
-        queued = _among(on_their_way) & (TABLE.c.status == "QUEUED")
+        queued = among(TABLE.c.id, on_their_way) & (TABLE.c.status == "QUEUED")
         for condition in (TABLE.c.id >= first_id(moment), TABLE.c.finished_at >= moment, held, waiting, queued):
             rows = await self._session.exec(select(*_columns({"id", *columns})).where(condition, *conditions))
             found |= {row.id: row for row in rows}
@@ -307,13 +306,7 @@ class Runs:
 
     async def count(self, conditions: Sequence[ColumnElement[bool]], limit: int) -> int:
         """How many runs there are, counted no further than ``limit`` + 1."""
-        found = select(literal(1)).select_from(TABLE).where(*conditions).limit(limit + 1)
-        return (await self._session.exec(select(func.count()).select_from(found.subquery()))).scalar_one()
-
-
-def _among(run_ids: Collection[UUID]) -> ColumnElement[bool]:
-    # One array parameter, so that the statement is the same for any number of ids.
-    return TABLE.c.id == any_(literal(list(run_ids), ARRAY(TABLE.c.id.type)))
+        return await count_up_to(self._session, select(literal(1)).select_from(TABLE).where(*conditions), limit)
 
 
 def _columns(names: set[str]) -> list[Any]:

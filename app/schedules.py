@@ -9,7 +9,6 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, func, insert, literal, select, true, update
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.conditions import any_of
 from app.db import ReadSession, WriteSession
@@ -17,7 +16,7 @@ from app.models import Schedule, ScheduleStatus, ScheduleTick, Task
 from app.paging import Keyset, Window
 from app.rows import detached, grouped, objects
 from app.ticks import Timing
-from app.windows import among, count_up_to, in_order, windowed
+from app.windows import among, count_each, count_up_to, each_of, in_order, windowed
 
 TABLE = Schedule.metadata.tables["schedules"]
 TICKS = ScheduleTick.metadata.tables["schedule_ticks"]
@@ -135,8 +134,8 @@ class Schedules:
 
     async def ticks(self, ids: Collection[UUID], window: Window) -> dict[UUID, list[ScheduleTick]]:
         """For each schedule up to one tick more than the window, the latest first."""
-        wanted = select(func.unnest(literal(list(ids), ARRAY(TABLE.c.id.type))).label("id")).subquery()
-        theirs = select(TICKS).where(TICKS.c.schedule_id == wanted.c.id)
+        wanted = each_of(ids, TABLE.c.id.type)
+        theirs = select(TICKS).where(TICKS.c.schedule_id == wanted.c.value)
         part = windowed(theirs, [TICKS.c.tick_at], window, ascending=False).lateral()
         statement = select(part).select_from(wanted.join(part, true()))
         rows = await self._session.exec(statement.order_by(*in_order([part.c.tick_at], window, ascending=False)))
@@ -144,10 +143,7 @@ class Schedules:
 
     async def count_ticks(self, ids: Collection[UUID], limit: int) -> dict[UUID, int]:
         """How many lines about ticks each schedule has, counted no further than ``limit`` + 1."""
-        wanted = select(func.unnest(literal(list(ids), ARRAY(TABLE.c.id.type))).label("id")).subquery()
-        some = select(literal(1).label("one")).where(TICKS.c.schedule_id == wanted.c.id).limit(limit + 1).lateral()
-        counted = select(wanted.c.id, func.count(some.c.one)).select_from(wanted.outerjoin(some, true()))
-        return {row[0]: row[1] for row in await self._session.exec(counted.group_by(wanted.c.id))}
+        return await count_each(self._session, TICKS.c.schedule_id, ids, (), limit)
 
 
 def _schedule(row: Any) -> Schedule:

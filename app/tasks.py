@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, distinct, func, literal, select, true, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from app import audit
@@ -20,7 +20,7 @@ from app.paging import Keyset, Window
 from app.rows import detached, objects
 from app.states import VERDICTS, TaskRunStatus
 from app.task_filters import TaskOrder
-from app.windows import among, count_up_to, windowed
+from app.windows import among, count_up_to, each_of, windowed
 
 TABLE = Task.metadata.tables["tasks"]
 REVISIONS = TaskRevision.metadata.tables["task_revisions"]
@@ -107,11 +107,11 @@ class Tasks:
 
     async def stats(self, ids: Collection[UUID], first_run: UUID) -> dict[UUID, Stats]:
         """What became of the latest runs of each task, none of them older than ``first_run``."""
-        wanted = select(func.unnest(literal(list(ids), ARRAY(TABLE.c.id.type))).label("id")).subquery()
+        wanted = each_of(ids, TABLE.c.id.type)
         took = func.extract("epoch", RUNS.c.finished_at - RUNS.c.started_at) * 1000
         latest = (
             select(RUNS.c.status, took.label("took"))
-            .where(RUNS.c.task_id == wanted.c.id, RUNS.c.id >= first_run)
+            .where(RUNS.c.task_id == wanted.c.value, RUNS.c.id >= first_run)
             .order_by(RUNS.c.id.desc())
             .limit(STATS_RUNS)
             .lateral()
@@ -119,13 +119,13 @@ class Tasks:
         succeeded = latest.c.status == TaskRunStatus.SUCCEEDED.value
         failed = latest.c.status.in_([status.value for status in VERDICTS if status is not TaskRunStatus.SUCCEEDED])
         statement = select(
-            wanted.c.id,
+            wanted.c.value,
             func.count(),
             func.count().filter(succeeded),
             func.count().filter(failed),
             func.avg(latest.c.took).filter(succeeded),
         ).select_from(wanted.join(latest, true()))
-        rows = await self._session.exec(statement.group_by(wanted.c.id))
+        rows = await self._session.exec(statement.group_by(wanted.c.value))
         return {id: Stats(runs, won, lost, None if ms is None else float(ms)) for id, runs, won, lost, ms in rows}
 
     async def tags(self, prefix: str, limit: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID
 
 from app.db import Pipe
-from app.doorbell import Ring
+from app.doorbell import Ring, ring_of
 from app.models import CLAIMABLE
 
 
@@ -149,7 +149,7 @@ class VitalSigns:
             seconds,
             limit,
         )
-        return [Ring(row["id"], row["claim_no"], row["queue"], row["priority"], row["due_at"]) for row in rows]
+        return [ring_of(row) for row in rows]
 
     async def published(self) -> list[Published]:
         """The definitions, each in its own queue and in those in which runs of it are due.

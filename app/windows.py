@@ -1,12 +1,13 @@
-"""The SQL that lists share: windows of an order, rows by their ids, counts up to a limit."""
+"""The SQL that lists share: windows of an order, rows by their ids, what belongs to each of many, bounded counts."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, any_, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, any_, func, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
 
 from app.paging import Window
 
@@ -43,7 +44,26 @@ def among(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
+def each_of(values: Collection[Any], kind: TypeEngine[Any]) -> Subquery:
+    """Values as rows with one column, ``value``: what belongs to each is joined laterally, by one search for each."""
+    return select(func.unnest(literal(list(values), ARRAY(kind))).label("value")).subquery()
+
+
 async def count_up_to(session: Any, statement: Select[Any], limit: int) -> int:
     """How many rows a statement finds, counted no further than ``limit`` + 1."""
     found = statement.limit(limit + 1).subquery()
     return (await session.exec(select(func.count()).select_from(found))).scalar_one()
+
+
+async def count_each(
+    session: Any,
+    column: ColumnElement[Any],
+    values: Collection[Any],
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> dict[Any, int]:
+    """How many rows hold each of the values and meet the conditions, each counted no further than ``limit`` + 1."""
+    wanted = each_of(values, column.type)
+    some = select(literal(1).label("one")).where(column == wanted.c.value, *conditions).limit(limit + 1).lateral()
+    counted = select(wanted.c.value, func.count(some.c.one)).select_from(wanted.outerjoin(some, true()))
+    return dict((await session.exec(counted.group_by(wanted.c.value))).all())
