@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import orjson
 
 from app.errors import InvalidArgument
+from app.nesting import nests_too_deeply
 
 MAX_DEPTH = 300
 """How deep lists and objects may lie in each other; no input of a run can be deeper."""
@@ -82,7 +83,8 @@ def _read_json(text: str) -> Any:
         raise unreadable(f"The text is no JSON: {error.msg} in line {error.lineno}, column {error.colno}.") from None
     except RecursionError:
         raise too_deep() from None
-    _check_depth(value)
+    if nests_too_deeply(value, MAX_DEPTH):
+        raise too_deep()
     # Escapes can write half of a pair; nothing else can.
     if "\\ud" in text.lower():
         _check_pairs(value)
@@ -113,16 +115,3 @@ def _check_pairs(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise unreadable("The text holds half of a surrogate pair, which is no character.") from None
-
-
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level if isinstance(item, (dict, list)) for child in _children(item)]
-        if not level:
-            return
-    raise too_deep()
-
-
-def _children(item: Any) -> list[Any]:
-    return list(cast("dict[str, Any]", item).values()) if isinstance(item, dict) else cast("list[Any]", item)

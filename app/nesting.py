@@ -18,10 +18,10 @@ def may_nest_too_deeply(data: bytes) -> bool:
     return data.count(b"[") + data.count(b"{") > MAX_NESTING
 
 
-def nests_too_deeply(value: object) -> bool:
-    """Whether a decoded JSON value has more levels than MAX_NESTING, looked at level by level, without recursion."""
+def nests_too_deeply(value: object, most: int = MAX_NESTING) -> bool:
+    """Whether a decoded JSON value has more than so many levels, looked at level by level, without recursion."""
     level = [value]
-    for _ in range(MAX_NESTING):
+    for _ in range(most):
         level = [child for container in level for child in _children(container)]
         if not level:
             return False

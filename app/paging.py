@@ -7,7 +7,6 @@ clients; inside are a version and the order's name, so that a cursor of another 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,29 +91,25 @@ class Keyset:
     def key(self, cursor: str, argument: str) -> Key:
         """The values inside a cursor. Raises ``InvalidArgument`` when it is broken or belongs to another list."""
         try:
-            if len(cursor) > MAX_CURSOR_LENGTH:
-                raise ValueError
-            padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-            version, name, *values = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        except (ValueError, TypeError, binascii.Error):
-            raise InvalidArgument(
-                f"'{argument}' is no cursor. Pass one that a page of this list returned, unchanged.", path=(argument,)
-            ) from None
-        if (version, name) != (CURSOR_VERSION, self.name):
-            raise InvalidArgument(
-                f"'{argument}' is a cursor of another list or order. Pass one from a page of the same list, read in "
-                "the same order.",
-                path=(argument,),
-            )
-        return self._typed(values, argument)
-
-    def _typed(self, values: list[Any], argument: str) -> Key:
-        try:
-            return tuple(_READERS[kind](value) for kind, value in zip(self.types, values, strict=True))
+            version, name, *values = _decoded(cursor)
+            if (version, name) == (CURSOR_VERSION, self.name):
+                return tuple(_READERS[kind](value) for kind, value in zip(self.types, values, strict=True))
         except (ValueError, TypeError, AttributeError, OverflowError):
             raise InvalidArgument(
                 f"'{argument}' is no cursor. Pass one that a page of this list returned, unchanged.", path=(argument,)
             ) from None
+        raise InvalidArgument(
+            f"'{argument}' is a cursor of another list or order. Pass one from a page of the same list, read in "
+            "the same order.",
+            path=(argument,),
+        )
+
+
+def _decoded(cursor: str) -> Any:
+    if len(cursor) > MAX_CURSOR_LENGTH:
+        raise ValueError
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    return orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
 
 
 def _read_int(value: Any) -> int:
