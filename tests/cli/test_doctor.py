@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from app import TaskRunStatus, TaskService, doctor
+from app import TaskRunStatus, TaskService, diagnosis, doctor
 from app.db import Database, plain_url
 from app.dev.valkey import EmbeddedValkey
 from app.diagnosis import Finding, Health, judge_depths
@@ -172,42 +172,42 @@ async def test_runs_that_wait_for_each_other_are_found_and_how_they_end_is_told(
 
 
 def test_clocks_may_differ_a_little_then_a_warning_then_a_failure() -> None:
-    assert doctor.judge_clock(0.5).health is Health.WELL
-    assert doctor.judge_clock(-5).finding == "5.0 s ahead of the database's"
-    assert doctor.judge_clock(-5).health is Health.DOUBTFUL
-    assert doctor.judge_clock(timedelta(hours=1).total_seconds()).health is Health.ILL
+    assert diagnosis.judge_clock(0.5).health is Health.WELL
+    assert diagnosis.judge_clock(-5).finding == "5.0 s ahead of the database's"
+    assert diagnosis.judge_clock(-5).health is Health.DOUBTFUL
+    assert diagnosis.judge_clock(timedelta(hours=1).total_seconds()).health is Health.ILL
 
 
 def test_versions_of_the_tables_older_and_newer_than_the_code_are_told_apart() -> None:
-    assert doctor.judge_migrations("0002", "0002").health is Health.WELL
-    assert doctor.judge_migrations("0001", "0002").cure == "Run `taskloom migrate`."
-    assert "older than the database" in (doctor.judge_migrations("0003", "0002").cure or "")
+    assert diagnosis.judge_migrations("0002", "0002").health is Health.WELL
+    assert diagnosis.judge_migrations("0001", "0002").cure == "Run `taskloom migrate`."
+    assert "older than the database" in (diagnosis.judge_migrations("0003", "0002").cure or "")
 
 
 def test_an_old_postgresql_is_refused() -> None:
-    assert doctor.judge_version("14.9 (Debian)").health is Health.ILL
-    assert doctor.judge_version("18.1 (Debian 18.1-1)") == Finding("database", Health.WELL, "PostgreSQL 18.1")
+    assert diagnosis.judge_version("14.9 (Debian)").health is Health.ILL
+    assert diagnosis.judge_version("18.1 (Debian 18.1-1)") == Finding("database", Health.WELL, "PostgreSQL 18.1")
 
 
 def test_workers_that_drain_or_are_full_are_said() -> None:
-    assert doctor.judge_workers([worker_sign(is_draining=True)]).health is Health.ILL
-    assert doctor.judge_workers([worker_sign(running=10)]).health is Health.DOUBTFUL
-    told = doctor.judge_workers([worker_sign(running=10, is_draining=True), worker_sign()])
+    assert diagnosis.judge_workers([worker_sign(is_draining=True)]).health is Health.ILL
+    assert diagnosis.judge_workers([worker_sign(running=10)]).health is Health.DOUBTFUL
+    told = diagnosis.judge_workers([worker_sign(running=10, is_draining=True), worker_sign()])
     assert told.health is Health.WELL
     assert told.finding.startswith("1 alive, 0 of 10 slots in use")
-    assert "m:1 (seen 1 s ago)" in doctor.judge_workers([worker_sign()]).finding
+    assert "m:1 (seen 1 s ago)" in diagnosis.judge_workers([worker_sign()]).finding
 
 
 def test_a_dead_worker_s_runs_are_ill_only_when_nobody_takes_them_over_in_time() -> None:
     run = StuckRun(new_id(), "m:1", 5, "a", "default")
-    assert doctor.judge_leases([run]).health is Health.DOUBTFUL
+    assert diagnosis.judge_leases([run]).health is Health.DOUBTFUL
 
 
 def test_a_definition_without_a_worker_is_ill_only_when_runs_wait_for_it() -> None:
     rows = [Published("a", "default", 3), Published("b", "slow", 0)]
-    assert doctor.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 without a live worker: b (queue slow)"
-    assert doctor.judge_definitions(rows, [worker_sign()]).health is Health.DOUBTFUL
-    assert doctor.judge_definitions(rows, []).health is Health.ILL
+    assert diagnosis.judge_definitions(rows, [worker_sign()]).finding == "1 of 2 without a live worker: b (queue slow)"
+    assert diagnosis.judge_definitions(rows, [worker_sign()]).health is Health.DOUBTFUL
+    assert diagnosis.judge_definitions(rows, []).health is Health.ILL
 
 
 async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill_and_who_looks_or_waits_is_told(
@@ -231,9 +231,9 @@ async def test_runs_for_which_no_worker_has_both_queue_and_code_are_ill_and_who_
 def test_definitions_are_counted_as_lists_show_them_without_the_private_ones() -> None:
     rows = [Published("a", "default", 0), Published("hidden", "default", 0, is_private=True)]
     worker = worker_sign(definition_ids=frozenset({"a", "hidden"}))
-    assert doctor.judge_definitions(rows, [worker]).finding == "1 published, each with a live worker"
-    assert doctor.judge_definitions([], []).finding == "none is published yet"
-    assert "1 of 2 without a live worker: hidden" in doctor.judge_definitions(rows, [worker_sign()]).finding
+    assert diagnosis.judge_definitions(rows, [worker]).finding == "1 published, each with a live worker"
+    assert diagnosis.judge_definitions([], []).finding == "none is published yet"
+    assert "1 of 2 without a live worker: hidden" in diagnosis.judge_definitions(rows, [worker_sign()]).finding
 
 
 async def test_a_queue_with_runs_and_without_a_worker_is_ill_and_the_setting_that_cures_it_is_named(
@@ -278,7 +278,7 @@ async def test_a_transaction_that_is_held_open_is_found_by_its_process(
     finally:
         await connection.close()
     assert any(f"pid {pid} of " in transaction.what for transaction in old)
-    assert doctor.judge_transactions(old).health is Health.ILL
+    assert diagnosis.judge_transactions(old).health is Health.ILL
 
 
 async def test_autovacuum_that_is_off_for_a_table_is_found(settings: Settings) -> None:
@@ -297,24 +297,26 @@ async def test_autovacuum_that_is_off_for_a_table_is_found(settings: Settings) -
 
 
 def test_transactions_that_hold_back_vacuum_are_doubtful_first_and_then_ill() -> None:
-    assert doctor.judge_transactions([OldTransaction("pid 7 of psql, idle in transaction", 100)]).health is Health.WELL
-    assert doctor.judge_transactions([OldTransaction("pid 7", 400)]).health is Health.DOUBTFUL
-    ill = doctor.judge_transactions([OldTransaction("pid 7", 7200)])
+    assert (
+        diagnosis.judge_transactions([OldTransaction("pid 7 of psql, idle in transaction", 100)]).health is Health.WELL
+    )
+    assert diagnosis.judge_transactions([OldTransaction("pid 7", 400)]).health is Health.DOUBTFUL
+    ill = diagnosis.judge_transactions([OldTransaction("pid 7", 7200)])
     assert (ill.health, ill.finding) == (Health.ILL, "vacuum is held back by pid 7 (120 min)")
 
 
 def test_dead_rows_are_doubtful_when_they_are_many_beside_the_live_ones() -> None:
-    assert doctor.judge_waste([TableWaste("task_runs", 1_000_000, 200_000, True)], True).health is Health.WELL
-    assert doctor.judge_waste([TableWaste("task_runs", 200_000, 150_000, True)], True).health is Health.DOUBTFUL
-    assert doctor.judge_waste([], False).finding == "autovacuum is off for every table"
+    assert diagnosis.judge_waste([TableWaste("task_runs", 1_000_000, 200_000, True)], True).health is Health.WELL
+    assert diagnosis.judge_waste([TableWaste("task_runs", 200_000, 150_000, True)], True).health is Health.DOUBTFUL
+    assert diagnosis.judge_waste([], False).finding == "autovacuum is off for every table"
 
 
 def test_a_redis_that_evicts_or_is_a_cluster_is_said() -> None:
     well = {"redis_version": "8.0", "maxmemory": 0, "maxmemory_policy": "allkeys-lru", "cluster_enabled": 0}
-    assert doctor.judge_redis(well) == Finding("redis", Health.WELL, "Redis 8.0")
-    evicting = doctor.judge_redis({**well, "maxmemory": 1000})
+    assert diagnosis.judge_redis(well) == Finding("redis", Health.WELL, "Redis 8.0")
+    evicting = diagnosis.judge_redis({**well, "maxmemory": 1000})
     assert (evicting.health, evicting.cure) == (Health.DOUBTFUL, "Set `maxmemory-policy noeviction`.")
-    assert doctor.judge_redis({**well, "cluster_enabled": 1}).health is Health.ILL
+    assert diagnosis.judge_redis({**well, "cluster_enabled": 1}).health is Health.ILL
 
 
 async def old_transactions(settings: Settings) -> list[OldTransaction]:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import Metric
 
-from app import doctor, lifecycle, metrics, patience
+from app import diagnosis, lifecycle, metrics, patience
 from app.backlog import Backlog, Queue
 from app.exposition import families
 from app.settings import Settings
@@ -48,7 +48,7 @@ def times() -> list[tuple[str, str]]:
         ("a run that replaces another one", f"up to {by.dispatch_seconds:g} s after"),
         ("the lease is renewed", f"every {by.heartbeat_seconds:g} s"),
         ("the lease lasts", f"{by.lease_seconds:g} s"),
-        ("runs of a dead worker", f"within {doctor.TAKEOVER_SECONDS:g} s"),
+        ("runs of a dead worker", f"within {diagnosis.TAKEOVER_SECONDS:g} s"),
         ("… when nobody was left", f"within {by.heartbeat_seconds + reap:g} s of the next worker's start"),
         ("a worker notices an abort", f"at once; within {engine.ABORT_POLL_SECONDS:g} s"),
         ("an abort is enforced", f"after {grace:g} s by its own worker; where that cannot, by others after "
@@ -69,7 +69,7 @@ def test_the_page_tells_the_times_of_the_settings(what: str, how_long: str) -> N
 
 def test_a_dead_workers_runs_are_taken_over_in_the_time_that_the_page_tells() -> None:
     by = Settings.model_construct()
-    assert by.lease_seconds + 2 * by.reap_seconds <= doctor.TAKEOVER_SECONDS
+    assert by.lease_seconds + 2 * by.reap_seconds <= diagnosis.TAKEOVER_SECONDS
 
 
 def test_the_page_names_every_metric_and_no_other() -> None:
