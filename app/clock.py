@@ -1,15 +1,32 @@
-"""The clock: time is read here, at the top of a use case, and passed down as an argument."""
+"""The clock: time is read here, at the top of a use case, and passed down; and how a point in time is written."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def now() -> datetime:
     """The current time, timezone-aware, in UTC."""
     return datetime.now(UTC)
+
+
+def text_of(moment: datetime) -> str:
+    """A point in time as RFC 3339 text in UTC, with microseconds, as in ``2026-03-01T09:30:00.000000Z``."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse(text: str) -> datetime | None:
+    """The point in time that RFC 3339 text with an offset names; None for any other text."""
+    if not _RFC_3339.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def elapsed_ms(start: datetime | None, end: datetime | None) -> float | None:

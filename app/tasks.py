@@ -28,7 +28,7 @@ SUMMARIES = TaskSummary.metadata.tables["task_summaries"]
 RUNS = TaskRun.metadata.tables["task_runs"]
 
 CHANGEABLE = (
-    "name", "description", "definition_id", "input", "tags", "group_name", "owner", "is_enabled", "priority", "queue",
+    "name", "group_name", "definition_id", "description", "input", "tags", "owner", "is_enabled", "priority", "queue",
     "timeout_seconds", "max_attempts", "retry", "entity_type", "entity_id", "entity_url",
 )  # fmt: skip
 """The columns of a task that people can change; what its revisions hold."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from app.clock import elapsed_ms
+from pydantic.alias_generators import to_camel
+
+from app import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,14 +17,11 @@ if TYPE_CHECKING:
     from app.paging import Page
 
 Document = dict[str, Any]
-_WORD = re.compile("_([a-z])")
 
 
 def time_text(value: datetime | None) -> str | None:
-    """A point in time as the API gives it: RFC 3339 in UTC with microseconds."""
-    if value is None:
-        return None
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    """A point in time as the API gives it."""
+    return value and clock.text_of(value)
 
 
 def run_document(run: TaskRun) -> Document:
@@ -75,7 +73,7 @@ def run_document(run: TaskRun) -> Document:
 
 def duration_ms(run: TaskRun) -> float | None:
     """The time from a run's first start to its end, or to now, in milliseconds; None before the start."""
-    return elapsed_ms(run.started_at, run.finished_at)
+    return clock.elapsed_ms(run.started_at, run.finished_at)
 
 
 def error_document(stored: Document | None) -> Document | None:
@@ -163,9 +161,7 @@ def definition_document(row: TaskDefinition, *, available: bool) -> Document:
 
 def _limits(published: Document | None) -> Document | None:
     """Limits as they are published, in the words of the schema."""
-    if published is None:
-        return None
-    return {_WORD.sub(lambda found: found[1].upper(), name): value for name, value in published.items()}
+    return published and {to_camel(name): value for name, value in published.items()}
 
 
 def page_document(page: Page[Any], document_of: Callable[[Any], Document]) -> Document:

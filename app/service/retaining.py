@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic.alias_generators import to_camel
+
 from app import audit
 from app.audit import Deed
 from app.auth import Principal
@@ -104,7 +106,7 @@ class Retaining:
             rule = replace(inherited, definition_id=definition_id, **changes)
             _check_order(rule)
             by = arguments.author(principal or self._principal)
-            details = {_FIELDS[name]: value for name, value in changes.items()}
+            details = {to_camel(name): value for name, value in changes.items()}
             await audit.record(
                 pipe, Deed(principal=by, action="updateRetention", details=details, **_about(definition_id))
             )
@@ -279,30 +281,20 @@ def _check_ranges(changes: dict[str, Any]) -> None:
             "Nothing is to be changed: give succeededLogsDays, failedLogsDays, runsDays or keepLast.", path=("input",)
         )
     for name, value in changes.items():
-        field = _FIELDS[name]
+        field = to_camel(name)
         if name == "keep_last":
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_KEPT:
-                raise arguments.refusal(field, f"'{field}' must be a whole number from 0 to {MAX_KEPT}.")
+            whole(value, field, 0, MAX_KEPT, ("input", field))
         elif value is not None and not (isinstance(value, (int, float)) and 0 <= value <= MAX_DAYS):
             raise arguments.refusal(field, f"'{field}' must be 0 to {MAX_DAYS} days, or null to keep for ever.")
 
 
 def _check_order(rule: Rule) -> None:
     """Runs take their logs with them, so that keeping the logs for longer would be an empty promise."""
-    for name in ("succeeded_logs_days", "failed_logs_days"):
-        days = getattr(rule, name)
+    for field, days in (("succeededLogsDays", rule.succeeded_logs_days), ("failedLogsDays", rule.failed_logs_days)):
         if rule.runs_days is not None and (days is None or days > rule.runs_days):
             kept = "for ever" if days is None else f"for {counted(days, 'day')}"
             raise arguments.refusal(
-                _FIELDS[name],
-                f"'{_FIELDS[name]}' would keep logs {kept}, but 'runsDays' removes their runs, and the logs with "
+                field,
+                f"'{field}' would keep logs {kept}, but 'runsDays' removes their runs, and the logs with "
                 f"them, after {counted(rule.runs_days, 'day')}. Keep the runs for at least as long as their logs.",
             )
-
-
-_FIELDS = {
-    "succeeded_logs_days": "succeededLogsDays",
-    "failed_logs_days": "failedLogsDays",
-    "runs_days": "runsDays",
-    "keep_last": "keepLast",
-}

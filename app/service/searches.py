@@ -140,9 +140,8 @@ class SavedSearches:
         Example:
             filter = (await tasks.searches.get(search.id)).filter
         """
-        async with self._db.read() as session:
-            found = await Searches(session).get(_uuid(search_id))
-        if found is None or not (found.is_shared or found.owner == arguments.author(principal or self._principal)):
+        found = await self._get(_uuid(search_id))
+        if not (found.is_shared or found.owner == arguments.author(principal or self._principal)):
             raise SavedSearchNotFound(search_id)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -193,14 +194,7 @@ class Statistics:
                 cannot be one.
             TaskNotFound, TaskDefinitionNotFound: there is none, and never was one that was counted.
         """
-        await self._range(query)
-        for definition_id in query.definition_ids or ():
-            await self._check_definition(definition_id)
-        ids = [task_uuid(id) for id in query.task_ids or ()]
-        found = set(await self._saved.find(ids, deleted=True)) if ids else set[UUID]()
-        for id in ids:
-            if id not in found and not await self._is_counted("task_rollups WHERE task_id = $1", id):
-                raise TaskNotFound(id, path=("filter", "taskIds"))
+        await self._checked(query)
 
     async def of(self, query: StatisticsQuery) -> Report:
         """Buckets, totals, and the totals of the time before. Raises as ``check`` does.
@@ -209,8 +203,7 @@ class Statistics:
             report = await tasks.statistics.of(StatisticsQuery(interval=StatisticsInterval.DAY, time_zone="Asia/Tokyo"))
             rates = [bucket.measures.success_rate for bucket in report.buckets]
         """
-        await self.check(query)
-        asked = await self._range(query)
+        asked = await self._checked(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
@@ -241,8 +234,7 @@ class Statistics:
             worst = await tasks.statistics.ranking(query, StatisticsDimension.TASK, StatisticsRank.FAILURES)
         """
         whole(first, "first", 1, MAX_GROUPS)
-        await self.check(query)
-        asked = await self._range(query)
+        asked = await self._checked(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
@@ -258,14 +250,24 @@ class Statistics:
             [slowest] = await tasks.statistics.slowest(query, first=1)
         """
         whole(first, "first", 1, SLOWEST)
-        await self.check(query)
-        asked = await self._range(query)
+        asked = await self._checked(query)
         async with self._db.read() as session:
             reading = RollupReading(session)
             await reading.begin()
             return [SlowRun(*row) for row in await reading.slowest(asked.asked, asked.whole, first)]
 
     # Beneath.
+
+    async def _checked(self, query: StatisticsQuery) -> _Range:
+        asked = await self._range(query)
+        for definition_id in query.definition_ids or ():
+            await self._check_definition(definition_id)
+        ids = [task_uuid(id) for id in query.task_ids or ()]
+        found = set(await self._saved.find(ids, deleted=True)) if ids else set[UUID]()
+        for id in ids:
+            if id not in found and not await self._is_counted("task_rollups WHERE task_id = $1", id):
+                raise TaskNotFound(id, path=("filter", "taskIds"))
+        return asked
 
     async def _range(self, query: StatisticsQuery) -> _Range:
         where, now = time_zone_named(query.time_zone), await self._db.clock.time()
@@ -344,11 +346,10 @@ def _percentiles(bins: Any, total_ms: float) -> Percentiles:
 
 
 def _sum(figures: Sequence[Figures]) -> Figures:
-    durations, waits = dict[int, int](), dict[int, int]()
+    durations, waits = Counter[int](), Counter[int]()
     for each in figures:
-        for total, bins in ((durations, each.durations), (waits, each.waits)):
-            for bin, number in bins.items():
-                total[bin] = total.get(bin, 0) + number
+        durations.update(each.durations)
+        waits.update(each.waits)
     return Figures(
         sum(each.succeeded for each in figures),
         sum(each.failed for each in figures),

@@ -164,7 +164,7 @@ class Ticking:
         if isinstance(run, ServiceUnavailable):
             raise run
         if isinstance(run, NewRun):
-            run.values["created_by"] = str(Principal(PrincipalKind.SCHEDULE, str(row["id"])))
+            run.values["created_by"] = _principal(row)
         return run
 
     async def _commit(self, row: Row, decision: Decision, onward: Onward, new: NewRun | None) -> Committed | None:
@@ -176,7 +176,7 @@ class Ticking:
             if await due_schedules.is_decided(pipe, row["id"], row["tick_at"]):
                 return committed
             if decision.aborts:
-                by, message = f"{PrincipalKind.SCHEDULE}:{row['id']}", f"Superseded by the tick at {row['tick_at']}."
+                by, message = _principal(row), f"Superseded by the tick at {row['tick_at']}."
                 for run_id in await due_schedules.live_runs(pipe, row["id"]):
                     committed.aborted += await abort_family(pipe, run_id, by, message)
             if new is not None:
@@ -199,6 +199,11 @@ class Ticking:
             metrics.count_each(metrics.TRIGGERED, [(run.known.id,)])
             await self._doorbell.ring([run.ring])
             await self._events.publish([run.id])
+
+
+def _principal(row: Row) -> str:
+    """Who does what a schedule does."""
+    return str(Principal(PrincipalKind.SCHEDULE, str(row["id"])))
 
 
 def _request(row: Row) -> TriggerRequest:
@@ -229,7 +234,7 @@ async def _note_pause(pipe: Pipe, row: Row, onward: Onward) -> None:
     from app import audit
 
     details = {"task": str(row["task_id"]), "reason": onward.pause_reason, "message": onward.pause_message}
-    by = str(Principal(PrincipalKind.SCHEDULE, str(row["id"])))
+    by = _principal(row)
     deed = audit.Deed(
         principal=by, action="pauseSchedule", subject_kind="schedule", subject_id=row["id"], details=details
     )

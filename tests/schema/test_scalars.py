@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from graphql import GraphQLError
 
-from app.schema.scalars import format_time, parse_time
+from app import clock
+from app.schema.scalars import parse_time
 
 
 @pytest.mark.parametrize(
@@ -39,4 +40,4 @@ def test_anything_else_is_refused_with_an_example(value: object) -> None:
 
 def test_times_come_out_in_utc_with_microseconds() -> None:
     moment = datetime(2026, 3, 1, 10, 30, tzinfo=timezone(timedelta(hours=1)))
-    assert format_time(moment) == "2026-03-01T09:30:00.000000Z"
+    assert clock.text_of(moment) == "2026-03-01T09:30:00.000000Z"

@@ -6,7 +6,6 @@ document means something in one place only: no ids, no runs, no times of change.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
@@ -14,25 +13,24 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from app import clock
 from app.errors import InvalidArgument
 from app.models import CatchUpPolicy, OverlapPolicy
 from app.retry import RetryDelays
 from app.service.schedule_fields import MAX_PER_TASK
 from app.service.task_fields import TaskFields
+from app.task_words import CALLED
+from app.tasks import CHANGEABLE
 from app.ticks import Timing
 
 VERSION = 1
 """The version of the document that is written, and the only one that is read."""
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _WHOLE = 2.0**53
 
 
 def _time(value: object) -> datetime:
-    if isinstance(value, str) and _RFC_3339.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
+    if isinstance(value, str) and (moment := clock.parse(value)):
+        return moment
     raise ValueError("is no point in time with an offset, as in '2026-01-31T12:00:00Z'")
 
 
@@ -137,22 +135,15 @@ def _length(seconds: float, field: str) -> timedelta:
 
 # From rows to documents.
 
-_TASK_COLUMNS = {
-    "name": "name", "group": "group_name", "definitionId": "definition_id", "description": "description",
-    "input": "input", "tags": "tags", "owner": "owner", "enabled": "is_enabled", "priority": "priority",
-    "queue": "queue", "timeoutSeconds": "timeout_seconds", "maxAttempts": "max_attempts", "retry": "retry",
-    "entityType": "entity_type", "entityId": "entity_id", "entityUrl": "entity_url",
-}  # fmt: skip
-_SCHEDULE_COLUMNS = {
-    "timeZone": "time_zone", "startsAt": "starts_at", "endsAt": "ends_at", "jitterSeconds": "jitter_seconds",
-    "overlap": "overlap", "catchUp": "catch_up", "catchUpSeconds": "catch_up_seconds", "maxFailures": "max_failures",
-    "input": "input", "owner": "owner",
-}  # fmt: skip
+_SCHEDULE_COLUMNS = (
+    "time_zone", "starts_at", "ends_at", "jitter_seconds", "overlap", "catch_up", "catch_up_seconds", "max_failures",
+    "input", "owner",
+)  # fmt: skip
 
 
 def task_document(columns: Mapping[str, Any], schedules: list[dict[str, Any]]) -> dict[str, Any]:
     """A task as a document, from its columns and its schedules' documents; what is not set is left out."""
-    values = {name: columns[column] for name, column in _TASK_COLUMNS.items()}
+    values = {CALLED.get(name, name): columns[name] for name in CHANGEABLE}
     if (retry := columns["retry"]) is not None:
         names = {"firstDelaySeconds": "first_delay", "factor": "factor", "longestDelaySeconds": "cap"}
         values["retry"] = {name: retry[stored] for name, stored in names.items()} | {"jitter": retry["jitter"]}
@@ -166,7 +157,7 @@ def schedule_document(columns: Mapping[str, Any]) -> dict[str, Any]:
     timing: dict[str, Any] = {"cron": columns["cron"], "at": columns["once_at"]}
     if columns["every_seconds"] is not None:
         timing["every"] = {"seconds": columns["every_seconds"], "anchorAt": columns["anchor_at"]}
-    rest = {name: columns[column] for name, column in _SCHEDULE_COLUMNS.items()}
+    rest = {to_camel(name): columns[name] for name in _SCHEDULE_COLUMNS}
     if columns["status"] == "PAUSED":
         rest |= {"paused": True, "pauseMessage": columns["pause_message"]}
     return _plain({"name": columns["name"], **timing, **rest})
