@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import arguments
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode, Refusal
 from app.cli.pages import After, Limit, say_more
 from app.cli.run_commands import From
@@ -201,7 +201,7 @@ def list_actions(limit: Limit = 20, after: After = None, json: Json = False) -> 
     """List bulk actions, the newest first."""
     from app.paging import PageArgs
 
-    page = asyncio.run(_ask(lambda tasks: tasks.bulk.list(PageArgs(first=limit, after=after))))
+    page = asked(lambda tasks: tasks.bulk.list(PageArgs(first=limit, after=after)))
     if json:
         from app.cli.documents import page_document
 
@@ -222,29 +222,17 @@ def list_actions(limit: Limit = 20, after: After = None, json: Json = False) -> 
 @commands.command()
 def show(id: ActionId, json: Json = False) -> None:
     """Show a bulk action, with the first of the items that it could not act on."""
-    raise typer.Exit(asyncio.run(_ask(lambda tasks: _tell_end(tasks, id, json=json))))
+    raise typer.Exit(asked(lambda tasks: _tell_end(tasks, id, json=json)))
 
 
 @commands.command("abort-action")
 def abort_action(id: ActionId, json: Json = False) -> None:
     """End a bulk action where it is; what it has done stays done."""
-    action = asyncio.run(_ask(lambda tasks: tasks.bulk.abort(id)))
+    action = asked(lambda tasks: tasks.bulk.abort(id))
     if json:
         print_json(_document(action))
     else:
         out.print(_sentence(action), soft_wrap=True)
-
-
-async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
-    from app.registry import registry
-    from app.service import TaskService
-
-    chosen = settings()
-    # Reruns and executions may ask a before_trigger, and every action needs a definition that is shipped: should no
-    # worker have published it yet, this process does.
-    registry.load(chosen.task_modules)
-    async with TaskService.connect(settings=chosen) as tasks:
-        return await question(tasks)
 
 
 def _act(
@@ -266,7 +254,8 @@ def _act(
             await _follow(tasks, action)
         return await _tell_end(tasks, str(action.id), json=json)
 
-    raise typer.Exit(asyncio.run(_ask(act)))
+    # Every action needs a definition that is shipped, and reruns and executions may ask a before_trigger.
+    raise typer.Exit(asked(act, Code.ALL))
 
 
 async def _preview(tasks: TaskService, kind: str, selection: Any) -> tuple[str, list[Any]]:

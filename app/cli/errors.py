@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments
 from app.cli.asking import asked
-from app.cli.environment import settings
 from app.cli.made_from import Group, Owner, Task
 from app.cli.outcomes import Refusal
 from app.cli.pages import After, Limit, say_more
@@ -19,6 +17,9 @@ from app.cli.triggering import Json
 if TYPE_CHECKING:
     from app.cli.documents import Document
     from app.error_groups import CountedGroup
+    from app.models import TaskRun
+    from app.paging import Page
+    from app.service import TaskService
 
 commands = typer.Typer(help="List and show error groups: failures by their cause.", no_args_is_help=True)
 
@@ -89,19 +90,16 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one error group, and its runs that failed last."""
-    asyncio.run(_show(id, json=json))
-
-
-async def _show(id: str, *, json: bool) -> None:
     from app.cli.documents import run_document
     from app.cli.listings import fitted, runs_table
     from app.paging import PageArgs
     from app.run_filters import RunFilter
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
+    async def read(tasks: TaskService) -> tuple[CountedGroup, Page[TaskRun]]:
         group = await tasks.errors.group(id)
-        runs = await tasks.list(RunFilter(error_group=id), page=PageArgs(first=SHOWN_RUNS))
+        return group, await tasks.list(RunFilter(error_group=id), page=PageArgs(first=SHOWN_RUNS))
+
+    group, runs = asked(read)
     if json:
         print_json({**group_document(group), "runs": {"nodes": [run_document(run) for run in runs.items]}})
         return

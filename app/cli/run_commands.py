@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments, made_from
-from app.cli.asking import asked
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
+from app.cli.outcomes import ExitCode
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
@@ -19,6 +18,7 @@ from app.states import TaskRunStatus
 
 if TYPE_CHECKING:
     from app.logs import IterationRow
+    from app.models import TaskRun
     from app.paging import Page
     from app.service import TaskService
 
@@ -113,24 +113,22 @@ def list_runs(
 @commands.command()
 def show(id: RunId, json: Json = False) -> None:
     """Show one run: where it stands and why, its input, output, error and iterations."""
-    asyncio.run(_show(id, json=json))
+    asked(lambda tasks: _show(tasks, id, json=json))
 
 
-async def _show(id: str, *, json: bool) -> None:
+async def _show(tasks: TaskService, id: str, *, json: bool) -> None:
     from app.cli.documents import iteration_document, run_document
     from app.cli.listings import fitted
     from app.cli.run_details import iterations_table, run_panel
     from app.paging import PageArgs
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        run = await tasks.get(id)
-        if json:
-            iterations = {"nodes": [iteration_document(row) for row in await _all_iterations(tasks, id)]}
-            print_json({**run_document(run), "iterations": iterations})
-            return
-        page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
-        await say_if_unserved(tasks, run)
+    run = await tasks.get(id)
+    if json:
+        iterations = {"nodes": [iteration_document(row) for row in await _all_iterations(tasks, id)]}
+        print_json({**run_document(run), "iterations": iterations})
+        return
+    page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
+    await say_if_unserved(tasks, run)
     out.print(run_panel(run, out.width))
     if page.items:
         out.print(fitted(iterations_table(page.items), out.width))
@@ -175,17 +173,11 @@ def logs(
     json: Json = False,
 ) -> None:
     """Print the log of a run; with --json one document a line."""
-    asyncio.run(_logs(id, follow=follow, after=after, level=level, json=json))
-
-
-async def _logs(id: str, *, follow: bool, after: int, level: Level | None, json: bool) -> None:
     from app.cli.following import print_log
     from app.models import TaskLogLevel
-    from app.service import TaskService
 
     levels = list(TaskLogLevel)[list(Level).index(level) :] if level else None
-    async with TaskService.connect(settings=settings()) as tasks:
-        await print_log(tasks, id, after=after, follow=follow, levels=levels, json=json)
+    asked(lambda tasks: print_log(tasks, id, after=after, follow=follow, levels=levels, json=json))
 
 
 @commands.command()
@@ -219,41 +211,38 @@ def rerun(
     json: Json = False,
 ) -> None:
     """Run again what an earlier run did, as a new run."""
-    raise typer.Exit(asyncio.run(_rerun(id, input, from_, wait=wait, follow=follow, json=json)))
-
-
-async def _rerun(id: str, input: str | None, from_: From, *, wait: bool, follow: bool, json: bool) -> int:
     from app.cli.triggering import show_triggered
-    from app.registry import registry
-    from app.service import UNSET, RerunFrom, TaskService
+    from app.service import UNSET, RerunFrom
 
-    chosen = settings()
-    registry.load(chosen.tasks)
     value = UNSET if input is None else arguments.json_value(input)
-    async with TaskService.connect(settings=chosen) as tasks:
+
+    async def run_again(tasks: TaskService) -> ExitCode:
         run = await tasks.rerun(id, input=value, from_=RerunFrom[from_.name], allow_private=False)
         return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
+
+    raise typer.Exit(asked(run_again, Code.OWN))
 
 
 @commands.command()
 def pin(id: RunId, json: Json = False) -> None:
     """Keep a run with its log: nothing removes it until it is unpinned."""
-    asyncio.run(_set_pin(id, pinned=True, json=json))
+    _set_pin(id, pinned=True, json=json)
 
 
 @commands.command()
 def unpin(id: RunId, json: Json = False) -> None:
     """Let the rules of retention count for a run again."""
-    asyncio.run(_set_pin(id, pinned=False, json=json))
+    _set_pin(id, pinned=False, json=json)
 
 
-async def _set_pin(id: str, *, pinned: bool, json: bool) -> None:
+def _set_pin(id: str, *, pinned: bool, json: bool) -> None:
     from app.cli.documents import run_document
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
+    async def set_pin(tasks: TaskService) -> TaskRun:
         retention = tasks.retention
-        run = await tasks.get(await (retention.pin(id) if pinned else retention.unpin(id)))
+        return await tasks.get(await (retention.pin(id) if pinned else retention.unpin(id)))
+
+    run = asked(set_pin)
     if json:
         print_json(run_document(run))
     else:

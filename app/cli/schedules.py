@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from app.cli import arguments
-from app.cli.asking import asked
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
 from app.cli.pages import After, Limit, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Input, Json
@@ -49,10 +48,8 @@ def create(
     json: Json = False,
 ) -> None:
     """Run a saved task by schedule: give one of --cron, --every and --at."""
-    from app.registry import registry
     from app.ticks import Timing
 
-    registry.load(settings().tasks)
     timing = Timing(
         cron=cron,
         every=arguments.duration(every, "--every"),
@@ -67,7 +64,7 @@ def create(
             task, timing, name=name, overlap=overlap, catch_up=catch_up, max_failures=max_failures, input=value
         )
 
-    _show(save, json=json)
+    _show(save, Code.OWN, json=json)
 
 
 @commands.command("list")
@@ -143,12 +140,12 @@ def preview(
         print(tick.astimezone(ZoneInfo(time_zone)).isoformat())
 
 
-def _show(question: Callable[[TaskService], Awaitable[Schedule]], *, json: bool) -> None:
+def _show(question: Callable[[TaskService], Awaitable[Schedule]], code: Code = Code.NONE, *, json: bool) -> None:
     async def read(tasks: TaskService) -> tuple[Schedule, Names]:
         schedule = await question(tasks)
         return schedule, {} if json else await _names(tasks, [schedule])
 
-    schedule, names = asked(read)
+    schedule, names = asked(read, code)
     if json:
         print_json({"nodes": [_document(schedule)]})
     else:

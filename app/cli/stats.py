@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from app import clock
 from app.cli import arguments
-from app.cli.environment import settings
+from app.cli.asking import asked
 from app.cli.outcomes import Refusal
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from app.rollup_reading import StatisticsDimension
+    from app.service import TaskService
     from app.service.statistics_reading import Bucket, Measures, Percentiles, Ranked, Report, StatisticsQuery
 
 Values = list[str] | None
@@ -66,15 +66,16 @@ def stats(
         groups=group,
         owners=owner,
     )
-    asyncio.run(_ranking(query, by, limit, json=json) if by else _report(query, json=json))
+    if by:
+        _ranking(query, by, limit, json=json)
+    else:
+        _report(query, json=json)
 
 
-async def _report(query: StatisticsQuery, *, json: bool) -> None:
+def _report(query: StatisticsQuery, *, json: bool) -> None:
     from app.cli.listings import fitted
-    from app.service import TaskService
 
-    async with TaskService.connect(settings=settings()) as tasks:
-        report = await tasks.statistics.of(query)
+    report = asked(lambda tasks: tasks.statistics.of(query))
     if json:
         print_json(_report_document(report))
         return
@@ -84,15 +85,17 @@ async def _report(query: StatisticsQuery, *, json: bool) -> None:
         note(f"What finished after {report.as_of:%Y-%m-%d %H:%M:%S} UTC is not counted yet.")
 
 
-async def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -> None:
+def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -> None:
     from app.cli.listings import ID_WIDTH, fitted, plain_table
     from app.rollup_reading import StatisticsDimension
-    from app.service import TaskService
 
     dimension = StatisticsDimension(_one_of(by, "--by", list(StatisticsDimension)))
-    async with TaskService.connect(settings=settings()) as tasks:
+
+    async def read(tasks: TaskService) -> tuple[list[Ranked], dict[str, str]]:
         rows = await tasks.statistics.ranking(query, dimension, first=limit)
-        names = await _names(tasks, dimension, rows)
+        return rows, await _names(tasks, dimension, rows)
+
+    rows, names = asked(read)
     if json:
         print_json({"nodes": [{"key": row.key, **_document(row.measures)} for row in rows]})
         return

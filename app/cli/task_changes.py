@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import arguments
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
 from app.cli.outcomes import Refusal
 from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import revision_document, task_document
@@ -97,7 +95,7 @@ def update(
         raise Refusal(f"Set {', '.join(both)} or clear it, not both.")
     if not values and not cleared:
         raise Refusal("Say what is to change; `taskloom tasks update --help` lists what can.")
-    asyncio.run(_update(id, {**values, **cleared}, version, json=json))
+    _update(id, {**values, **cleared}, version, json=json)
 
 
 def _cleared(fields: list[Clearable]) -> dict[str, Any]:
@@ -110,14 +108,14 @@ def _cleared(fields: list[Clearable]) -> dict[str, Any]:
     return found
 
 
-async def _update(id: str, changes: dict[str, Any], version: int | None, *, json: bool) -> None:
+def _update(id: str, changes: dict[str, Any], version: int | None, *, json: bool) -> None:
     from app.service.task_fields import TaskChanges
 
     async def change(tasks: TaskService) -> Task:
         seen = version if version is not None else (await tasks.saved.get(id)).version
         return await tasks.saved.update(id, seen, TaskChanges(**changes), allow_private=False)
 
-    _show(await _ask(change), "is saved", json=json)
+    _show(asked(change, Code.OWN), "is saved", json=json)
 
 
 def duplicate(
@@ -126,7 +124,7 @@ def duplicate(
     json: Json = False,
 ) -> None:
     """Copy a task; the copy is yours and has no runs."""
-    _show(asyncio.run(_ask(lambda tasks: tasks.saved.duplicate(id, name=name))), "is a copy", json=json)
+    _show(asked(lambda tasks: tasks.saved.duplicate(id, name=name), Code.OWN), "is a copy", json=json)
 
 
 def restore(
@@ -136,7 +134,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Make a task what it was at an earlier revision; brings a deleted one back."""
-    task = asyncio.run(_ask(lambda tasks: tasks.saved.restore(id, revision, version=version)))
+    task = asked(lambda tasks: tasks.saved.restore(id, revision, version=version), Code.OWN)
     _show(task, f"is again what it was at revision {revision}", json=json)
 
 
@@ -147,10 +145,6 @@ def revisions(
     json: Json = False,
 ) -> None:
     """List what was changed of a task, by whom and when, the newest first; of a deleted one too."""
-    asyncio.run(_revisions(id, limit, after, json=json))
-
-
-async def _revisions(id: str, limit: int, after: str | None, *, json: bool) -> None:
     from app.cli.documents import page_document
     from app.paging import PageArgs
 
@@ -159,7 +153,7 @@ async def _revisions(id: str, limit: int, after: str | None, *, json: bool) -> N
         places = [(row.task_id, row.version - 1) for row in page.items]
         return page, await tasks.saved.revisions_at(places)
 
-    page, earlier = await _ask(read)
+    page, earlier = asked(read)
     if not page.items:
         raise Refusal(f"There is no task {id}, nor was there one.")
 
@@ -184,16 +178,6 @@ def _print_revisions(documents: list[dict[str, Any]]) -> None:
         row = (str(each["version"]), when, visible(each["changedBy"]), each["change"], fields)
         table.add_row(*row)
     out.print(fitted(table, out.width))
-
-
-async def _ask(question: Callable[[TaskService], Awaitable[Any]]) -> Any:
-    from app.registry import registry
-    from app.service import TaskService
-
-    chosen = settings()
-    registry.load(chosen.tasks)
-    async with TaskService.connect(settings=chosen) as tasks:
-        return await question(tasks)
 
 
 def _show(task: Task, words: str, *, json: bool) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments
-from app.cli.asking import asked
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
+from app.cli.outcomes import ExitCode
 from app.cli.task_documents import task_document
 from app.cli.terminal import out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
+
+if TYPE_CHECKING:
+    from app.service import TaskService
 
 commands = typer.Typer(help="Find, show, create, change, execute and delete saved tasks.", no_args_is_help=True)
 
@@ -49,17 +51,7 @@ def create(
         group=group,
         owner=owner,
     )
-    asyncio.run(_create(fields, json=json))
-
-
-async def _create(fields: Any, *, json: bool) -> None:
-    from app.registry import registry
-    from app.service import TaskService
-
-    chosen = settings()
-    registry.load(chosen.tasks)
-    async with TaskService.connect(settings=chosen) as tasks:
-        task = await tasks.saved.create(fields, allow_private=False)
+    task = asked(lambda tasks: tasks.saved.create(fields, allow_private=False), Code.OWN)
     if json:
         print_json(task_document(task))
     else:
@@ -78,21 +70,17 @@ def execute(
     json: Json = False,
 ) -> None:
     """Run a task; an input is merged into the task's own."""
-    raise typer.Exit(asyncio.run(_execute(id, input, force=force, wait=wait, follow=follow, json=json)))
-
-
-async def _execute(id: str, input: str | None, *, force: bool, wait: bool, follow: bool, json: bool) -> int:
     from app.cli.triggering import show_triggered
-    from app.registry import registry
-    from app.service import UNSET, TaskService
+    from app.service import UNSET
     from app.service.executing import Overrides
 
-    chosen = settings()
-    registry.load(chosen.tasks)
     overrides = Overrides(input=UNSET if input is None else arguments.json_value(input))
-    async with TaskService.connect(settings=chosen) as tasks:
-        run = (await tasks.saved.execute(id, overrides, force=force)).run
-        return await show_triggered(tasks, run, wait=wait, follow=follow, json=json)
+
+    async def run(tasks: TaskService) -> ExitCode:
+        made = (await tasks.saved.execute(id, overrides, force=force)).run
+        return await show_triggered(tasks, made, wait=wait, follow=follow, json=json)
+
+    raise typer.Exit(asked(run, Code.OWN))
 
 
 @commands.command()

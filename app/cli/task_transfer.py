@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode, Refusal
 from app.cli.terminal import complain, note, out, print_json
 from app.cli.triggering import Json
 from app.counting import counted
 
 if TYPE_CHECKING:
-    from app.service.transfer import Exported, Imported, ImportItem, ImportPlan
+    from app.service.transfer import Imported, ImportItem, ImportPlan
 
 FORMATS = "json or yaml"
 SHOWN_PROBLEMS = 50
@@ -42,7 +41,8 @@ def export_tasks(
         raise Refusal("Name tasks by their ids, or by --group and --definition, not both.")
     filter = TaskFilter(groups=group or None, definition_ids=definition or None)
     selection = TaskSelection(ids=ids) if ids else TaskSelection(question=TaskQuestion(filter=filter), all=True)
-    made = asyncio.run(_export(selection, _choice(format, "TextFormat", "--format")))
+    form = _choice(format, "TextFormat", "--format")
+    made = asked(lambda tasks: tasks.transfer.export_tasks(selection, form))
     if output is None:
         sys.stdout.write(made.text)
         return
@@ -51,13 +51,6 @@ def export_tasks(
     except OSError as error:
         raise Refusal(f"{output} cannot be written: {error.strerror}.") from None
     note(f"{output} has tasks: {made.tasks}, schedules: {made.schedules}.")
-
-
-async def _export(selection: Any, form: Any) -> Exported:
-    from app.service import TaskService
-
-    async with TaskService.connect(settings=settings()) as tasks:
-        return await tasks.transfer.export_tasks(selection, form)
 
 
 def import_tasks(
@@ -82,24 +75,18 @@ def import_tasks(
         "pause_schedules": pause_schedules,
         "dry_run": dry_run,
     }
-    raise typer.Exit(asyncio.run(_import(text, how, json=json)))
+    raise typer.Exit(_import(text, how, json=json))
 
 
-async def _import(text: str, how: dict[str, Any], *, json: bool) -> ExitCode:
-    from app.registry import registry
-    from app.service import TaskService
+def _import(text: str, how: dict[str, Any], *, json: bool) -> ExitCode:
     from app.task_errors import ImportImpossible
 
-    chosen = settings()
-    # The shipped ones as well: a fresh database knows no definitions before a process has published them.
-    registry.load(chosen.task_modules)
-    async with TaskService.connect(settings=chosen) as tasks:
-        try:
-            imported = await tasks.transfer.import_tasks(text, **how, allow_private=False)
-        except ImportImpossible as refusal:
-            _tell_problems(refusal.plan)
-            complain("Nothing was imported.")
-            return ExitCode.REFUSED
+    try:
+        imported = asked(lambda tasks: tasks.transfer.import_tasks(text, **how, allow_private=False), Code.ALL)
+    except ImportImpossible as refusal:
+        _tell_problems(refusal.plan)
+        complain("Nothing was imported.")
+        return ExitCode.REFUSED
     _show(imported, json=json)
     return ExitCode.REFUSED if imported.plan.problems else ExitCode.OK
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli import arguments
-from app.cli.environment import settings
+from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode
 from app.cli.terminal import note, out, print_json
 from app.cli.unserved import say_if_unserved
 
 if TYPE_CHECKING:
     from app.models import TaskRun
-    from app.service import TaskService, TriggerRequest
+    from app.service import TaskService
 
 TIME = "as in 90s, 5m, 2h, 1d or PT5M"
 Input = Annotated[
@@ -75,21 +74,14 @@ def trigger(
         unique_key=unique_key,
         unique_policy=unique_policy.upper() if unique_policy else None,
     )
-    raise typer.Exit(asyncio.run(_trigger(request, wait=wait, follow=follow, json=json)))
 
-
-async def _trigger(request: TriggerRequest, *, wait: bool, follow: bool, json: bool) -> ExitCode:
-    from app.registry import registry
-    from app.service import TaskService
-
-    chosen = settings()
-    # A before_trigger can only be asked where its code is.
-    registry.load(chosen.tasks)
-    async with TaskService.connect(settings=chosen) as tasks:
+    async def run(tasks: TaskService) -> ExitCode:
         triggered = await tasks.submit(request, allow_private=False)
         if triggered.deduplicated:
             note("An earlier trigger with one of these keys had made the run.")
         return await show_triggered(tasks, triggered.run, wait=wait, follow=follow, json=json)
+
+    raise typer.Exit(asked(run, Code.OWN))
 
 
 async def show_triggered(tasks: TaskService, run: TaskRun, *, wait: bool, follow: bool, json: bool) -> ExitCode:
