@@ -11,7 +11,7 @@ import typer
 
 from app.cli import arguments
 from app.cli.asking import Code, asked
-from app.cli.outcomes import ExitCode, Refusal
+from app.cli.outcomes import ExitCode, Refusal, in_words_of_the_command
 from app.cli.pages import After, Limit, say_more
 from app.cli.run_commands import From
 from app.cli.selections import runs_chosen, tasks_chosen
@@ -325,7 +325,7 @@ async def _tell_end(tasks: TaskService, id: str, *, json: bool) -> ExitCode:
         print_json({**_document(action), "errors": {"nodes": told}})
     else:
         for one in errors:
-            complain(visible(f"{one.item_id}: {one.message}"))
+            complain(visible(f"{one.item_id}: {in_words_of_the_command(one.message)}"))
         out.print(_sentence(action), soft_wrap=True)
     is_well = action.status in ("PENDING", "RUNNING", "COMPLETED") and not action.failed
     return ExitCode.OK if is_well else ExitCode.FAILED

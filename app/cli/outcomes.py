@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from app.cli.terminal import complain
 from app.errors import ServiceUnavailable, TaskError
 
-OUR_WORDS = {
+OPTIONS = {
     "Shorter texts are found by 'name' or 'tags'": "Shorter words are found by --tag where they are tags",
     "'delaySeconds'": "--delay",
     "'startAt'": "--start-at",
@@ -53,6 +53,10 @@ OUR_WORDS = {
     "'count'": "--count",
     "'after'": "--after",
     "Follow pageInfo's cursors": "Use --after with the cursor that a page ends with",
+    "with force: true": "with --force",
+}
+"""GraphQL's names for arguments, and the options of the command."""
+COMMANDS = {
     "bulkActions shows": "`taskloom bulk list` shows",
     "auditEvents shows": "`taskloom audit` shows",
     "triggerTask": "`taskloom trigger`",
@@ -63,10 +67,9 @@ OUR_WORDS = {
     "bulkActions lists": "`taskloom bulk list` shows",
     "errorGroups lists": "`taskloom errors list` shows",
     "Enable it with updateTask": "Enable it with `taskloom tasks update --enable`",
-    "with force: true": "with --force",
     "taskDefinitions lists": "`taskloom definitions` lists",
 }
-"""GraphQL's names for arguments, and the options of the command."""
+"""GraphQL's names for operations, and the commands that do the same."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What goes wrong with the file or disk that standard output goes to, and never with a connection."""
 _SCHEMA_QUERY = re.compile(r'taskDefinition\(id: "[^"]*"\) \{ inputSchema \}')
@@ -123,10 +126,19 @@ def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
 
 
 def in_words_of_the_command(message: str) -> str:
-    """A refusal of the service, which speaks of GraphQL's arguments, with the names that the command has for them."""
-    for theirs, ours in OUR_WORDS.items():
+    """A refusal of the service, which speaks GraphQL's language, with the names of this command's options."""
+    return in_words_of_commands(_replaced(message, OPTIONS))
+
+
+def in_words_of_commands(message: str) -> str:
+    """A refusal of what a document says: its fields keep their names, operations are named as commands."""
+    return _SCHEMA_QUERY.sub("Its inputSchema in `taskloom definitions --json`", _replaced(message, COMMANDS))
+
+
+def _replaced(message: str, words: dict[str, str]) -> str:
+    for theirs, ours in words.items():
         message = message.replace(theirs, ours)
-    return _SCHEMA_QUERY.sub("Its inputSchema in `taskloom definitions --json`", message)
+    return message
 
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.asking import Code, asked
-from app.cli.outcomes import ExitCode, Refusal
+from app.cli.outcomes import ExitCode, Refusal, in_words_of_commands
 from app.cli.terminal import complain, note, out, print_json
 from app.cli.triggering import Json
 from app.counting import counted
@@ -129,7 +129,7 @@ def _tell_problems(plan: ImportPlan) -> None:
 
     problems = plan.problems
     for problem in problems[:SHOWN_PROBLEMS]:
-        complain(visible(f"{'.'.join(problem.path)}: {problem.message}"))
+        complain(visible(f"{'.'.join(problem.path)}: {in_words_of_commands(problem.message)}"))
     if len(problems) > SHOWN_PROBLEMS:
         complain(f"And {counted(len(problems) - SHOWN_PROBLEMS, 'more problem')}.")
 

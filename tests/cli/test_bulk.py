@@ -35,7 +35,8 @@ async def test_runs_are_aborted_deleted_and_listed_once_somebody_says_that_it_is
     assert (done["status"], done["total"], done["done"], done["failed"]) == ("COMPLETED", 2, 2, 0)
     failed = await taskloom("bulk", "delete-runs", NOBODY, "--yes")
     assert (failed.code, "0 done, 1 could not be acted on" in failed.out) == (1, True)
-    assert f"{NOBODY}: There is no task run" in failed.err
+    assert failed.err.startswith(f"{NOBODY}: There is no task run")
+    assert failed.err.endswith("the UUID that `taskloom trigger` returned.\n")
     listed = await taskloom("bulk", "list")
     assert [line.split()[1] for line in listed.out.splitlines()[2:]] == ["DELETE_RUNS", "ABORT_RUNS"]
 

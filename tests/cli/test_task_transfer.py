@@ -24,8 +24,9 @@ async def test_tasks_are_exported_to_a_file_and_imported_from_it_or_refused(
     assert await tasks.saved.count() == 0
     done = await taskloom("tasks", "import", "-", "--json", stdin=text)
     assert (done.json["done"], done.json["items"][0]["step"]) == (True, "CREATE")
-    file.write_text(text.replace("numbers", "letters"))
+    file.write_text(text.replace("numbers", "letters") + "  - {name: Other, definitionId: nobody}\n")
     refused = await taskloom("tasks", "import", str(file), "--on-conflict", "REPLACE")
     assert (refused.code, refused.out) == (2, "")
     assert 'tasks.0.input: "numbers" is a required property' in refused.err
+    assert "There is no task definition 'nobody'. `taskloom definitions` lists those there are." in refused.err
     assert refused.err.endswith("Nothing was imported.\n")
