@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -29,19 +30,10 @@ def doctor(json: Json = False) -> None:
         findings = asyncio.run(examine(chosen))
     well = not any(finding.health is Health.ILL for finding in findings)
     if json:
-        print_json({"isWell": well, "checks": [_document(finding) for finding in findings]})
+        print_json({"isWell": well, "checks": [asdict(finding) for finding in findings]})
     else:
         _show(findings)
     raise typer.Exit(ExitCode.OK if well else ExitCode.FAILED)
-
-
-def _document(finding: Finding) -> dict[str, str | None]:
-    return {
-        "check": finding.check,
-        "health": finding.health,
-        "finding": finding.finding,
-        "cure": finding.cure,
-    }
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.cli.asking import asked
+from app.cli.pages import every
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
 
@@ -28,11 +29,5 @@ def definitions(json: Json = False) -> None:
 
 
 async def _all(tasks: TaskService) -> tuple[list[TaskDefinition], set[str]]:
-    from app.paging import PageArgs
-
-    page = await tasks.definitions()
-    rows = page.items
-    while page.has_next:
-        page = await tasks.definitions(page=PageArgs(after=page.cursors[-1]))
-        rows += page.items
+    rows = await every(lambda page: tasks.definitions(page=page))
     return rows, await tasks.available_definitions()

@@ -8,9 +8,9 @@ import typer
 
 from app.cli import arguments
 from app.cli.asking import asked
-from app.cli.made_from import Group, Owner, Task
 from app.cli.outcomes import Refusal
 from app.cli.pages import After, Limit, say_more
+from app.cli.run_options import Group, Owner, Task
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Json
 

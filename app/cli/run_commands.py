@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import arguments, made_from
+from app.cli import arguments, run_options
 from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode
-from app.cli.pages import After, Limit, say_more
+from app.cli.pages import After, Limit, every, say_more
 from app.cli.terminal import note, out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
 from app.cli.unserved import say_if_unserved
 from app.states import TaskRunStatus
 
 if TYPE_CHECKING:
-    from app.logs import IterationRow
     from app.models import TaskRun
-    from app.paging import Page
     from app.service import TaskService
 
 commands = typer.Typer(help="List, show, follow, abort, rerun and pin runs.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
 SHOWN_ITERATIONS = 20
-ITERATION_PAGE = 200
 
 
 class Level(StrEnum):
@@ -47,25 +45,15 @@ class From(StrEnum):
 
 @commands.command("list")
 def list_runs(
-    status: Annotated[
-        list[TaskRunStatus] | None,
-        typer.Option("--status", "-s", case_sensitive=False, help="Only runs that stand here, once for each."),
-    ] = None,
-    definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help="Only runs of this definition, once for each.")
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
-    ] = None,
-    task: made_from.Task = None,
-    group: made_from.Group = None,
-    owner: made_from.Owner = None,
-    schedule: made_from.Schedule = None,
-    batch: made_from.Batch = None,
-    search: Annotated[
-        str | None,
-        typer.Option(help="Words; each is in the name of the run, task or definition, in the error, or is a tag."),
-    ] = None,
+    status: run_options.Status = None,
+    definition: run_options.Definition = None,
+    tag: run_options.Tag = None,
+    task: run_options.Task = None,
+    group: run_options.Group = None,
+    owner: run_options.Owner = None,
+    schedule: run_options.Schedule = None,
+    batch: run_options.Batch = None,
+    search: run_options.Search = None,
     error: Annotated[str | None, typer.Option(help="Only failures whose error holds this text.")] = None,
     error_group: Annotated[str | None, typer.Option(help="Only failures of the error group of this id.")] = None,
     slower: Annotated[
@@ -124,7 +112,8 @@ async def _show(tasks: TaskService, id: str, *, json: bool) -> None:
 
     run = await tasks.get(id)
     if json:
-        iterations = {"nodes": [iteration_document(row) for row in await _all_iterations(tasks, id)]}
+        rows = await every(partial(tasks.iteration_page, id))
+        iterations = {"nodes": [iteration_document(row) for row in rows]}
         print_json({**run_document(run), "iterations": iterations})
         return
     page = await tasks.iteration_page(id, PageArgs(last=SHOWN_ITERATIONS))
@@ -134,19 +123,6 @@ async def _show(tasks: TaskService, id: str, *, json: bool) -> None:
         out.print(fitted(iterations_table(page.items), out.width))
         if page.has_previous:
             out.print("Earlier ones are in --json.", style="dim")
-
-
-async def _all_iterations(tasks: TaskService, id: str) -> list[IterationRow]:
-    from app.paging import PageArgs
-
-    rows: list[IterationRow] = []
-    after: str | None = None
-    while True:
-        page: Page[IterationRow] = await tasks.iteration_page(id, PageArgs(first=ITERATION_PAGE, after=after))
-        rows += page.items
-        if not page.has_next:
-            return rows
-        after = page.cursors[-1]
 
 
 @commands.command()

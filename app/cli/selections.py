@@ -11,36 +11,24 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import arguments, made_from
+from app.cli import arguments, run_options, task_options
 from app.cli.outcomes import Refusal
-from app.states import TaskRunStatus
 
-EACH = "once for each"
 All = Annotated[bool, typer.Option("--all", help="Say that a filter which everything fits is meant as it is.")]
 
 
 def _runs(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Just these runs.")] = None,
-    status: Annotated[
-        list[TaskRunStatus] | None,
-        typer.Option("--status", "-s", case_sensitive=False, help=f"Only runs that stand here, {EACH}."),
-    ] = None,
-    definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help=f"Only runs of this definition, {EACH}.")
-    ] = None,
-    queue: Annotated[list[str] | None, typer.Option(help=f"Only runs of this queue, {EACH}.")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="Only runs with this tag; of several, all.")
-    ] = None,
-    task: made_from.Task = None,
-    group: made_from.Group = None,
-    owner: made_from.Owner = None,
-    schedule: made_from.Schedule = None,
-    batch: made_from.Batch = None,
-    search: Annotated[
-        str | None,
-        typer.Option(help="Words; each is in the name of the run, task or definition, in the error, or is a tag."),
-    ] = None,
+    status: run_options.Status = None,
+    definition: run_options.Definition = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Only runs of this queue, once for each.")] = None,
+    tag: run_options.Tag = None,
+    task: run_options.Task = None,
+    group: run_options.Group = None,
+    owner: run_options.Owner = None,
+    schedule: run_options.Schedule = None,
+    batch: run_options.Batch = None,
+    search: run_options.Search = None,
     all: All = False,
 ) -> Any:
     from app.conditions import TagFilter
@@ -67,17 +55,10 @@ def _runs(
 
 def _tasks(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Just these tasks.")] = None,
-    definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this definition, {EACH}.")
-    ] = None,
-    group: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this group, {EACH}.")] = None,
-    owner: Annotated[
-        list[str] | None,
-        typer.Option(callback=arguments.principals, help=f"Only tasks of this owner, as in USER:ada, {EACH}."),
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="Only tasks with this tag; of several, all.")
-    ] = None,
+    definition: task_options.Definition = None,
+    group: task_options.Group = None,
+    owner: task_options.Owner = None,
+    tag: task_options.Tag = None,
     search: Annotated[str | None, typer.Option(help="Words in names and descriptions.")] = None,
     all: All = False,
 ) -> Any:

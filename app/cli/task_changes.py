@@ -13,6 +13,7 @@ from app.cli.asking import Code, asked
 from app.cli.outcomes import Refusal
 from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import revision_document, task_document
+from app.cli.task_options import TaskId
 from app.cli.terminal import out, print_json
 from app.cli.triggering import TIME, Json
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from app.paging import Page
     from app.service import TaskService
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 Version = Annotated[
     int | None,
     typer.Option(help="Refuse when the task is not at this version any more; by default it is changed as it stands."),

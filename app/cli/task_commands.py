@@ -10,6 +10,7 @@ from app.cli import arguments
 from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode
 from app.cli.task_documents import task_document
+from app.cli.task_options import TaskId
 from app.cli.terminal import out, print_json
 from app.cli.triggering import Follow, Input, Json, Wait
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from app.service import TaskService
 
 commands = typer.Typer(help="Find, show, create, change, execute and delete saved tasks.", no_args_is_help=True)
-
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
 
 @commands.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.arguments import principals
+from app.cli import task_options
 from app.cli.asking import asked
 from app.cli.pages import After, Limit, say_more
 from app.cli.task_documents import task_document
@@ -32,19 +32,13 @@ def list_tasks(
     time_zone: Annotated[
         str, typer.Option("--time-zone", "-z", help="Where the day of FAILED_TODAY begins: an IANA name.")
     ] = "UTC",
-    definition: Annotated[
-        list[str] | None, typer.Option("--definition", "-d", help=f"Only tasks of this definition, {EACH}.")
-    ] = None,
+    definition: task_options.Definition = None,
     category: Annotated[
         list[str] | None, typer.Option(help=f"Only tasks of definitions of this category, {EACH}.")
     ] = None,
-    group: Annotated[list[str] | None, typer.Option(help=f"Only tasks of this group, {EACH}.")] = None,
-    owner: Annotated[
-        list[str] | None, typer.Option(callback=principals, help=f"Only tasks of this owner, as in USER:ada, {EACH}.")
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="Only tasks with this tag; of several, all.")
-    ] = None,
+    group: task_options.Group = None,
+    owner: task_options.Owner = None,
+    tag: task_options.Tag = None,
     health: Annotated[
         list[TaskHealth] | None, typer.Option(case_sensitive=False, help=f"Only tasks that are so, {EACH}.")
     ] = None,
