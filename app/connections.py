@@ -11,6 +11,8 @@ from asyncio import TimerHandle
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+# No settings: they protect a server from clients that are broken or mean. No other client comes near them, whatever the
+# size of the installation.
 HEAD_SECONDS = 30.0
 """How long a request's head may take to arrive, from the beginning of the connection or the end of the last answer."""
 HEAD_BYTES = 2**20

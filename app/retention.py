@@ -196,8 +196,8 @@ class Retention:
         """The next runs that have details: ``id, definition_id, log_count, iterations, finished_at, goes, fits``.
 
         They come in order of creation; ``fits`` says whether their details may go, and ``goes`` whether such a run goes
-        itself. ``limit`` bounds the iterations that
-        are looked at, ``end`` the ids: by default to those that can be old.
+        itself. ``limit`` bounds the iterations that are looked at, ``end`` the ids, by default to those that can be
+        old.
         """
         end = end or rules.details_end(now)
         return await self._pipe.fetch(_JUDGE_DETAILS, *rules.columns(now), after, end, limit)

@@ -1,7 +1,7 @@
 """The state machine of a run, all of it, and pure: which statuses there are, which are final, and every allowed move.
 
-A status is decided here and nowhere else. The SQL that applies a move is in ``app.runs``; it compares and sets, so that
-a move whose source no longer holds changes nothing.
+A status is decided here and nowhere else. The SQL that applies a move, in ``app.runs`` and ``app.leases``, compares and
+sets, so that a move whose source no longer holds changes nothing.
 
 Durations are passed instead of points in time wherever a lease or a due time is computed: the database's clock is the
 only one that all processes share.

@@ -47,7 +47,7 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff
 
 @dataclass(slots=True)
 class _Container:
-    """A list or an object that is being read, with the line where it began."""
+    """A list or an object that is being read."""
 
     value: Any
     is_list: bool
