@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncpg
 
 from app.dev.account import Account, server_account
-from app.dev.daemon import Daemon, server_environment
+from app.dev.daemon import server_environment
+from app.dev.embedded import EmbeddedServer
 from app.dev.errors import DevError
 from app.dev.leftover import end_leftovers
 from app.dev.lifeline import tied_to_parent
-from app.dev.places import make_private, remove_socket_directory, socket_directory
+from app.dev.places import make_private, socket_directory
 from app.dev.programs import Program, find_postgres, postgres_major
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-START_SECONDS = 60.0
-# Fast shutdown first, then the immediate one, which the next start recovers from.
-_STOP_SIGNALS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -42,11 +40,13 @@ DATABASE = "taskloom"
 """The database that is created when it is missing."""
 
 
-class EmbeddedPostgres:
-    """A PostgreSQL server with one database, superuser ``postgres`` and pg_trgm at hand.
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server with one database, superuser ``postgres`` and pg_trgm at hand."""
 
-    It ends when the process that started it ends. Start it from the main thread.
-    """
+    name = "PostgreSQL"
+    _start_seconds = 60.0
+    # Fast shutdown first, then the immediate one, which the next start recovers from.
+    _stop_signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
     def __init__(self, home: Path, *, durable: bool) -> None:
         """Describe the server without starting it.
@@ -56,12 +56,9 @@ class EmbeddedPostgres:
             durable: whether committed data survive a crash of the machine; False is faster, for tests, and still
                 survives ``kill``.
         """
-        self.name = "PostgreSQL"
-        self.home = home
+        super().__init__(home, signal.SIGINT)
         self._durable = durable
         self._data = home / "data"
-        self._daemon = Daemon(self.name, home / "log", signal.SIGINT)
-        self._sockets = home
 
     @property
     def url(self) -> str:
@@ -71,16 +68,6 @@ class EmbeddedPostgres:
     def url_of(self, database: str) -> str:
         """The URL of another database on this server."""
         return f"postgresql://postgres@/{database}?host={self._sockets}&port=5432"
-
-    @property
-    def running(self) -> bool:
-        """Whether the server process runs."""
-        return self._daemon.running
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server, or None when it does not run."""
-        return self._daemon.pid
 
     async def start(self) -> None:
         """Start the server, creating its files at first, and return once the database takes connections.
@@ -98,26 +85,7 @@ class EmbeddedPostgres:
         self._sockets = socket_directory(self.home, ".s.PGSQL.5432", account)
         await self._create_files(program, account)
         await self._clear_leftovers()
-        await self._start_until_ready(program, account)
-
-    async def stop(self) -> None:
-        """Stop the server cleanly; connections are closed. Does nothing when it does not run."""
-        await self._daemon.stop(_STOP_SIGNALS)
-        remove_socket_directory(self._sockets, self.home)
-
-    async def restart(self) -> None:
-        """Stop the server cleanly and start it again on the same files and the same URL."""
-        await self.stop()
-        await self.start()
-
-    async def kill(self) -> None:
-        """End the server with SIGKILL, as a crash would; ``start`` brings it back."""
-        self._daemon.send(signal.SIGKILL)
-        await self._daemon.wait()
-
-    async def wait(self) -> int:
-        """Wait until the server process has ended, for whatever reason; returns its exit code."""
-        return await self._daemon.wait()
+        await self._start_until_ready(self._command(program), account)
 
     async def _create_files(self, program: Program, account: Account | None) -> None:
         if self._data.exists():
@@ -166,24 +134,12 @@ class EmbeddedPostgres:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(program.path), "-D", str(self._data), "-p", "5432", *options]
 
-    async def _start_until_ready(self, program: Program, account: Account | None) -> None:
-        await self._daemon.spawn(self._command(program), account)
-        if not await self._becomes_ready():
-            await self.stop()
-            raise DevError(
-                f"PostgreSQL did not start; the end of {self._daemon.log} says:\n{self._daemon.last_words()}"
-            )
-
-    async def _becomes_ready(self) -> bool:
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
-        while self.running and asyncio.get_running_loop().time() < deadline:
-            try:
-                await self._ensure_database()
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(0.02)
-            else:
-                return True
-        return False
+    async def _answers(self) -> bool:
+        try:
+            await self._ensure_database()
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+            return False
+        return True
 
     async def _ensure_database(self) -> None:
         connect = cast(Any, asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from app.dev.checkout_lock import only_one
 from app.dev.console import Console
+from app.dev.embedded import EmbeddedServer
 from app.dev.errors import DevError
 from app.dev.http_probe import free_port, until_healthy
 from app.dev.keeper import Keeper
@@ -106,7 +107,7 @@ class Supervisor:
         self._keeper.keep(server)
         self._keeper.keep(worker)
 
-    async def _url(self, stack: AsyncExitStack, setting: str, server: EmbeddedPostgres | EmbeddedValkey) -> str:
+    async def _url(self, stack: AsyncExitStack, setting: str, server: EmbeddedServer) -> str:
         """The URL that is set, or else that of a server of our own, started and kept running."""
         if given := os.environ.get(setting):
             self._console.say(server.name, f"not started, for {setting} is set")
