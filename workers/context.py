@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
@@ -22,6 +22,7 @@ from app.auth import Principal, PrincipalKind
 from app.errors import ParentAborted
 from app.models import TaskRun
 from app.registry import Continue
+from app.service.requests import UNSET
 from app.settings import Settings
 from app.states import UNSUCCESSFUL, FailurePolicy
 from workers import json_values, processes
@@ -60,13 +61,6 @@ class Progress:
         if percent is None and self.total and self.current is not None:
             percent = 100.0 * self.current / self.total
         return None if percent is None else min(100.0, max(0.0, percent))
-
-
-class _Unset:
-    pass
-
-
-UNSET: Final = _Unset()
 
 
 class TaskContext:
@@ -177,7 +171,7 @@ class TaskContext:
         return self._bridge.run(self._checkpoint(state, progress))
 
     async def _checkpoint(self, state: Any, progress: Progress | tuple[Any, ...] | None) -> None:
-        saves = not isinstance(state, _Unset) or progress is not None
+        saves = state is not UNSET or progress is not None
         if saves:
             self._keep(state, progress)
         # What was kept goes out with the settlement where the run stops here, so that the next one goes on from it.
@@ -195,7 +189,7 @@ class TaskContext:
             raise Stop(StopReason.LOST)
         self._lines.collect()
         text = None
-        if not isinstance(state, _Unset):
+        if state is not UNSET:
             text = json_values.encode(state, "state", self._settings.max_state_bytes)
             self.state = state
         self._held.save(text, self._progress_text(progress) if progress is not None else None)

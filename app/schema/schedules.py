@@ -13,6 +13,7 @@ from strawberry.scalars import JSON
 from app import schedules
 from app.errors import InvalidArgument as BadArgument
 from app.ids import parse_id
+from app.kinds import whole
 from app.models import CatchUpPolicy, OverlapPolicy, PauseReason, ScheduleStatus, TickOutcome, TickReason
 from app.schedules import timing_of
 from app.schema.arguments import given_id
@@ -186,8 +187,7 @@ class Schedule:
         self, count: Annotated[int, strawberry.argument(description="How many: 1 to 100.")] = 5
     ) -> list[datetime]:
         """Worked out from the next one on."""
-        if not 1 <= count <= 100:
-            raise BadArgument(f"'count' is {count}, but must be 1 to 100.", path=("count",))
+        whole(count, "count", 1, 100)
         following = self.timing.after(self.next_tick_at) if self.next_tick_at else iter(())
         first = [self.next_tick_at] if self.next_tick_at else []
         return [*first, *(tick for _, tick in zip(range(count - 1), following, strict=False))]

@@ -178,9 +178,7 @@ async def create_schedule(
     timing = Timing(
         **timing_values(input.timing), time_zone=input.time_zone, jitter=seconds(input.jitter_seconds), **bounds
     )
-    same = {
-        name: given(getattr(input, name)) for name in ("name", "overlap", "catch_up", "max_failures", "input", "owner")
-    }
+    same = {name: given(getattr(input, name)) for name in SAME}
     made = await info.context.service.schedules.create(
         input.task_id, timing, catch_up_window=input.catch_up_seconds, principal=info.context.principal, **same
     )
