@@ -6,13 +6,10 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from asyncpg import InterfaceError as DriverInterfaceError
-from asyncpg import PostgresConnectionError
-from asyncpg.exceptions import CannotConnectNowError, TooManyConnectionsError
 from graphql import GraphQLError
-from sqlalchemy import exc as database
 from strawberry.exceptions import StrawberryGraphQLError
 
+from app.db import is_disconnect
 from app.errors import ErrorCode, TaskError
 
 if TYPE_CHECKING:
@@ -29,17 +26,6 @@ UNAVAILABLE = (
     "a triggerTask with an idempotencyKey can safely be sent again."
 )
 BUG = "Something went wrong on our side. It was logged as request {}; tell it to whoever runs this server."
-
-_UNREACHABLE = (
-    ConnectionError,
-    PostgresConnectionError,
-    CannotConnectNowError,
-    TooManyConnectionsError,
-    DriverInterfaceError,
-    database.InterfaceError,
-    database.OperationalError,
-    database.TimeoutError,
-)
 
 _PYTHON_WORDS = {"None": "null", "True": "true", "False": "false"}
 _QUOTED_OR_PYTHON_WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b""", re.DOTALL)
@@ -100,7 +86,7 @@ def publish(error: GraphQLError, request_id: str) -> GraphQLError:
         shown = _copy(error, cause.message, _task_extensions(cause))
     elif isinstance(cause, GraphQLError) and (code := _code_of(cause)):
         shown = with_code(_copy(error, cause.message, cause.extensions or {}), code)
-    elif is_unreachable(cause):
+    elif is_disconnect(cause):
         logger.warning("The database cannot be reached: %r (request %s).", cause, request_id)
         shown = _copy(error, UNAVAILABLE, {"code": ErrorCode.SERVICE_UNAVAILABLE.value})
     else:
@@ -108,13 +94,6 @@ def publish(error: GraphQLError, request_id: str) -> GraphQLError:
         logger.error("A bug in %s (request %s).", place, request_id, exc_info=cause)
         shown = _copy(error, BUG.format(request_id), {"code": INTERNAL_SERVER_ERROR})
     return with_request_id(shown, request_id)
-
-
-def is_unreachable(cause: BaseException) -> bool:
-    """Whether the exception says that the database cannot be reached or has no connection left."""
-    if isinstance(cause, database.DBAPIError) and cause.connection_invalidated:
-        return True
-    return isinstance(cause, _UNREACHABLE)
 
 
 def _root_cause(error: GraphQLError) -> BaseException:
