@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,7 +23,8 @@ from app.auth import Principal, PrincipalKind
 from app.errors import ParentAborted
 from app.models import TaskRun
 from app.registry import Continue
-from app.service.requests import UNSET
+from app.service.repeating import outlast
+from app.service.requests import UNSET, TriggerRequest
 from app.settings import Settings
 from app.states import UNSUCCESSFUL, FailurePolicy
 from workers import json_values, processes
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from workers.threads import Bridge
 
 OUTPUT_BYTES = 1024 * 1024
+AGAIN_SECONDS = 0.5
+"""How long a run waits before it asks a database again that is away or in trouble."""
 LONGEST_DELAY = 366 * 86400.0
 
 
@@ -261,17 +265,17 @@ class TaskContext:
         """Trigger a run whose parent is this one; private definitions too. ``options`` are those of
         ``TaskService.trigger``; give an ``idempotency_key`` where a second attempt must not trigger a second child.
 
-        Raises ``Stop`` where the run has to stop, as a checkpoint does, and what ``TaskService.trigger`` raises.
+        Raises ``Stop`` where the run has to stop, as a checkpoint does, and what ``TaskService.trigger`` raises, except
+        that it waits for a database that is away.
         """
         return self._bridge.run(self._trigger(definition_id, input, options))
 
     async def _trigger(self, definition_id: str, input: Any, options: dict[str, Any]) -> TaskRun:
         self.raise_if_stopped()
+        request = TriggerRequest(definition_id=definition_id, input=input, parent_id=self.run_id, **options)
         principal = Principal(PrincipalKind.RUN, str(self.run_id))
         try:
-            return await self._service.trigger(
-                definition_id, input=input, parent=self.run_id, principal=principal, **options
-            )
+            return (await self._service.submit(request, principal=principal, pause=self._leave_in_peace)).run
         except ParentAborted:
             # The abort was faster than its message: it takes effect here, as at a checkpoint.
             self._held.ask_abort(forced=False)
@@ -286,10 +290,15 @@ class TaskContext:
         return self._bridge.run(self._children())
 
     async def _children(self) -> list[TaskRun]:
-        children = await self._service.children(self.run_id)
+        children = await outlast(partial(self._service.children, self.run_id), self._leave_in_peace)
         if self._held.row["failure_policy"] != FailurePolicy.IGNORE:
             return children
         return [child for child in children if child.status not in UNSUCCESSFUL]
+
+    async def _leave_in_peace(self) -> None:
+        """Wait for a moment for a database that is away, as at a checkpoint."""
+        await asyncio.sleep(AGAIN_SECONDS)
+        self.raise_if_stopped()
 
     # Processes.
 

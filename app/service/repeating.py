@@ -1,4 +1,4 @@
-"""Writes that are repeated while the connection is lost over them, for as long as a caller waits."""
+"""What is repeated while the connection is lost over it: writes for as long as a caller waits, for runs without end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from app.errors import ServiceUnavailable
 logger = logging.getLogger("taskloom.service")
 
 Answer = TypeVar("Answer")
+Pause = Callable[[], Awaitable[None]]
+"""What whoever can wait does before it asks again; raises where it is not to wait any longer."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 TRY_SECONDS = 15.0
 """How long one try may take: then its connection has gone silent, and the next try gets another one."""
@@ -50,3 +52,17 @@ async def repeat(work: Callable[[bool], Awaitable[Answer]], unknown: str) -> Ans
             repeated = True
             await asyncio.sleep(seconds)
     raise AssertionError("the last round returns or raises")
+
+
+async def outlast(ask: Callable[[], Awaitable[Answer]], pause: Pause | None) -> Answer:
+    """What comes of something that may be asked twice, asked again after each ``pause`` while the database is away.
+
+    Without a pause it raises ``ServiceUnavailable`` as it comes.
+    """
+    while True:
+        try:
+            return await ask()
+        except ServiceUnavailable:
+            if pause is None:
+                raise
+        await pause()

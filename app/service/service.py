@@ -25,6 +25,7 @@ from app.service.known import KnownDefinitions
 from app.service.preparing import Preparing
 from app.service.purging import PurgePosition, PurgeRequest, PurgeResult, Purging
 from app.service.reading import Reading
+from app.service.repeating import Pause
 from app.service.requests import UNSET, Duration, RerunFrom, Triggered, TriggerRequest, UniquePolicy, Unset, in_seconds
 from app.service.rerunning import Rerunning
 from app.service.triggering import Triggering
@@ -192,16 +193,23 @@ class TaskService(Areas, Reading):
         return await self.submit_many(requests)
 
     async def submit(
-        self, request: TriggerRequest, *, principal: Principal | None = None, allow_private: bool = True
+        self,
+        request: TriggerRequest,
+        *,
+        principal: Principal | None = None,
+        allow_private: bool = True,
+        pause: Pause | None = None,
     ) -> Triggered:
         """``trigger`` for an edge: takes a request and who asks, and says whether an earlier run was given.
 
-        Raises what ``trigger`` raises; a private definition is not found unless ``allow_private``.
+        Raises what ``trigger`` raises; a private definition is not found unless ``allow_private``. With a ``pause``,
+        which is awaited before each new try, ``ServiceUnavailable`` is not raised but waited out.
 
         Example:
             triggered = await tasks.submit(TriggerRequest(definition_id="ping"), principal=viewer, allow_private=False)
         """
-        return await self._triggering.submit(request, self._by(principal), allow_private=allow_private)
+        by = self._by(principal)
+        return await self._triggering.submit(request, by, allow_private=allow_private, pause=pause)
 
     async def submit_many(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 from app import metrics
@@ -18,6 +19,7 @@ from app.kinds import listed, of_kind
 from app.service.admitting import is_admitted
 from app.service.backpressure import Backpressure, LetIn
 from app.service.preparing import NewRun, Origin, Preparing
+from app.service.repeating import Pause, outlast
 from app.service.requests import Triggered, TriggerRequest
 from app.service.storing import Found, Outcome, Storing
 from app.settings import Settings
@@ -52,13 +54,19 @@ class Triggering:
         *,
         allow_private: bool,
         origin: Origin | None = None,
+        pause: Pause | None = None,
     ) -> Triggered:
-        """Trigger one run, in one insert with all that arrive at the same time."""
+        """Trigger one run, in one insert with all that arrive at the same time.
+
+        With a ``pause`` it outlasts an outage: what was prepared has its id, and is stored once however often that is
+        asked for.
+        """
         of_kind(request, TriggerRequest, "request")
-        [run] = await self._preparing.prepare([request], principal, allow_private=allow_private, origins=[origin])
+        ask = partial(self._preparing.prepare, [request], principal, allow_private=allow_private, origins=[origin])
+        [run] = await outlast(ask, pause)
         if isinstance(run, TaskError):
             raise run
-        return await self.store(run)
+        return await outlast(partial(self.store, run), pause)
 
     async def store(self, run: NewRun) -> Triggered:
         """Trigger a run that was prepared elsewhere, in one insert with all that arrive at the same time."""

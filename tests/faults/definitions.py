@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -89,6 +90,16 @@ async def triggers(ctx: TaskContext, input: Children) -> str:
     """Triggers a child that starts later and does not wait for long."""
     child = await ctx.trigger("fault-steps", input={"steps": 1}, delay=input.delay, ttl=input.ttl)
     return str(child.id)
+
+
+@task(id="fault-brood")
+async def brood(ctx: TaskContext, input: Steps) -> list[int]:
+    """Triggers a child at each step; how many it was told of, and how many there are."""
+    told: set[UUID] = set()
+    for _ in range(input.steps):
+        await asyncio.sleep(input.pause)
+        told.add((await ctx.trigger("fault-nothing")).id)
+    return [len(told), len(await ctx.children())]
 
 
 @task(id="fault-nothing")

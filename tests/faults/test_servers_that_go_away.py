@@ -170,6 +170,8 @@ async def test_a_killed_postgresql_costs_at_most_the_time_until_it_is_back(
     settings: Settings, tasks: TaskService, embedded_postgres: EmbeddedPostgres
 ) -> None:
     async with worker_process(settings, TASKLOOM_LEASE_SECONDS="30"):
+        # Without a pause, so that a trigger is under way when PostgreSQL is killed.
+        brood = await tasks.trigger("fault-brood", input={"steps": 200, "pause": 0})
         run = await tasks.trigger("fault-steps", input={"steps": 60})
         await until_step(tasks, run.id, 5)
         await embedded_postgres.kill()
@@ -177,7 +179,9 @@ async def test_a_killed_postgresql_costs_at_most_the_time_until_it_is_back(
             await tasks.trigger("fault-nothing")
         await embedded_postgres.start()
         run = await until(lambda: outlives(tasks, run.id), 40)
+        brood = await until(lambda: outlives(tasks, brood.id), 40)
     await assert_nothing_lost_or_doubled(tasks, run, 60)
+    assert (brood.output, brood.attempt, brood.interruptions) == ([200, 200], 1, 0)
 
 
 async def test_a_run_outlives_a_password_that_its_worker_does_not_know_for_a_while(

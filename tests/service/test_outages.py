@@ -68,6 +68,21 @@ async def test_without_redis_everything_is_stored_and_aborted_all_the_same(
         assert (await away.abort(run.id)).status is TaskRunStatus.ABORTED
 
 
+async def test_a_trigger_that_may_wait_is_one_run_though_it_was_given_up_and_asked_for_again(
+    far: TaskService, tasks: TaskService, proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeating, "RETRY_SECONDS", ())
+
+    async def pause() -> None:
+        monkeypatch.undo()
+
+    proxy.lose_reply_to("the-lost-one")
+    triggered = await far.submit(TriggerRequest(definition_id="echo", name="the-lost-one"), pause=pause)
+    assert proxy.lost == 1
+    assert next(run.id for run in (await tasks.list()).items) == triggered.run.id
+    assert await tasks.count() == 2
+
+
 async def test_a_trigger_whose_reply_was_lost_is_one_run_and_the_caller_is_told_of_it(
     far: TaskService, tasks: TaskService, proxy: Lossy
 ) -> None:
