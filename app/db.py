@@ -139,7 +139,7 @@ def complaint(error: BaseException) -> str | None:
     """What PostgreSQL says is the matter when it answers and cannot do what it was asked; None for other errors."""
     cause = driver_error(error)
     if isinstance(cause, asyncpg.exceptions.TargetServerAttributeNotMatched):
-        return "it is a standby, and only a primary will do"
+        return "it is a standby, or read-only by a setting (default_transaction_read_only), and has to take writes"
     return str(cause).splitlines()[0] if isinstance(cause, ANSWERS) else None
 
 
@@ -190,7 +190,11 @@ class Database:
         self._pool_size = pool_size
         self._pool: Any = None
         self._is_closed = False
-        self._idle_limit = {"idle_in_transaction_session_timeout": str(int(idle_seconds * 1000))}
+        self._always = {
+            # Guarded updates, and counts under a lock, rest on each statement seeing what was committed before it.
+            "default_transaction_isolation": "read committed",
+            "idle_in_transaction_session_timeout": str(int(idle_seconds * 1000)),
+        }
         self._at_hand = AtHand(BY_KEYS_SIZE, **self._driver_settings(_PLANNED_ONCE))
         self.clock = DatabaseClock(self._time)
         self._engine = engine_of(
@@ -198,7 +202,7 @@ class Database:
             {
                 # PostgreSQL ends a statement that takes too long by itself, unless it does not answer at all.
                 "command_timeout": query_seconds + SILENCE_SECONDS,
-                "server_settings": {**_session_settings(query_seconds), **self._idle_limit},
+                "server_settings": {**_session_settings(query_seconds), **self._always},
             },
             pool_size=pool_size,
             max_overflow=0,
@@ -270,7 +274,7 @@ class Database:
                 await self._pool.release(connection, timeout=CLOSE_SECONDS)
 
     def _driver_settings(self, planning: Mapping[str, str]) -> dict[str, Any]:
-        server_settings = {**planning, **self._idle_limit}
+        server_settings = {**planning, **self._always}
         return {**connection_options(self._url), **self._answer_limits, "server_settings": server_settings}
 
     async def close(self) -> None:
@@ -355,9 +359,10 @@ def connection_options(url: str) -> dict[str, Any]:
     """What ``asyncpg.connect`` takes for a URL, for all connections alike.
 
     Only a primary will do: after a failover an address may lead to the old one for a while, which is read-only then.
-    Of several hosts in the URL, the first one that is a primary is taken.
+    Of several hosts in the URL, the first one that is a primary is taken. One that a setting makes read-only will not
+    do either: such a connection would stay so when the setting is gone.
     """
-    return {"dsn": plain_url(url), "target_session_attrs": "primary", "timeout": CONNECT_SECONDS}
+    return {"dsn": plain_url(url), "target_session_attrs": "read-write", "timeout": CONNECT_SECONDS}
 
 
 def engine_of(url: str, connecting: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TypeVar
 
-from app.db import IN_TROUBLE, Database, is_disconnect, refusal
+from app.db import IN_TROUBLE, Database, complaint, is_disconnect, refusal
 
 logger = logging.getLogger("taskloom.lifecycle")
 
@@ -53,4 +53,4 @@ def _trouble(error: Exception) -> str:
         return f"refuses the connection ({said}), and DATABASE_URL says where and as whom"
     if isinstance(error, IN_TROUBLE):
         return f"cannot write ({error})"
-    return f"is away ({str(error) or type(error).__name__})"
+    return f"is away ({complaint(error) or str(error) or type(error).__name__})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.db import Database, refusal
+from app.db import Database, complaint, refusal
 
 ANSWER_SECONDS = 0.7
 """How long a probe is kept waiting: Kubernetes gives up after a second."""
@@ -39,6 +39,7 @@ class Readiness:
         except TimeoutError:
             return f"PostgreSQL did not answer within {LOOK_SECONDS} s."
         except Exception as error:
-            said = refusal(error)
-            return f"PostgreSQL refuses the connection: {said}." if said else f"PostgreSQL does not answer: {error}."
+            if said := refusal(error):
+                return f"PostgreSQL refuses the connection: {said}."
+            return f"PostgreSQL does not answer: {complaint(error) or error}."
         return None

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app import clock, metrics
-from app.db import Database, is_disconnect
+from app.db import Database, complaint, is_disconnect
 from app.leases import Claimant
 from app.lifecycle import Lifecycle
 from app.registry import Registry
@@ -237,6 +237,7 @@ async def _repeat(interval: float, chore: Callable[[], Awaitable[object]]) -> No
             await asyncio.sleep(0 if again else interval)
         except Exception as error:
             if not failing:
-                logger.warning("%s; trying again every second.", str(error) or type(error).__name__)
+                said = complaint(error) or str(error) or type(error).__name__
+                logger.warning("%s; trying again every second.", said)
             failing = True
             await asyncio.sleep(min(interval, RETRY_SECONDS))

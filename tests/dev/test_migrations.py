@@ -170,3 +170,18 @@ async def test_a_url_may_say_what_libpq_s_urls_do(fresh_database_url: str) -> No
         names += [await connection.fetchval("SHOW application_name") for connection in (pipe, hot)]
     await db.close()
     assert names == ["by url"] * 3
+
+
+async def test_transactions_see_what_was_committed_before_each_statement_whatever_the_database_has_by_default(
+    fresh_database_url: str,
+) -> None:
+    connection: Any = await asyncpg.connect(fresh_database_url)
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable')
+    await connection.close()
+    db = Database(fresh_database_url)
+    async with db.read() as session, db.pipe() as pipe, db.pipe(by_keys=True) as hot:
+        levels = [(await session.exec(text("SHOW transaction_isolation"))).scalar()]
+        levels += [await connection.fetchval("SHOW transaction_isolation") for connection in (pipe, hot)]
+    await db.close()
+    assert levels == ["read committed"] * 3

@@ -44,6 +44,10 @@ async def reason(http: httpx2.AsyncClient) -> str:
     return "" if response.status_code == 200 else response.json()["reason"]
 
 
+async def is_said(http: httpx2.AsyncClient, words: str) -> bool:
+    return words in await reason(http)
+
+
 async def is_ready(http: httpx2.AsyncClient) -> bool:
     return not await reason(http)
 
@@ -163,6 +167,20 @@ async def test_a_database_that_is_not_there_is_named_and_waited_for(
     finally:
         await execute(settings.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     assert "The database is ready." in caplog.text
+
+
+async def test_a_database_that_is_read_only_by_a_setting_is_named_and_used_when_the_setting_is_gone(
+    settings: Settings, fresh_database_url: str
+) -> None:
+    await migrations.upgrade(fresh_database_url)
+    name = urlsplit(fresh_database_url).path[1:]
+    owner: Any = await asyncpg.connect(settings.database_url)
+    await owner.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    async with started(settings.model_copy(update={"database_url": fresh_database_url})) as (_, http):
+        await until(lambda: is_said(http, "read-only by a setting"))
+        await owner.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        await until(lambda: is_ready(http))
+    await owner.close()
 
 
 async def test_what_nobody_has_thought_of_is_logged_with_its_traceback_and_tried_again(
