@@ -365,6 +365,18 @@ class ServiceClosed(TaskError):
         )
 
 
+class FellBehind(TaskError):
+    """Whoever follows all runs takes too few of those that change."""
+
+    code = ErrorCode.SERVICE_UNAVAILABLE
+
+    def __init__(self, runs: int) -> None:
+        super().__init__(
+            f"More than {runs:,} runs have changed that were not taken from here yet, so nothing more comes. Follow again, "
+            "take the runs faster, or narrow the filter."
+        )
+
+
 class QueryTooSlow(TaskError):
     """The database took too long over a question, and was stopped."""
 

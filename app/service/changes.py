@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 
 from app.db import Database
-from app.errors import ServiceClosed, ServiceUnavailable
+from app.errors import FellBehind, ServiceClosed, ServiceUnavailable, TaskError
 from app.events import Events, Subscription
 from app.models import TaskRun
 from app.runs import Runs
@@ -28,6 +28,8 @@ from app.states import FINAL, TaskRunStatus
 LOOK_SECONDS = 1.0
 REMEMBERED_RUNS = 20_000
 OVERLAP = timedelta(seconds=10)
+MOST_BEHIND = 200_000
+"""So many changed runs wait for a follower to take them; who takes a little now and then would have them pile up."""
 SETTLED = FINAL | {TaskRunStatus.QUEUED}
 MARKS = ("status", "status_reason", "claim_no", "write_no", "abort_requested_at", "abort_forced")
 """What differs between two states of a run: each write of a worker counts ``write_no`` up."""
@@ -81,18 +83,25 @@ class Follower(Subscription):
     def __init__(self) -> None:
         super().__init__(None)
         self.news = News()
-        self._is_over = False
+        self._over: TaskError | None = None
 
     def end(self) -> None:
         """Take note that nothing will be told any more."""
-        self._is_over = True
+        self._over = ServiceClosed()
         self.notify(None)
 
+    def notify(self, run_ids: set[UUID] | None) -> None:
+        """As any subscription; one that falls too far behind is over."""
+        super().notify(run_ids)
+        if len(self._changed) > MOST_BEHIND:
+            self._over = FellBehind(MOST_BEHIND)
+            self._changed = set()
+
     async def changed(self, timeout: float | None) -> set[UUID] | None:
-        """As any subscription; raises ``ServiceClosed`` once the service has ended."""
+        """As any subscription; raises ``ServiceClosed`` once the service has ended, and ``FellBehind``."""
         changed = await super().changed(timeout)
-        if self._is_over:
-            raise ServiceClosed
+        if self._over:
+            raise self._over
         return changed
 
 

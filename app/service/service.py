@@ -358,6 +358,9 @@ class TaskService(Areas, Reading):
     def watch_all(self, filter: RunFilter | None = None) -> AsyncGenerator[TaskRun, None]:
         """Every run that matches, at every change from now on; does not end by itself.
 
+        Raises:
+            InvalidArgument, and ``FellBehind`` for who has left 200,000 changed runs untaken.
+
         Example:
             async for run in tasks.watch_all(RunFilter(queues=["default"])):
                 print(run.name, run.status)

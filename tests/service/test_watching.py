@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from app import RunFilter, TaskLogLevel, TaskRunStatus, TaskService, TriggerRequest, states
 from app.dev.valkey import EmbeddedValkey
-from app.errors import ServiceClosed, TaskRunNotFound
+from app.errors import FellBehind, ServiceClosed, TaskRunNotFound
 from app.models import TaskRun
 from app.registry import Registry
 from app.service import changes
@@ -256,6 +256,20 @@ async def test_watching_ends_with_the_service(settings: Settings, registry: Regi
         await asyncio.sleep(0)
     ends = await asyncio.gather(*following, return_exceptions=True)
     assert [type(end) for end in ends] == [ServiceClosed, ServiceClosed]
+
+
+async def test_changes_do_not_pile_up_behind_who_takes_too_few_of_them(
+    tasks: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MOST_BEHIND", 2)
+    async with asyncio.timeout(15), aclosing(tasks.watch_all()) as stream:
+        await listened_to(stream, tasks)
+        [follower] = tasks._watching._changes._followers
+        await tasks.submit_many([TriggerRequest(definition_id="echo")] * 3)
+        await until(lambda: follower._over is not None)
+        assert len(follower._changed) <= 2
+        with pytest.raises(FellBehind, match="Follow again"):
+            await rest(stream)
 
 
 async def test_watching_all_gives_a_run_that_fits_once_its_error_is_grouped(
