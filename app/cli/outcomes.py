@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from app.cli.terminal import complain
-from app.errors import ServiceUnavailable, TaskError
+from app.errors import ServiceUnavailable, TaskError, TriggerRefused
 
 OPTIONS = {
     "Shorter texts are found by 'name' or 'tags'": "Shorter words are found by --tag where they are tags",
@@ -72,6 +72,13 @@ COMMANDS = {
 """GraphQL's names for operations, and the commands that do the same."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What goes wrong with the file or disk that standard output goes to, and never with a connection."""
+_VALUE = re.compile(
+    r"(\b(?:task|definition|run|group|schedule|action|batch|search|key|[Qq]ueue|called|zone) '[^']*'"
+    r"|'[^']*' (?:is no (?!cursor)|is not the id|is the name|is declared|allows|checks|cools)"
+    r"|fit the schema of .*(?=\. taskDefinition\())",
+    re.DOTALL,
+)
+"""What a refusal quotes of what was given: a task may be called 'name', and an input may have to be 'queue' or 'at'."""
 _SCHEMA_QUERY = re.compile(r'taskDefinition\(id: "[^"]*"\) \{ inputSchema \}')
 
 
@@ -118,6 +125,9 @@ def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
     """The exit code and the sentence for an error that is no bug of Taskloom; None for one that may be."""
     if isinstance(error, ServiceUnavailable):
         return ExitCode.AWAY, unreachable(error)
+    if isinstance(error, TriggerRefused):
+        # The words of whoever wrote the definition's check.
+        return ExitCode.REFUSED, error.message
     if isinstance(error, TaskError):
         return ExitCode.REFUSED, in_words_of_the_command(error.message)
     if isinstance(error, Refusal):
@@ -136,9 +146,11 @@ def in_words_of_commands(message: str) -> str:
 
 
 def _replaced(message: str, words: dict[str, str]) -> str:
+    """The message with our words in the place of theirs, but for what it quotes."""
+    parts = _VALUE.split(message)
     for theirs, ours in words.items():
-        message = message.replace(theirs, ours)
-    return message
+        parts[::2] = [part.replace(theirs, ours) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:

@@ -11,8 +11,16 @@ from app import TaskError
 from app.cli.arguments import duration, json_value, moment
 from app.cli.outcomes import Refusal, in_words_of_the_command
 from app.cli.words import exact, number, rough, visible
-from app.errors import BulkActionNotFound, ErrorGroupNotFound, ScheduleNotFound
-from app.task_errors import TaskNotFound, TaskRevisionNotFound
+from app.errors import (
+    BulkActionNotFound,
+    ErrorGroupNotFound,
+    InputIssue,
+    InvalidArgument,
+    InvalidTaskInput,
+    QueueFull,
+    ScheduleNotFound,
+)
+from app.task_errors import TaskNameTaken, TaskNotFound, TaskRevisionNotFound
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,26 @@ def test_a_refusal_speaks_of_options_and_not_of_graphql_s_arguments() -> None:
 )
 def test_who_names_what_is_not_there_is_told_the_command_that_lists_it(refusal: TaskError, cure: str) -> None:
     assert in_words_of_the_command(refusal.message).endswith(cure)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (TaskNotFound("name"), "There is no task 'name', or it was deleted."),
+        (TaskNotFound("triggerTask"), "There is no task 'triggerTask', or it was deleted."),
+        (TaskNameTaken("queue", "tags", "x"), "Task x in the group 'tags' is called 'queue' already."),
+        (QueueFull("at", 2, 1), "Queue 'at' is full"),
+        (InvalidArgument("'owner' is no id: ids are UUIDs."), "'owner' is no id"),
+        (InvalidArgument("'after' is no cursor."), "--after is no cursor."),
+        (
+            InvalidTaskInput("at", (InputIssue(("queue",), "Input should be 'name' or 'tags'", "enum"),)),
+            "schema of 'at': queue: Input should be 'name' or 'tags'. Its inputSchema in `taskloom",
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_refusal_quotes_what_was_given_as_it_was_given(refusal: TaskError, said: str) -> None:
+    assert said in in_words_of_the_command(refusal.message)
 
 
 def test_lengths_of_time_are_told_in_two_units_at_most() -> None:
