@@ -372,8 +372,8 @@ class FellBehind(TaskError):
 
     def __init__(self, runs: int) -> None:
         super().__init__(
-            f"More than {runs:,} runs have changed that were not taken from here yet, so nothing more comes. Follow again, "
-            "take the runs faster, or narrow the filter."
+            f"More than {runs:,} runs have changed that were not taken from here yet, so nothing more comes. "
+            "Follow again, take the runs faster, or narrow the filter."
         )
 
 
