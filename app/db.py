@@ -293,8 +293,8 @@ async def _transaction(connection: Any) -> AsyncGenerator[None, None]:
     asyncpg's own would wait for the answer to ROLLBACK as long as for any other.
     """
     transaction = connection.transaction()
-    await transaction.start()
     try:
+        await transaction.start()
         yield
     except BaseException:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from app import TaskService
 from app.db import Database, is_disconnect
@@ -23,6 +25,27 @@ async def test_a_transaction_that_stands_still_is_ended_and_lets_go_of_its_locks
     finally:
         await look.close()
         await frozen.close()
+
+
+async def test_a_transaction_that_is_called_off_as_it_begins_is_no_error(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = Database(settings.database_url)
+    for attempt in range(200):
+        beginning = asyncio.create_task(begin(db))
+        for _ in range(attempt % 20):
+            await asyncio.sleep(0)
+        beginning.cancel()
+        await asyncio.wait({beginning})
+    await begin(db)
+    await db.close()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+async def begin(db: Database) -> None:
+    """A transaction that does nothing."""
+    async with db.pipe():
+        pass
 
 
 async def stand_still(db: Database, look: asyncpg.Connection, run_id: UUID) -> BaseException:
