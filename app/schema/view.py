@@ -65,6 +65,8 @@ _TOO_MANY = (
     "This server has {} WebSockets open, and no more are allowed (TASKLOOM_MAX_WEBSOCKETS). Close one, run several "
     "operations over one, or ask another server."
 )
+_ORIGINS_TOLD = 20
+"""Origins of refused pages that the log tells, each of them once."""
 
 logger = logging.getLogger("taskloom.graphql")
 
@@ -99,6 +101,7 @@ class GraphQLView(GraphQL[Caller, None]):
         self.engine = Engine(schema, get_context, settings)
         self._page = page
         self._streams = streams or EventStreams()
+        self._told: set[str] = set()
         self._max_sockets = settings.max_websockets
         self._sockets = 0
         self._max_bytes = settings.max_request_bytes
@@ -123,9 +126,13 @@ class GraphQLView(GraphQL[Caller, None]):
         await response(scope, receive, send)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._sockets >= self._max_sockets:
-            refusal = refuse(503, "TOO_MANY_WEBSOCKETS", _TOO_MANY.format(self._max_sockets))
-            denial = _refused(refusal, _caller(scope), accepted(""))
+        caller = _caller(scope)
+        try:
+            self._require_known_origin(caller)
+            if self._sockets >= self._max_sockets:
+                raise refuse(503, "TOO_MANY_WEBSOCKETS", _TOO_MANY.format(self._max_sockets))
+        except RequestRefused as refusal:
+            denial = _refused(refusal, caller, accepted(""))
             await WebSocket(scope, receive, send).send_denial_response(denial)
             return
         self._sockets += 1
@@ -172,11 +179,12 @@ class GraphQLView(GraphQL[Caller, None]):
             return
         if "*" in self.allowed_origins or normalize_origin(origin) in self.allowed_origins:
             return
-        raise refuse(
-            403,
-            ErrorCode.FORBIDDEN.value,
-            f"Pages on {origin[:100]} may not send requests here; TASKLOOM_ALLOWED_ORIGINS names those that may.",
-        )
+        words = f"Pages on {origin[:100]} may not send requests here; TASKLOOM_ALLOWED_ORIGINS names those that may."
+        # A browser keeps the answer from the page, and whoever makes that looks here. A page may ask without end.
+        if words not in self._told and len(self._told) < _ORIGINS_TOLD:
+            self._told.add(words)
+            logger.warning(words)
+        raise refuse(403, ErrorCode.FORBIDDEN.value, words)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Caller:
         """Who opened the WebSocket; the context proper is made for each operation."""

@@ -335,16 +335,21 @@ async def test_other_methods_are_answered_405(http: httpx2.AsyncClient) -> None:
     assert (response.status_code, code(response)) == (405, "METHOD_NOT_ALLOWED")
 
 
-async def test_pages_on_other_sites_are_refused_unless_they_are_allowed() -> None:
+async def test_pages_on_other_sites_are_refused_unless_they_are_allowed_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with client(application(allowed_origins="https://ui.example")) as http:
         for origin, status in [
             ("http://taskloom.test", 200),
             ("https://ui.example", 200),
             ("https://evil.example", 403),
-            ("null", 403),
+            ("https://evil.example", 403),
         ]:
             response = await http.post("/graphql", json={"query": "{ hello }"}, headers={"origin": origin})
             assert response.status_code == status
+        [told] = [record.getMessage() for record in caplog.records if record.name == "taskloom.graphql"]
+        assert told.startswith("Pages on https://evil.example may not send requests here; TASKLOOM_ALLOWED_ORIGINS")
+        assert (await http.post("/graphql", json={"query": "{ hello }"}, headers={"origin": "null"})).status_code == 403
         asked = {"origin": "https://ui.example", "access-control-request-method": "POST"}
         preflight = await http.options("/graphql", headers=asked)
         assert preflight.headers["access-control-allow-origin"] == "https://ui.example"
@@ -634,9 +639,10 @@ async def test_websockets_of_pages_on_other_sites_are_refused_unless_they_are_al
         for origin in (f"http://{address}", "https://ui.example"):
             async with socket(address, origin=origin, init={}):
                 pass
-        with pytest.raises(websockets.InvalidStatus):
+        with pytest.raises(websockets.InvalidStatus) as caught:
             async with socket(address, origin="https://evil.example"):
                 pass
+        assert b"TASKLOOM_ALLOWED_ORIGINS" in caught.value.response.body
 
 
 async def test_the_old_subprotocol_is_not_spoken() -> None:
