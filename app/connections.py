@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import TimerHandle
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -100,6 +101,11 @@ class HttpConnection(HttpToolsProtocol):
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which also ends when its client reads nothing any more."""
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says. A refusal is a whole answer too, of which uvicorn would log that none came."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
 
     def keepalive_timeout(self) -> None:
         """Close it, because a ping got no answer; what cannot be sent in time, the farewell included, is given up."""

@@ -190,7 +190,7 @@ async def test_events_can_be_read_as_server_sent_events(gql: GraphQLClient, work
     assert "event: complete" in response.text
 
 
-async def test_a_websocket_under_a_foreign_name_is_refused(address: str) -> None:
+async def test_a_websocket_under_a_foreign_name_is_refused(address: str, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await asyncio.open_connection(*address.split(":"))
     writer.write(
         b"GET /graphql HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nConnection: Upgrade\r\n"
@@ -200,6 +200,7 @@ async def test_a_websocket_under_a_foreign_name_is_refused(address: str) -> None
     status = await asyncio.wait_for(reader.readline(), 10)
     writer.close()
     assert status.split()[1] == b"400"
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def listeners(server: Server) -> int:
