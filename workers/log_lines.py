@@ -42,19 +42,19 @@ class TaskLogger:
         self._lines = lines
         self._write = lines.write
 
-    def debug(self, message: object, **data: Any) -> None:
+    def debug(self, message: object, /, **data: Any) -> None:
         """A line for whoever looks for a fault."""
         self._write(TaskLogLevel.DEBUG, message, data)
 
-    def info(self, message: object, **data: Any) -> None:
+    def info(self, message: object, /, **data: Any) -> None:
         """A line that tells what happens."""
         self._write(TaskLogLevel.INFO, message, data)
 
-    def warning(self, message: object, **data: Any) -> None:
+    def warning(self, message: object, /, **data: Any) -> None:
         """A line about something that is not as it should be, though the run goes on."""
         self._write(TaskLogLevel.WARNING, message, data)
 
-    def error(self, message: object, **data: Any) -> None:
+    def error(self, message: object, /, **data: Any) -> None:
         """A line about something that went wrong."""
         self._write(TaskLogLevel.ERROR, message, data)
 

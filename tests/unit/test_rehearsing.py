@@ -40,7 +40,8 @@ def _declared() -> Iterator[None]:
         CALLS.append(f"{page}.{ctx.attempt}")
         if CALLS[-1] in input.failing:
             raise RetryLater(7) if page == 2 else ConnectionError("away")
-        ctx.log.info("Imported", page=page)
+        # A name of data may be any, also one of a parameter.
+        ctx.log.info("Imported", message=f"page {page}")
         await ctx.checkpoint(state=page + 1, progress=(page + 1, input.pages))
         return {"pages": page + 1} if page + 1 == input.pages else ctx.continue_(delay=timedelta(seconds=1))
 
@@ -75,7 +76,11 @@ async def test_a_rehearsal_goes_through_attempts_and_iterations_without_waiting(
     assert (run.status, run.output, run.state, run.error) == ("SUCCEEDED", {"pages": 3}, 3, None)
     assert CALLS == ["0.1", "1.1", "1.2", "1.3", "2.1", "2.2"]
     assert run.delays == [1.0, 1.0, 2.0, 1.0, 7.0]
-    assert (run.iteration, run.attempt, [line.data for line in run.log]) == (3, 2, [{"page": n} for n in range(3)])
+    assert (run.iteration, run.attempt, [line.data for line in run.log]) == (
+        3,
+        2,
+        [{"message": f"page {n}"} for n in range(3)],
+    )
     assert (run.progress or {})["percent"] == 100
 
 
