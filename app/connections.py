@@ -103,7 +103,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which also ends when its client reads nothing any more."""
 
     async def send(self, message: Any) -> None:
-        """Send what the application says. A refusal is a whole answer too, of which uvicorn would log that none came."""
+        """Send what the application says. A refusal is an answer too, of which uvicorn would log that none came."""
         await super().send(message)
         self.handshake_complete = self.handshake_complete or self.close_sent
 

@@ -106,7 +106,7 @@ def _no_database(error: Exception) -> Finding:
         return Finding("database", Health.ILL, f"answers, but cannot be used just now: {said}", cure)
     waited = f"nothing within {PATIENCE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else type(error).__name__
     reason = str(error).splitlines()[0] if str(error) else waited
-    cure = "Start PostgreSQL (`make run` starts everything), or set DATABASE_URL to where it is."
+    cure = "Start PostgreSQL (`make run`, or `taskloom dev`, starts everything), or set DATABASE_URL to where it is."
     return Finding("database", Health.ILL, f"does not answer: {reason}", cure)
 
 
