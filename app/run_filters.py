@@ -167,6 +167,11 @@ def conditions(filter: RunFilter | None, lookups: Lookups = NOT_LOOKED_UP, depth
     return [*own, *combined(filter, lambda part: conditions(part, lookups, depth + 1), depth)]
 
 
+def is_searching(filter: RunFilter | None) -> bool:
+    """Whether ``looked_up`` will set how its session plans: then the statements have to be one transaction."""
+    return filter is not None and bool(_searches(filter))
+
+
 async def looked_up(session: ReadSession, filter: RunFilter | None) -> list[ColumnElement[bool]]:
     """The SQL conditions of a filter, as quick as they get: with its searches looked up beforehand."""
     found = conditions(filter)
@@ -179,10 +184,15 @@ async def looked_up(session: ReadSession, filter: RunFilter | None) -> list[Colu
 
 def _searches(filter: RunFilter) -> set[tuple[str, str]]:
     """The searches in a filter, and in those that it combines, as field and text."""
-    given = (("search", filter.search), ("errorText", filter.error_text))
-    found = {(field, text) for field, text in given if text is not None}
-    parts = (*(filter.and_ or ()), *(filter.or_ or ()), *([filter.not_] if filter.not_ else ()))
-    return found.union(*map(_searches, parts))
+    found: set[tuple[str, str]] = set()
+    parts = [filter]
+    # Not by calling itself: how deep it nests may not have been looked at yet.
+    while parts:
+        part = parts.pop()
+        given = (("search", part.search), ("errorText", part.error_text))
+        found |= {(field, text) for field, text in given if text is not None}
+        parts += [*(part.and_ or ()), *(part.or_ or ()), *([part.not_] if part.not_ else ())]
+    return found
 
 
 def _plain(filter: RunFilter) -> list[ColumnElement[bool]]:

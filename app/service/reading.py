@@ -81,7 +81,7 @@ class Reading:
             page = await tasks.list(RunFilter(statuses=[TaskRunStatus.FAILED]), page=PageArgs(first=20))
         """
         view = window(page, order.keyset, self._settings)
-        async with self._db.read() as session:
+        async with self._db.read(together=run_filters.is_searching(filter)) as session:
             conditions = await run_filters.looked_up(session, filter)
             rows = await Runs(session).read(conditions, order, view, columns)
         return make_page(rows, view, order.keyset, order.key)
@@ -117,7 +117,7 @@ class Reading:
             raise InvalidArgument("'by' must name a column of runs, as in 'parent_id'.", path=("by",))
         keyset = order.keyset
         view = window(page, keyset, self._settings)
-        async with self._db.read() as session:
+        async with self._db.read(together=run_filters.is_searching(filter)) as session:
             runs = Runs(session)
             each = await runs.read_each(by, values, await run_filters.looked_up(session, filter), order, view, columns)
         return {value: make_page(rows, view, keyset, order.key) for value, rows in each.items()}
@@ -130,7 +130,7 @@ class Reading:
         """
         cap = self._settings.count_limit if limit is None else limit
         whole(cap, "limit", 0, LARGEST_INTEGER - 1)
-        async with self._db.read() as session:
+        async with self._db.read(together=run_filters.is_searching(filter)) as session:
             return await Runs(session).count(await run_filters.looked_up(session, filter), cap)
 
     # Reading definitions and workers.

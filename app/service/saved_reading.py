@@ -118,7 +118,7 @@ class SavedTaskReading:
         by = _order(order, question)
         view = window(page, by.keyset, self._settings)
         conditions = await self._conditions(question, principal)
-        async with self._db.read() as session:
+        async with self._db.read(together=question.search is not None) as session:
             found = await Searching(session).search(question.search)
             chosen = replace(by, rank=found.rank) if found and by.field is TaskOrderField.RELEVANCE else by
             rows = await Tasks(session).read([*conditions, *_condition(found)], chosen, view)
@@ -131,7 +131,7 @@ class SavedTaskReading:
             number = await tasks.saved.count(TaskQuestion(quick=TaskQuickFilter.NEVER_RAN))
         """
         conditions = await self._conditions(question, principal)
-        async with self._db.read() as session:
+        async with self._db.read(together=question.search is not None) as session:
             found = await Searching(session).search(question.search)
             return await Tasks(session).count([*conditions, *_condition(found)], self._settings.count_limit)
 

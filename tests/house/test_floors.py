@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     # 1 shapes
     "app.models": 1, "app.db": 1, "app.at_hand": 1, "app.registry": 1, "app.retry": 1, "app.auth": 1,
     "app.paging": 1, "app.rows": 1, "app.patience": 1, "app.tick_decisions": 1, "app.fitting": 1,
-    "app.database_clock": 1,
+    "app.database_clock": 1, "app.lost_connections": 1,
     # 2 the outside world
     "app.runs": 2, "app.definitions": 2, "app.logs": 2, "app.leases": 2, "app.lease_statements": 2,
     "app.doorbell": 2, "app.events": 2, "app.backlog": 2, "app.limited_runs": 2, "app.unique_keys": 2,

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 import app.db
-from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand, clock
+from app import TaskRunStatus, TaskService, Triggered, TriggerRequest, at_hand, clock, lost_connections
 from app.auth import LOCAL_ADMIN
 from app.db import Database
 from app.dev.postgres import EmbeddedPostgres
@@ -240,6 +240,33 @@ async def test_connections_that_died_meanwhile_are_replaced(far: TaskService, pr
     proxy.hang_up()
     await asyncio.gather(*(far.trigger("echo") for _ in range(20)))
     assert await far.count() == 21
+
+
+async def test_a_read_gets_another_connection_in_place_of_one_that_the_server_closed(settings: Settings) -> None:
+    db = Database(settings.database_url)
+    async with connected(settings) as other:
+        async with db.read() as session:
+            lost = (await (await session.connection()).get_raw_connection()).driver_connection
+            await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+        await other.execute("SELECT pg_terminate_backend($1)", lost.get_server_pid())
+        await until(lost.is_closed)
+    async with db.read() as session:
+        await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+    await db.close()
+
+
+async def test_a_read_gets_another_connection_in_place_of_one_that_was_lost_in_silence(
+    proxy: Lossy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_connections, "QUIET_SECONDS", 0.0)
+    db = Database(proxy.url)
+    for _ in range(2):
+        async with db.read() as session:
+            await session.exec(text("SELECT 1"))  # type: ignore[call-overload]
+        # Whether the connection is there is asked with an empty statement.
+        proxy.lose_reply_to(b";\0")
+    assert proxy.lost == 1
+    await db.close()
 
 
 async def test_without_a_database_everything_says_so(settings: Settings, registry: Registry) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import event
 
 from app import InvalidArgument, PageArgs, RunFilter, RunSelection, TagFilter, TaskService, TriggerRequest
 from app.conditions import FloatRange
@@ -191,3 +192,20 @@ async def test_a_search_that_nothing_could_look_up_is_refused_and_says_what_is_a
 async def test_ten_thousand_characters_are_refused(tasks: TaskService) -> None:
     with pytest.raises(InvalidArgument, match="200 characters"):
         await tasks.list(RunFilter(search="long " * 2000))
+
+
+async def test_what_a_search_sets_for_its_statements_is_set_in_one_transaction_with_them(tasks: TaskService) -> None:
+    """Alone it would be forgotten before the next statement, which the planner would plan as it likes."""
+    levels: list[str] = []
+
+    def note(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "set_config" in statement:
+            levels.append(connection.connection.dbapi_connection.isolation_level)
+
+    engine = tasks._watching._db._engine.sync_engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", note)
+    filter = RunFilter(not_=RunFilter(error_text="disk"))
+    await tasks.list(filter)
+    await tasks.count(filter)
+    await tasks.list_each("definition_id", ["echo"], filter)
+    assert levels == ["read_committed"] * 6
