@@ -18,6 +18,10 @@ SHORTEST_SECONDS = 0.001
 """PostgreSQL counts in milliseconds, and takes none of them for no timeout."""
 LARGEST_NUMBER = 2**31 - 2
 """Numbers are compared with columns that hold no more, and some are counted one beyond."""
+LARGEST_JSON_BYTES = 64 * 1024 * 1024
+"""PostgreSQL takes seconds to store so much. What takes it longer than it is waited for would be tried for ever."""
+LARGEST_LINE_BYTES = 16 * 1024 * 1024
+"""No more of a run's log waits in a worker's memory."""
 QUEUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """The name of a queue."""
 QUEUE_WORDS = "1 to 63 lower-case letters, digits, '.', '_' or '-', the first of them a letter or digit"
@@ -58,11 +62,11 @@ class Settings(BaseSettings):
     tasks: Annotated[tuple[str, ...], NoDecode] = ()
 
     # Limits for what clients send and what runs write.
-    max_input_bytes: int = Field(default=256 * 1024, ge=1)
-    max_output_bytes: int = Field(default=1024 * 1024, ge=1)
-    max_state_bytes: int = Field(default=1024 * 1024, ge=1)
-    max_log_message_bytes: int = Field(default=16 * 1024, ge=64)
-    max_log_data_bytes: int = Field(default=16 * 1024, ge=64)
+    max_input_bytes: int = Field(default=256 * 1024, ge=1, le=LARGEST_JSON_BYTES)
+    max_output_bytes: int = Field(default=1024 * 1024, ge=1, le=LARGEST_JSON_BYTES)
+    max_state_bytes: int = Field(default=1024 * 1024, ge=1, le=LARGEST_JSON_BYTES)
+    max_log_message_bytes: int = Field(default=16 * 1024, ge=64, le=LARGEST_LINE_BYTES)
+    max_log_data_bytes: int = Field(default=16 * 1024, ge=64, le=LARGEST_LINE_BYTES)
     max_log_lines: int = Field(default=1_000_000, ge=1)
     max_log_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     max_transfer_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)

@@ -110,6 +110,12 @@ class HeldRun:
         """Whether lines are left over that did not fit into the last write; state and move wait behind them."""
         return bool(self._lines)
 
+    @property
+    def waiting_characters(self) -> int:
+        """The size of the state and the output that wait to be written."""
+        output = self._move.output if self._move is not None else None
+        return len(self._state or "") + len(output or "")
+
     def take(self) -> Write:
         """The next write. Until it is answered by ``written``, no other may be taken."""
         lines = self._portion()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.counting import counted
 from app.models import TaskLogLevel
-from app.settings import Settings
+from app.settings import LARGEST_LINE_BYTES, Settings
 from workers import json_values
 from workers.held import PORTION_BYTES, HeldRun, LogLine, Stop, StopReason, size_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 THREAD_LINES_SECONDS = 0.03
 HOLD_BACK_SECONDS = 10.0
-MOST_WAITING_BYTES = 16 * 1024 * 1024
+MOST_WAITING_BYTES = LARGEST_LINE_BYTES
 """Log lines of one run that wait in a worker's memory, at the most."""
 
 

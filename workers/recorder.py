@@ -14,6 +14,9 @@ from workers.held import HeldRun
 FLUSH_LIMIT = 500
 """Runs in one flush; with it a flush stays below some 20 ms, so that nobody waits long for the next one."""
 
+FLUSH_CHARACTERS = 32 * 1024 * 1024
+"""States and outputs in one flush: PostgreSQL closes a connection that sends it a statement of more than 1 GB."""
+
 
 class Recorder:
     """Coalesces what concurrent runs write into single transactions.
@@ -37,6 +40,10 @@ class Recorder:
         return held.flush
 
     async def _flush(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception | Again]:
+        fitting = _fitting(batch)
+        return [*await self._write(batch[:fitting]), *[AGAIN] * (len(batch) - fitting)]
+
+    async def _write(self, batch: list[HeldRun]) -> Sequence[Recorded | Exception | Again]:
         writes = [self._take(held) for held in batch]
         partly = [held.is_waiting for held in batch]
         metrics.FLUSH_WRITES.observe(len(writes))
@@ -58,3 +65,13 @@ class Recorder:
             # What comes from now on goes out with another flush. What is left over goes on under this one.
             held.flush = None
         return write
+
+
+def _fitting(batch: list[HeldRun]) -> int:
+    """How many of the runs fit into one flush; the last one may be as large as a run may be."""
+    characters = 0
+    for number, held in enumerate(batch):
+        if characters > FLUSH_CHARACTERS:
+            return number
+        characters += held.waiting_characters
+    return len(batch)

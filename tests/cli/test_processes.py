@@ -135,6 +135,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
         ("TASKLOOM_QUERY_SECONDS", "0.0005", "TASKLOOM_QUERY_SECONDS must be greater than or equal to 0.001."),
         ("TASKLOOM_QUEUES", "caf\udce9", "'caf?' is no name of a queue"),
         ("TASKLOOM_REAP_SECONDS", "inf", "TASKLOOM_REAP_SECONDS must be a number."),
+        ("TASKLOOM_MAX_OUTPUT_BYTES", "67108865", "TASKLOOM_MAX_OUTPUT_BYTES must be less than or equal to 67108864."),
         ("TASKLOOM_QUERY_SECONDS", "1e7", "TASKLOOM_QUERY_SECONDS must be less than or equal to 2000000."),
         ("TASKLOOM_ALLOW_ANONYMOUS", "maybe", "TASKLOOM_ALLOW_ANONYMOUS must be 1 or 0."),
         ("TASKLOOM_ALLOWED_ORIGINS", "ui.example", "'ui.example' is no origin. Give scheme and host,"),

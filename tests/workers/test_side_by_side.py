@@ -14,7 +14,7 @@ from app.registry import Definition, Registry
 from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.workbench import connected, lines, until, until_status, working
-from workers import TaskContext
+from workers import TaskContext, recorder
 from workers.recorder import FLUSH_LIMIT
 from workers.worker import CLAIM_LIMIT, CLAIMS_AT_ONCE
 
@@ -172,6 +172,27 @@ async def test_what_a_run_writes_while_it_is_being_written_stays_behind_that(
         await until_status(tasks, first.id, TaskRunStatus.SUCCEEDED)
         assert await lines(tasks, first.id) == ["before", "after"]
         await all_succeeded(look, FLUSH_LIMIT + 1)
+
+
+async def test_states_and_outputs_that_are_too_large_for_one_flush_go_out_with_several(
+    settings: Settings, tasks: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "FLUSH_CHARACTERS", 1000)
+    allowed, executed, registry = asyncio.Event(), [0], Registry()
+
+    async def large(_ctx: TaskContext) -> str:
+        executed[0] += 1
+        await allowed.wait()
+        return "x" * 600
+
+    registry.add(Definition("large", large, "Large"))
+    async with working(settings, registry), connected(settings) as look:
+        await tasks.submit_many([TriggerRequest(definition_id="large")] * 6)
+        await until(lambda: executed == [6])
+        allowed.set()
+        await all_succeeded(look, 6)
+        at_once = await look.fetch("SELECT count(*) FROM task_runs GROUP BY finished_at")
+    assert [row["count"] for row in at_once] == [2, 2, 2]
 
 
 async def trigger_unclaimable(tasks: TaskService, connection: Any, crowd: Crowd, number: int) -> None:
