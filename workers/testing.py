@@ -26,6 +26,7 @@ from app.leases import Recorded, Write
 from app.models import TaskRun
 from app.registry import Definition, registry
 from app.service.inputs import encode
+from app.service.requests import Triggered, TriggerRequest
 from app.settings import get_settings
 from app.states import FINAL, UNSUCCESSFUL, FailurePolicy, Move, RunError, TaskRunStatus, TaskRunStatusReason
 from workers import capture
@@ -135,12 +136,12 @@ class _Stage:
             self._move = None
             runner = Runner(registry, Recorder(cast(Any, self)), self, get_settings(), Clockwork(DatabaseClock(_ask)))
             runner.leashes.renew(time.monotonic() + A_DAY)
-            await runner.start(self._row())
+            await runner.start(self._claimed())
             if self._move is None:
                 raise RuntimeError("The run could not be settled; the log of 'taskloom.runner' says why.")
             self._land(self._move)
 
-    def _row(self) -> Row:
+    def _claimed(self) -> Row:
         """What a claim would bring."""
         run, definition = self.run, self._definition
         return {
@@ -193,9 +194,6 @@ class _Stage:
             self._take(write)
         return [Recorded(accepted=True, status=self._status)] * len(writes)
 
-    async def put_off(self, run_ids: Sequence[UUID], seconds: float) -> None:
-        """Nobody else ends an attempt here."""
-
     def _take(self, write: Write) -> None:
         run = self.run
         run.log += [RehearsedLine(row[4], row[5], orjson.loads(row[6] or "{}")) for row in write.logs]
@@ -210,23 +208,25 @@ class _Stage:
 
     # In place of the service.
 
-    async def trigger(
-        self, definition_id: str, *, input: Any = None, idempotency_key: str | None = None, **_: Any
-    ) -> TaskRun:
+    async def submit(self, request: TriggerRequest, **_: Any) -> Triggered:
         """Rehearse a child; the same idempotency key gives the same one."""
-        child = self._children.get(f"{definition_id} {idempotency_key}") if idempotency_key else None
-        if child is None:
-            child = _Stage(_definition(definition_id), input, None)
-            await child.play()
-            self.run.children.append(child.run)
-            self._children[f"{definition_id} {idempotency_key or child.run.run_id}"] = child
-        return child.as_task_run()
+        name = f"{request.definition_id} {request.idempotency_key or new_id()}"
+        if name in self._children:
+            return Triggered(self._children[name], deduplicated=True)
+        child = self._children[name] = _Stage(_definition(request.definition_id), request.input, None)
+        await child.play()
+        self.run.children.append(child.run)
+        return Triggered(child, deduplicated=False)
+
+    async def trigger(self, definition_id: str, *, input: Any = None, **options: Any) -> TaskRun:
+        """Rehearse a child, and give it alone."""
+        return (await self.submit(TriggerRequest(definition_id=definition_id, input=input, **options))).run
 
     async def children(self, run_id: UUID) -> list[TaskRun]:
         """The runs that this one triggered."""
-        return [child.as_task_run() for child in self._children.values()]
+        return [child.row() for child in self._children.values()]
 
-    def as_task_run(self) -> TaskRun:
+    def row(self) -> TaskRun:
         """The run as its parent sees it."""
         run, error, definition, now = self.run, self.run.error, self._definition, clock.now()
         return TaskRun(

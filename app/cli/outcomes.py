@@ -186,8 +186,8 @@ def unreachable(error: Exception) -> str:
         became = _what_became(error) or f"{database} answers, but cannot do this just now; try again shortly. "
         return f"{became}It says: {said}."
     return (
-        f"{_what_became(error)}{database} does not answer. Start it (`make run`, or `taskloom dev`, starts everything), "
-        "or set DATABASE_URL to where it is."
+        f"{_what_became(error)}{database} does not answer. Start it (`make run`, or `taskloom dev`, starts "
+        "everything), or set DATABASE_URL to where it is."
     )
 
 
