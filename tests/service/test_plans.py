@@ -67,7 +67,7 @@ def _compile_explain(element: Explain, compiler: Any, **options: Any) -> str:
 async def planner(migrated_database_url: str) -> AsyncIterator[Callable[..., Any]]:
     """Explains lists on a large table, which is gone afterwards because nothing is committed."""
     db = Database(migrated_database_url, pool_size=1)
-    async with db.read() as session:
+    async with db.read(together=True) as session:
         connection = await session.connection()
         await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         await connection.execute(text(SEED.replace("ROWS", str(ROWS))))

@@ -55,7 +55,7 @@ class Explaining:
         self.plans: list[str] = []
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Any]:
+    async def read(self, **_: bool) -> AsyncIterator[Any]:
         """The session."""
         yield self
 
@@ -71,7 +71,7 @@ class Explaining:
 async def database(migrated_database_url: str) -> AsyncIterator[Explaining]:
     """A database that sees 10,000 tasks, which are gone afterwards because nothing is committed."""
     db = Database(migrated_database_url, pool_size=1)
-    async with db.read() as session:
+    async with db.read(together=True) as session:
         connection = await session.connection()
         await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         look: Any = (await connection.get_raw_connection()).driver_connection
