@@ -31,14 +31,11 @@ def _run() -> None:
     try:
         run_worker(settings)
     except Exception as error:
-        from app.cli.outcomes import outcome_of
-        from app.cli.terminal import complain
+        from app.cli.outcomes import told
 
-        known = outcome_of(error)
-        if known is None:
+        code = told(error)
+        if code is None:
             raise
-        code, sentence = known
-        complain(sentence)
         sys.exit(code)
 
 

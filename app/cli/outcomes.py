@@ -108,11 +108,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            known = outcome_of(error)
-            if known is None:
+            code = told(error)
+            if code is None:
                 raise
-            code, sentence = known
-            complain(sentence)
             raise typer.Exit(code) from None
 
 
@@ -121,7 +119,16 @@ def _is_said_nowhere_else(record: logging.LogRecord) -> bool:
     return record.name != "taskloom.service" or record.levelno > logging.WARNING
 
 
-def outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
+def told(error: Exception) -> ExitCode | None:
+    """Say the sentence for an error that is no bug of Taskloom; returns the exit code, or None for one that may be."""
+    if (known := _outcome_of(error)) is None:
+        return None
+    code, sentence = known
+    complain(sentence)
+    return code
+
+
+def _outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
     """The exit code and the sentence for an error that is no bug of Taskloom; None for one that may be."""
     if isinstance(error, ServiceUnavailable):
         return ExitCode.AWAY, unreachable(error)
