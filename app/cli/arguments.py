@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -19,6 +20,7 @@ from app.ids import parse_id
 if TYPE_CHECKING:
     from app.conditions import FloatRange
 
+Word = TypeVar("Word", bound=StrEnum)
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WORDS = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _WORD = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
@@ -77,6 +79,15 @@ def _id(text: str, option: str) -> UUID:
     if found is None:
         raise Refusal(f"{option} is '{text[:100]}', which is no id: ids are UUIDs.")
     return found
+
+
+def choice(text: str, words: type[Word], option: str) -> Word:
+    """The member of an enum that an option names, whatever its case: for enums that are not loaded for the help."""
+    try:
+        return words(text.upper())
+    except ValueError:
+        *most, last = words
+        raise Refusal(f"{option} is '{text[:100]}', but must be {', '.join(most)} or {last}.") from None
 
 
 def principals(parameter: typer.CallbackParam, texts: list[str] | None) -> list[str] | None:

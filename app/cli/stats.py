@@ -57,7 +57,7 @@ def stats(
     from app.service.statistics_reading import StatisticsQuery
 
     query = StatisticsQuery(
-        interval=StatisticsInterval(_one_of(interval, "--interval", list(StatisticsInterval))),
+        interval=arguments.choice(interval, StatisticsInterval, "--interval"),
         time_zone=time_zone,
         since=_moment(since, "--since"),
         until=_moment(until, "--until"),
@@ -89,7 +89,7 @@ def _ranking(query: StatisticsQuery, by: str, limit: int, *, json: bool) -> None
     from app.cli.listings import ID_WIDTH, fitted, plain_table
     from app.rollup_reading import StatisticsDimension
 
-    dimension = StatisticsDimension(_one_of(by, "--by", list(StatisticsDimension)))
+    dimension = arguments.choice(by, StatisticsDimension, "--by")
 
     async def read(tasks: TaskService) -> tuple[list[Ranked], dict[str, str]]:
         rows = await tasks.statistics.ranking(query, dimension, first=limit)
@@ -119,12 +119,6 @@ async def _names(tasks: Any, by: StatisticsDimension, rows: list[Ranked]) -> dic
         return {row.key: visible(row.key) for row in rows}
     found = await tasks.saved.find([UUID(row.key) for row in rows], deleted=True)
     return {str(id): f"{id}{'  ' if _is_wide() else chr(10)}{visible(task.name)}" for id, task in found.items()}
-
-
-def _one_of(text: str, option: str, values: list[Any]) -> str:
-    if text.upper() not in values:
-        raise Refusal(f"{option} is '{text}', but must be {', '.join(values[:-1])} or {values[-1]}.")
-    return text.upper()
 
 
 def _moment(text: str, option: str) -> datetime | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli import arguments
 from app.cli.asking import Code, asked
 from app.cli.outcomes import ExitCode, Refusal, in_words_of_commands
 from app.cli.terminal import complain, note, out, print_json
@@ -33,6 +34,7 @@ def export_tasks(
     ] = None,
 ) -> None:
     """Write saved tasks with their schedules as text, for `taskloom tasks import` here or elsewhere."""
+    from app.interchange import TextFormat
     from app.service.bulk import TaskSelection
     from app.service.saved_reading import TaskQuestion
     from app.task_filters import TaskFilter
@@ -41,7 +43,7 @@ def export_tasks(
         raise Refusal("Name tasks by their ids, or by --group and --definition, not both.")
     filter = TaskFilter(groups=group or None, definition_ids=definition or None)
     selection = TaskSelection(ids=ids) if ids else TaskSelection(question=TaskQuestion(filter=filter), all=True)
-    form = _choice(format, "TextFormat", "--format")
+    form = arguments.choice(format, TextFormat, "--format")
     made = asked(lambda tasks: tasks.transfer.export_tasks(selection, form))
     if output is None:
         sys.stdout.write(made.text)
@@ -68,10 +70,12 @@ def import_tasks(
     json: Json = False,
 ) -> None:
     """Save the tasks of an export with their schedules: all as the plan says, or none."""
+    from app.service.transfer import OnConflict, TextFormat
+
     text = _read(file)
     how = {
-        "form": None if format is None else _choice(format, "TextFormat", "--format"),
-        "on_conflict": _choice(on_conflict, "OnConflict", "--on-conflict"),
+        "form": None if format is None else arguments.choice(format, TextFormat, "--format"),
+        "on_conflict": arguments.choice(on_conflict, OnConflict, "--on-conflict"),
         "pause_schedules": pause_schedules,
         "dry_run": dry_run,
     }
@@ -157,14 +161,3 @@ def _read(file: str) -> str:
         raise Refusal(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise Refusal(f"{file} is no text in UTF-8.") from None
-
-
-def _choice(text: str, kind: str, option: str) -> Any:
-    """A value of an enum of the service's, whatever its case."""
-    from app.service import transfer
-
-    values: Any = getattr(transfer, kind)
-    try:
-        return values(text.upper())
-    except ValueError:
-        raise Refusal(f"{option} is '{text}', but must be one of {', '.join(values)}.") from None
