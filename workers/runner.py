@@ -218,10 +218,11 @@ class Runner:
             return await call_plain(definition.function, *arguments)
         finally:
             forks.end_if_forked()
+            if held.timer is not None:
+                # Before all else: processes may take until after the timeout to end, and the code has been in time.
+                held.timer.cancel()
             await held.leave_code()
             await held.end_children()
-            if held.timer is not None:
-                held.timer.cancel()
 
     def _start_timer(self, held: HeldRun) -> None:
         if held.timeout is not None:

@@ -75,7 +75,8 @@ async def test_what_is_left_of_its_processes_ends_with_a_run_that_returns(
     for stay in (True, False):
         folder = tmp_path / str(stay)
         folder.mkdir()
-        run = await tasks.trigger("children-left", input={"path": str(folder / "n"), "stay": stay})
+        numbered = {"path": str(folder / "n"), "stay": stay}
+        run = await tasks.trigger("children-left", input=numbered, timeout=timedelta(seconds=2.5))
         run = await tasks.wait(run.id, timeout=SOON)
         assert (run.status, run.output) == (TaskRunStatus.SUCCEEDED, "returned")
         assert alive(await numbers(folder)) == []
