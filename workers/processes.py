@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
 from workers.held import HeldRun, Stop, StopReason
+from workers.term import Term
 
 LEASH = str(Path(__file__).with_name("leash.py"))
 LOOK_SECONDS = 0.1
@@ -23,7 +25,8 @@ CHUNK = 65536
 class Leashes:
     """The pipes by which all processes of this worker hear how long its lease is valid."""
 
-    def __init__(self) -> None:
+    def __init__(self, term: Term) -> None:
+        self.term = term
         self._pipes: set[FileIO] = set()
         self._lock = threading.Lock()
         self.until = 0.0
@@ -90,6 +93,7 @@ async def run(
     limit: int,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command for a run; see ``TaskContext.run_process``."""
+    began = time.monotonic()
     child = await _start(leashes, command, cwd, env, has_input=input is not None)
     held.children.add(child)
     try:
@@ -104,6 +108,10 @@ async def run(
         # Whatever stops this here: the runner waits for the end before it settles the run.
         await asyncio.shield(child.end())
         held.children.discard(child)
+    if not leashes.term.covers(began):
+        # It was killed with the lease, which says nothing about the command. Whoever notices first gives the run back.
+        held.ask_release()
+        raise Stop(held.stop or StopReason.SHUTDOWN)
     code = child.process.returncode
     assert code is not None
     if check and code:

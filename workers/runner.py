@@ -66,8 +66,8 @@ class Runner:
         self._bridge = Bridge()
         self.owed = Owed()
         self._hooks = Hooks(self.owed, settings.hook_seconds)
-        self.leashes = Leashes()
         self.term = Term()
+        self.leashes = Leashes(self.term)
         self.running: dict[UUID, HeldRun] = {}
         self.executing = 0
         self.lost_seconds = 0.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -16,7 +18,11 @@ from app.settings import Settings
 from app.states import TaskRunStatus
 from tests.faults.processes import WorkerProcess, holder, two_workers, worker_process
 from tests.workbench import lines, until, until_status
+from workers import processes
 from workers.forks import EXIT_CODE
+from workers.held import HeldRun, Stop
+from workers.processes import Leashes
+from workers.term import Term
 
 SOON = timedelta(seconds=60)
 CHILDREN = {"TASKLOOM_TASKS": "tests.faults.definitions,tests.faults.children", "TASKLOOM_ABORT_GRACE_SECONDS": "1"}
@@ -96,6 +102,16 @@ async def test_processes_of_a_worker_that_is_killed_frozen_or_stopped_are_dead_b
         await tasks.abort(run.id, force=True)
         await tasks.wait(run.id, timeout=SOON)
         assert alive(await numbers(tmp_path)) == []
+
+
+async def test_a_process_that_is_killed_with_the_lease_is_no_failure_of_its_run() -> None:
+    numbers = dict.fromkeys(("claim_no", "iteration", "attempt", "write_no", "log_count"), 1)
+    held = HeldRun({"id": uuid4(), **numbers, "timeout_seconds": None})
+    leashes = Leashes(Term())
+    for renew in (leashes.term.renew, leashes.renew):
+        renew(time.monotonic() + 0.2)
+    with pytest.raises(Stop, match="shuts down"):
+        await processes.run(held, leashes, ("sleep", "300"), cwd=None, env=None, input=None, check=True, limit=1)
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["abort", "force"])
