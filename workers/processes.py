@@ -178,7 +178,7 @@ async def _read(stream: asyncio.StreamReader | None, kept: bytearray, limit: int
     """The last ``limit`` bytes of a stream, read to its end so that the one who writes is not held up."""
     while stream is not None and (chunk := await stream.read(CHUNK)):
         kept += chunk
-        del kept[:-limit]
+        del kept[: max(0, len(kept) - limit)]
 
 
 async def _feed(stream: asyncio.StreamWriter | None, input: bytes | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,8 @@ async def left(ctx: TaskContext, input: Numbers) -> str | Continue:
         return "returned"
     if input.stay:
         waiting = asyncio.create_task(family(ctx, input))
-        while not (ctx.is_close_to_timeout(1.0) and os.listdir(os.path.dirname(input.path))):
+        has_begun = re.compile(rf".*\.{os.getpid()}").fullmatch
+        while not (ctx.is_close_to_timeout(1.0) and any(map(has_begun, os.listdir(os.path.dirname(input.path))))):
             await asyncio.wait([waiting], timeout=0.01)
         return ctx.continue_()
     path = f"{input.path}.{ctx.attempt}.{os.getpid()}"
@@ -57,7 +59,7 @@ async def talk(ctx: TaskContext) -> dict[str, Any]:
     echo = await ctx.run_process("cat", input=b"hello")
     much = await ctx.run_process(sys.executable, "-c", "print('x' * 5_000_000 + 'end')", limit=10)
     code = await ctx.run_process("sh", "-c", "exit 3", check=False)
-    killed = await ctx.run_process("sh", "-c", "kill -9 $$", check=False)
+    killed = await ctx.run_process("sh", "-c", "echo loud; kill -9 $$", check=False, limit=0)
     where = await ctx.run_process("sh", "-c", "pwd; echo $WORD", cwd="/", env={"WORD": "given"})
     missing = await ctx.run_process("no-such-program", check=False)
     return {
@@ -66,6 +68,7 @@ async def talk(ctx: TaskContext) -> dict[str, Any]:
         "codes": [code.returncode, killed.returncode, missing.returncode],
         "where": where.stdout.decode(),
         "missing": missing.stderr.decode(),
+        "unwanted": killed.stdout.decode(),
     }
 
 

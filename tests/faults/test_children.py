@@ -140,6 +140,7 @@ async def test_a_process_is_given_input_and_gives_output_and_exit_code(
         "codes": [3, -9, 127],
         "where": "/\ngiven\n",
         "missing": "no-such-program: No such file or directory\n",
+        "unwanted": "",
     }
     run = await tasks.wait((await tasks.trigger("children-fail")).id, timeout=SOON)
     assert run.status == TaskRunStatus.FAILED
