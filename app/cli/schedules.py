@@ -1,4 +1,4 @@
-"""``taskloom schedules``: create, list, pause, resume and run schedules, and see when a cron expression would tick."""
+"""``taskloom schedules``: create, list, pause, resume and run schedules, and see when they ticked or would tick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.schedule_states import CatchUpPolicy, OverlapPolicy
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from app.models import Schedule
+    from app.models import Schedule, ScheduleTick
     from app.paging import Page
     from app.service import TaskService
 
@@ -83,6 +83,25 @@ def list_schedules(limit: Limit = 20, after: After = None, json: Json = False) -
     if not page.items:
         return note("There are no schedules.")
     _print(page.items, names)
+    return say_more(page)
+
+
+@commands.command()
+def ticks(id: Id, limit: Limit = 20, after: After = None, json: Json = False) -> None:
+    """Tell what became of a schedule's ticks, the latest first: its run, or why there is none."""
+    from app.cli.documents import page_document
+    from app.paging import PageArgs
+
+    async def read(tasks: TaskService) -> Page[ScheduleTick]:
+        schedule = await tasks.schedules.get(id)
+        return (await tasks.schedules.tick_pages([schedule.id], PageArgs(first=limit, after=after)))[schedule.id]
+
+    page = asked(read)
+    if json:
+        return print_json(page_document(page, _tick_document))
+    if not page.items:
+        return note("It has not ticked yet. `taskloom schedules list` says when it will.")
+    _print_ticks(page.items)
     return say_more(page)
 
 
@@ -169,6 +188,32 @@ def _print(schedules: list[Schedule], names: Names) -> None:
         table.add_row(str(schedule.id), *map(visible, texts), schedule.status, due)
     spare = ("NAME",) if out.width >= 110 else ("TASK", "NAME")
     out.print(fitted(table, out.width, 130, *spare))
+
+
+def _print_ticks(ticks: list[ScheduleTick]) -> None:
+    from app.cli.listings import fitted, plain_table
+    from app.cli.words import local_time, visible
+
+    table = plain_table("TICK", "OUTCOME", "RUN OR REASON")
+    for tick in ticks:
+        outcome = f"{tick.outcome} ({tick.ticks} ticks)" if tick.ticks > 1 else tick.outcome
+        table.add_row(local_time(tick.tick_at), outcome, str(tick.run_id or visible(tick.message or tick.reason or "")))
+    out.print(fitted(table, out.width))
+
+
+def _tick_document(tick: ScheduleTick) -> dict[str, Any]:
+    from app.cli.documents import time_text
+
+    return {
+        "tickAt": time_text(tick.tick_at),
+        "lastTickAt": time_text(tick.last_tick_at),
+        "ticks": tick.ticks,
+        "outcome": str(tick.outcome),
+        "reason": tick.reason,
+        "message": tick.message,
+        "decidedAt": time_text(tick.decided_at),
+        "run": None if tick.run_id is None else {"id": str(tick.run_id)},
+    }
 
 
 def _ticks(schedule: Schedule) -> str:

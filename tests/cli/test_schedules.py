@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from app import TaskService, Timing
+from app.registry import registry
 from app.settings import Settings
 from tests.cli.command import Command
-from tests.service.scheduled import saved_task
+from tests.service.scheduled import make_due, runs_of, saved_task, scheduler
 
 
 async def test_schedules_are_listed_paused_resumed_triggered_and_deleted(
@@ -53,6 +55,27 @@ async def test_a_schedule_is_created_as_its_options_say_or_refused_with_what_is_
     assert first.err.split()[-1] == end
     rest = await taskloom("schedules", "list", "--after", end)
     assert (made["id"] in rest.out, hourly["id"] in rest.out, "more" in rest.err) == (True, False, False)
+
+
+async def test_the_ticks_of_a_schedule_are_told_with_their_run_or_why_there_is_none(
+    taskloom: Command, tasks: TaskService, settings: Settings
+) -> None:
+    task_id = await saved_task(settings, "cli-add", '{"numbers": [1]}')
+    schedule = await tasks.schedules.create(task_id, Timing(cron="* * * * *"))
+    assert "It has not ticked yet" in (await taskloom("schedules", "ticks", str(schedule.id))).err
+    await make_due(settings, schedule, timedelta(minutes=5))
+    async with scheduler(settings, registry) as ticking:
+        while await ticking.run_once():
+            pass
+    [run] = await runs_of(settings, schedule)
+    [ran, missed] = (await taskloom("schedules", "ticks", str(schedule.id))).out.splitlines()[2:]
+    assert ("RAN" in ran, str(run.id) in ran) == (True, True)
+    first = await taskloom.json("schedules", "ticks", str(schedule.id), "--limit", "1")
+    assert (first["nodes"][0]["outcome"], first["nodes"][0]["run"]) == ("RAN", {"id": str(run.id)})
+    rest = await taskloom.json("schedules", "ticks", str(schedule.id), "--after", first["pageInfo"]["endCursor"])
+    [told] = rest["nodes"]
+    assert (told["reason"], told["run"], told["message"] in missed) == ("CAUGHT_UP", None, True)
+    assert f"MISSED ({told['ticks']} ticks)" in missed
 
 
 async def test_a_cron_expression_is_previewed_by_the_clock_of_its_zone_or_refused(
