@@ -1,6 +1,7 @@
 """How much work there is, asked so that it stays cheap with a million queued runs: bounded counts and index probes.
 
-Runs that wait for a limit of their definition count in ``depths`` only: no worker is to be added for their sake.
+Runs that wait for a limit of their definition are in no queue but in ``depths``: no worker is to be added for their
+sake.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.db import Pipe
-from app.models import CLAIMABLE, HELD_BACK, statuses
+from app.models import CLAIMABLE, HELD_BACK, PARKED, statuses
 from app.rollups import behind_seconds
 from app.states import ASLEEP, HELD
 
@@ -54,6 +55,8 @@ _DEPTHS = f"""
 _MOVING = f"""
     SELECT (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(HELD)} LIMIT {COUNTED}) h) AS held,
         (SELECT count(*) FROM (SELECT FROM task_runs WHERE status IN {statuses(ASLEEP)} LIMIT {COUNTED}) a) AS asleep,
+        (SELECT count(*) FROM (SELECT FROM task_runs WHERE {PARKED} ORDER BY definition_id, limit_key
+                               LIMIT {COUNTED}) l) AS limited,
         (SELECT count(*) FROM workers WHERE lease_expires_at > now() AND NOT is_draining) AS taking,
         (SELECT count(*) FROM workers WHERE lease_expires_at > now() AND is_draining) AS draining"""
 # How far the dispatcher is behind: the run that should have been woken longest ago.
@@ -73,9 +76,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The queues that have due runs, how many runs are held and asleep (both bounded), and the live workers.
+    """The queues that have due runs, how many runs are held, asleep and limited (all bounded), and the live workers.
 
-    ``uncounted_seconds`` is for how long the statistics have been owing a run that finished.
+    ``limited`` are runs that wait for a limit of their definition. ``uncounted_seconds`` is for how long the statistics
+    have been owing a run that finished.
     """
 
     queues: tuple[Queue, ...]
@@ -85,6 +89,7 @@ class Backlog:
     taking_workers: int
     draining_workers: int
     uncounted_seconds: float = 0.0
+    limited: int = 0
 
 
 async def depths(pipe: Pipe, most: Mapping[str, int]) -> dict[str, int]:
@@ -113,4 +118,4 @@ async def backlog(pipe: Pipe) -> Backlog:
     assert found is not None
     overdue: float = await pipe.fetchval(_OVERDUE) or 0.0
     counts = (found["held"], found["asleep"], overdue, found["taking"], found["draining"])
-    return Backlog(tuple(await queues(pipe)), *counts, await behind_seconds(pipe))
+    return Backlog(tuple(await queues(pipe)), *counts, await behind_seconds(pipe), found["limited"])

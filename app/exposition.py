@@ -95,6 +95,7 @@ def families(found: Backlog | None, rings: dict[str, int]) -> Generator[Metric]:
     yield _each("taskloom_queue_oldest_seconds", "For how long the oldest due run has been due.", "queue", oldest)
     yield _gauge("taskloom_runs_held", f"Runs that workers hold; counted up to {COUNTED}.", found.held)
     yield _gauge("taskloom_runs_asleep", f"Scheduled and waiting runs; counted up to {COUNTED}.", found.asleep)
+    yield _gauge("taskloom_runs_limited", f"Runs that wait for limits; counted up to {COUNTED}.", found.limited)
     yield _gauge("taskloom_dispatch_lag_seconds", "How late the longest sleeping run is.", found.overdue_seconds)
     yield _gauge(
         "taskloom_statistics_lag_seconds", "How long ago the first run finished that statistics lack.",

@@ -130,18 +130,21 @@ async def test_a_server_tells_exactly_what_it_answered_and_what_waits(settings: 
 async def test_each_queue_is_counted_and_its_oldest_run_found_whatever_its_priority(
     settings: Settings, tasks: TaskService
 ) -> None:
-    for queue, priority in (("a", 5), ("a", 0), ("b", -3), ("a", 5), ("default", 9)):
+    for queue, priority in (("a", 5), ("a", 0), ("b", -3), ("a", 5), ("default", 9), ("limited", 0)):
         await tasks.trigger("fault-nothing", queue=queue, priority=priority)
     connection: Any = await asyncpg.connect(plain_url(settings.database_url))
     await connection.execute(
         "UPDATE task_runs SET due_at = now() - interval '1 hour' WHERE queue = 'a' AND priority = 0"
     )
+    await connection.execute("UPDATE task_runs SET parked = 'DEFINITION' WHERE queue = 'limited'")
     await connection.close()
     async with server_process(settings) as server:
         figures = await scraped(server.http)
     assert {queue: figure(figures, "taskloom_queue_runs", queue=queue) for queue in ("a", "b", "default")} == {
         "a": 3, "b": 1, "default": 1,
     }  # fmt: skip
+    assert figure(figures, "taskloom_queue_runs", queue="limited") is None
+    assert figure(figures, "taskloom_runs_limited") == 1
     assert 3600 <= (figure(figures, "taskloom_queue_oldest_seconds", queue="a") or 0) < 3700
     assert 0 <= (figure(figures, "taskloom_queue_oldest_seconds", queue="b") or 0) < 100
 
