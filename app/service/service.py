@@ -380,9 +380,14 @@ class TaskService(Areas, Reading):
         Example:
             run = await tasks.wait(run.id, timeout=timedelta(minutes=1))
         """
-        async with asyncio.timeout(in_seconds(timeout)):
-            async with aclosing(self.watch(run_id)) as changes:
+        limit = asyncio.timeout(in_seconds(timeout))
+        try:
+            async with limit, aclosing(self.watch(run_id)) as changes:
                 states = [run async for run in changes if run.status in FINAL]
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"Run {run_id} was not final in time, and goes on. Wait longer, or abort it.") from None
         return states[-1]
 
     def _by(self, principal: Principal | None) -> Principal:

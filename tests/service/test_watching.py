@@ -124,7 +124,7 @@ async def test_waiting_for_no_time_or_for_seconds_ends_too(tasks: TaskService, t
 
 async def test_waiting_ends_with_the_run_or_with_the_time(tasks: TaskService, hand: Hand) -> None:
     run = await tasks.trigger("echo")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=f"Run {run.id} was not final in time, and goes on"):
         await tasks.wait(run.id, timeout=timedelta(milliseconds=1))
     waiting = asyncio.create_task(tasks.wait(run.id, timeout=timedelta(seconds=10)))
     [held] = await hand.claim()
