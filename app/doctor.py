@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+from redis.exceptions import ResponseError
 
 from app import clock, tables
 from app.backlog import Queue, depths, queues
@@ -32,6 +33,7 @@ from app.diagnosis import (
     judge_workers,
 )
 from app.doorbell import AWAY, Doorbell, connect
+from app.events import CHANGES
 from app.rollups import behind_seconds
 from app.settings import Settings
 from app.vital_signs import VitalSigns
@@ -42,9 +44,9 @@ RING_SECONDS = 15.0
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything; whatever cannot be reached is a finding too."""
-    redis = await _redis(settings.redis_url)
-    db = Database(settings.database_url, pool_size=1)
     doorbell = Doorbell(settings.redis_url)
+    redis = await _redis(settings.redis_url, doorbell)
+    db = Database(settings.database_url, pool_size=1)
     found: list[Finding] = []
     try:
         async with db.autocommit() as pipe:
@@ -110,16 +112,23 @@ def _no_database(error: Exception) -> Finding:
     return Finding("database", Health.ILL, f"does not answer: {reason}", cure)
 
 
-async def _redis(url: str) -> Finding:
+async def _redis(url: str, doorbell: Doorbell) -> Finding:
     redis: Any = connect(url)
     try:
-        info = await redis.info()
+        finding = judge_redis(await redis.info())
+        if finding.health is Health.WELL:
+            await doorbell.probe()
+            # To listeners this says nothing.
+            await redis.publish(CHANGES, b"")
+    except ResponseError as error:
+        cure = "Mend what it says (memory, a replica, the user's rights). Until then runs start some seconds late."
+        return Finding("redis", Health.ILL, f"answers, but refuses what Taskloom asks of it: {error}", cure)
     except AWAY as error:
         cure = "Start Valkey or Redis, or set REDIS_URL to where it is. Until then runs start a little later."
         return Finding("redis", Health.ILL, f"does not answer: {error}", cure)
     finally:
         await redis.aclose()
-    return judge_redis(info)
+    return finding
 
 
 async def _clock(signs: VitalSigns, *, has_tables: bool) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -35,6 +35,9 @@ PRIORITY_STEP = 2**42
 AT_ONCE = 1000
 """Jobs in one command of a script: Lua takes no more than 8,000 arguments."""
 AWAY = (RedisError, OSError)
+_NO_RUN = UUID(int=0)
+_PROBED_QUEUE = "Probed"
+"""Upper case, which no queue of runs is."""
 # One command, because three for each run cost the client more than everything else, and of few words, because Valkey
 # takes as long for each as for storing it. It is given a score and a job's id for each run. The job, as arq writes it
 # (``arq/jobs.py``: try, function, arguments, keyword arguments, time of enqueueing), comes before its id, so that no
@@ -141,6 +144,15 @@ class Doorbell:
         self._away = False
         metrics.doorbell(answered=True)
         return True
+
+    async def probe(self) -> None:
+        """Ring in a queue that nobody serves, and take that ring back. Raises Redis' errors: one that answers may be
+        full, a replica, or refuse this user.
+        """
+        ring = Ring(_NO_RUN, 0, _PROBED_QUEUE, 0, datetime.now(UTC))
+        await self._ring([ring])
+        await self._redis.bzpopmin([queue_key(ring.queue)], timeout=1)
+        await self._redis.unlink(job_key_prefix + ring.job_id)
 
     async def missing(self, rings: Sequence[Ring]) -> list[Ring]:
         """Those of the rings that their queue does not hold. Raises Redis' errors."""

@@ -135,6 +135,23 @@ async def test_a_redis_that_hangs_does_not_answer_and_all_else_is_looked_at(
     assert "statistics" in found
 
 
+async def test_a_redis_that_answers_and_refuses_rings_or_news_is_ill_and_says_why(settings: Settings) -> None:
+    async with Redis.from_url(settings.redis_url) as redis:
+        for refusing, again, says in (
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "command not allowed when used memory"),
+            ("ACL SETUSER default -bzpopmin", "ACL SETUSER default +@all", "bzpopmin"),
+            ("ACL SETUSER default resetchannels", "ACL SETUSER default allchannels", "channel"),
+        ):
+            await redis.execute_command(*refusing.split())
+            found = {finding.check: finding for finding in await doctor.examine(settings)}
+            await redis.execute_command(*again.split())
+            assert found["redis"].health is Health.ILL
+            assert says in found["redis"].finding
+        found = {finding.check: finding for finding in await doctor.examine(settings)}
+        assert found["redis"].health is Health.WELL
+        assert await redis.keys("*") == []
+
+
 async def test_a_run_that_a_dead_worker_holds_is_found(
     settings: Settings, tasks: TaskService, worker: TaskloomWorker
 ) -> None:
