@@ -71,8 +71,9 @@ IN_TROUBLE = (
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.PostgresSystemError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.InsufficientPrivilegeError,
 )
-"""Errors of a server that answers, but has no room or no right to write just now: nothing came of the statement."""
+"""Errors of a server that answers, but gives no room or right to write just now: nothing came of the statement."""
 TURNED_AWAY = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 """PostgreSQL is there and refuses the connection: no such user or database, or a wrong password."""
 ANSWERS = (*IN_TROUBLE, asyncpg.exceptions.CannotConnectNowError)
@@ -142,6 +143,12 @@ def complaint(error: BaseException) -> str | None:
     if isinstance(cause, asyncpg.exceptions.TargetServerAttributeNotMatched):
         return "it is a standby, or read-only by a setting (default_transaction_read_only), and has to take writes"
     return str(cause).splitlines()[0] if isinstance(cause, ANSWERS) else None
+
+
+def forbidden(error: BaseException) -> str | None:
+    """What PostgreSQL does not let this role do, in its own words; None for other errors."""
+    cause = driver_error(error)
+    return str(cause).splitlines()[0] if isinstance(cause, asyncpg.InsufficientPrivilegeError) else None
 
 
 def driver_error(error: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from app import clock, tables
 from app.backlog import Queue, depths, queues
 from app.counting import counted
-from app.db import DISCONNECTED, Database, Pipe, complaint, is_disconnect, refusal
+from app.db import DISCONNECTED, Database, Pipe, complaint, forbidden, is_disconnect, refusal
 from app.diagnosis import (
     Finding,
     Health,
@@ -94,7 +94,7 @@ async def _told(check: str, judging: Awaitable[Finding]) -> Finding:
         cure = "Look again when the servers have less to do; transactions and vacuum may say why PostgreSQL is slow."
         return Finding(check, Health.UNKNOWN, f"took longer than {PATIENCE_SECONDS:.0f} s", cure)
     except asyncpg.PostgresError as error:
-        if is_disconnect(error):
+        if is_disconnect(error) and not forbidden(error):
             raise
         return Finding(check, Health.UNKNOWN, f"PostgreSQL does not tell: {error}")
 

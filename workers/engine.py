@@ -9,7 +9,7 @@ import os
 import socket
 
 from app import batches, definitions, tables
-from app.db import NOT_MIGRATED, is_disconnect, is_unmigrated
+from app.db import NOT_MIGRATED, complaint, is_disconnect, is_unmigrated
 from app.errors import ServiceUnavailable
 from app.ids import new_id
 from app.leases import Claimant
@@ -68,7 +68,7 @@ class Engine:
 
     async def _publish_definitions(self) -> None:
         """Publish the definitions, as soon as the database answers and has the tables of this version."""
-        told = False
+        told = ""
         while True:
             await self.lifecycle.until_database_answers()
             try:
@@ -76,12 +76,7 @@ class Engine:
                 await definitions.publish(self._connections.db, self._registry)
                 break
             except Exception as error:
-                if is_unmigrated(error):
-                    if not told:
-                        logger.warning(NOT_MIGRATED)
-                    told = True
-                elif not isinstance(error, ServiceUnavailable) and not is_disconnect(error):
-                    raise
+                told = _told_once(error, told)
                 await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
         if told:
             logger.info("The database is ready.")
@@ -140,3 +135,17 @@ class Engine:
                     logger.warning("Batches cannot be completed (%s); trying again.", error)
                 failing = True
             await asyncio.sleep(self.settings.dispatch_seconds)
+
+
+def _told_once(error: Exception, told: str) -> str:
+    """Say what the worker waits for, unless ``told`` has said it, and return that. Raises what it does not wait for."""
+    if is_unmigrated(error):
+        waits = NOT_MIGRATED
+    elif isinstance(error, ServiceUnavailable) or is_disconnect(error):
+        said = complaint(error)
+        waits = f"PostgreSQL answers, but cannot be used just now: {said}. Waiting for it." if said else told
+    else:
+        raise error
+    if waits != told:
+        logger.warning(waits)
+    return waits

@@ -183,12 +183,14 @@ def _outcome_below(error: Exception) -> tuple[ExitCode, str] | None:
 def unreachable(error: Exception) -> str:
     """The sentence for a database that does not answer, cannot do what it was asked, or lets this process not in."""
     from app.cli.environment import database_place
-    from app.db import complaint, is_missing_database, refusal
+    from app.db import complaint, forbidden, is_missing_database, refusal
 
     if said := refusal(error):
         cure = " `taskloom migrate --create-database` creates it." if is_missing_database(error) else ""
         return f"PostgreSQL refuses the connection: {said}. DATABASE_URL says where and as whom.{cure}"
     database = f"PostgreSQL at {database_place()}"
+    if said := forbidden(error):
+        return f"{database} does not let this role do that: {said}. Grant it that, or name another one in DATABASE_URL."
     if said := complaint(error):
         became = _what_became(error) or f"{database} answers, but cannot do this just now; try again shortly. "
         return f"{became}It says: {said}."

@@ -56,3 +56,14 @@ async def test_a_database_that_takes_no_more_connections_is_not_called_away(
         await connection.execute("DROP ROLE crowded")
     assert answer.code == 3
     assert "answers, but cannot do this just now; try again shortly. It says: too many connections" in answer.sentence
+
+
+async def test_a_role_without_the_right_is_told_what_it_lacks(settings: Settings, taskloom: Command) -> None:
+    async with connected(settings) as connection:
+        await connection.execute("CREATE ROLE poor LOGIN")
+        poor = as_role(settings.database_url, "poor", "any")
+        answers = await asyncio.gather(*(taskloom(command, DATABASE_URL=poor) for command in ("migrate", "stats")))
+        await connection.execute("DROP ROLE poor")
+    assert [answer.code for answer in answers] == [3, 3]
+    for answer in answers:
+        assert "does not let this role do that: permission denied for table" in answer.sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,7 +20,8 @@ from app.errors import ServiceUnavailable
 from app.settings import Settings
 from tests.faults.processes import worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled, until_step
-from tests.workbench import connected, until
+from tests.operations.outages import as_role
+from tests.workbench import connected, until, working
 
 SOON = timedelta(seconds=40)
 TROUBLE = {"disk full": "53100", "out of memory": "53200", "disk fails": "58030", "read-only": "25006"}
@@ -90,6 +92,24 @@ async def test_a_trigger_that_finds_the_disk_full_is_refused_and_stores_nothing(
                 await tasks.trigger("fault-nothing")
         assert await tasks.count() == 0
         assert (await tasks.trigger("fault-nothing")).definition_id == "fault-nothing"
+
+
+async def test_a_worker_waits_for_the_rights_that_its_role_lacks_and_says_which(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    poor = settings.model_copy(update={"database_url": as_role(settings.database_url, "poor", "any")})
+
+    async def grant() -> None:
+        await until(lambda: "permission denied for table alembic_version. Waiting for it." in caplog.text)
+        await owner.execute("GRANT pg_read_all_data, pg_write_all_data TO poor")
+
+    async with connected(settings) as owner:
+        await owner.execute("CREATE ROLE poor LOGIN")
+        granting = asyncio.create_task(grant())
+        async with working(poor) as worker:
+            assert worker.engine.keeper.is_held
+        await granting
+        await owner.execute("DROP ROLE poor")
 
 
 @pytest.fixture
