@@ -11,12 +11,14 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from app.schema.faults import PARSE_FAILED, QUERY_TOO_COMPLEX, VALIDATION_FAILED, refuse_operation
 from app.schema.survey import TooComplex, page_defaults
+from app.schema.values import containers_of
 
 if TYPE_CHECKING:
-    from graphql import DocumentNode
+    from graphql import DocumentNode, GraphQLSchema
 
     from app.schema.limits import Limits
     from app.schema.survey import Shape
+    from app.schema.values import InputTypes
 
 MAX_CHARACTERS = 100_000
 """Length of a document: large values belong into variables, which are read a hundred times faster."""
@@ -31,13 +33,17 @@ _MAX_ERRORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document: its name, its kind, what it asks for, and how large pages are by default."""
+    """One operation of a valid document: its name, its kind, what it asks for, and how large pages are by default.
+
+    ``containers`` are the types of its variables that may bring many values.
+    """
 
     document: DocumentNode
     name: str | None
     kind: OperationType
     shape: Shape
     page_defaults: dict[str, int]
+    containers: InputTypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Documents:
             raise refuse_operation(QUERY_TOO_COMPLEX, [GraphQLError(str(error))]) from error
         if errors := validate(self._limits.schema, parsed, _RULES, max_errors=_MAX_ERRORS):
             raise refuse_operation(VALIDATION_FAILED, errors)
-        return Document(_operations(parsed, shapes))
+        return Document(_operations(parsed, shapes, self._limits.schema))
 
     def _parse(self, text: str) -> DocumentNode:
         limit = self._limits.max_tokens
@@ -123,10 +129,12 @@ class Documents:
             self._characters -= len(oldest)
 
 
-def _operations(document: DocumentNode, shapes: dict[str | None, Shape]) -> dict[str | None, Operation]:
+def _operations(
+    document: DocumentNode, shapes: dict[str | None, Shape], schema: GraphQLSchema
+) -> dict[str | None, Operation]:
     nodes = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     names = [node.name.value if node.name else None for node in nodes]
     return {
-        name: Operation(document, name, node.operation, shapes[name], page_defaults(node))
+        name: Operation(document, name, node.operation, shapes[name], page_defaults(node), containers_of(schema, node))
         for name, node in zip(names, nodes, strict=True)
     }

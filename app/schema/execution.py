@@ -32,6 +32,7 @@ from app.schema.faults import (
 from app.schema.limits import Limits
 from app.schema.measuring import count_refused, measured
 from app.schema.survey import TooComplex
+from app.schema.values import check_values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
@@ -108,6 +109,7 @@ class Engine:
         operation = self._find(request)
         try:
             self._limits.check_cost(operation.shape, {**operation.page_defaults, **request.variables})
+            check_values(operation.containers, request.variables, self._limits.max_values)
         except TooComplex as error:
             count_refused(operation.kind)
             raise refuse_operation(QUERY_TOO_COMPLEX, [GraphQLError(str(error))]) from error

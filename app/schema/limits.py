@@ -28,6 +28,8 @@ MAX_REPEATS = 50
 """Fields written again beside themselves: they bring nothing, and validation compares each with each."""
 INTROSPECTION_BUDGET = 3
 """How many times the work of the full introspection query one operation may ask of introspection."""
+VALUES_OF_AN_ITEM = 70
+"""What an item of a bulk mutation may bring: a trigger has 15 fields, one of them with 50 tags."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Limits:
     """The limits of one server for one schema.
 
     ``max_tokens`` is the length of a document, ``max_depth`` counts fields within fields, ``max_cost`` counts fields
-    times the sizes of the lists around them, a page of which has ``pages`` items.
+    times the sizes of the lists around them, a page of which has ``pages`` items. ``max_values`` is how much the
+    variables bring.
     """
 
     schema: GraphQLSchema
     max_tokens: int
     max_depth: int
     max_cost: int
+    max_values: int
     pages: PageSizes
 
     @classmethod
@@ -52,6 +56,7 @@ class Limits:
             max_tokens=settings.max_query_tokens,
             max_depth=settings.max_query_depth,
             max_cost=settings.max_query_cost,
+            max_values=VALUES_OF_AN_ITEM * settings.max_bulk_items,
             pages=PageSizes(settings.default_page_size, settings.max_page_size),
         )
 

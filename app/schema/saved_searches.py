@@ -19,6 +19,7 @@ from app.schema.refusals import InvalidArgument
 from app.schema.task_refusals import SavedSearchNameTaken, SavedSearchNotFound
 from app.schema.task_words import SavedSearchKind
 from app.service import UNSET as NOT_GIVEN
+from app.service.searches import require_storable
 
 MAX_COMPLAINT = 500
 """Length of what is said of a filter, because it is quoted."""
@@ -170,6 +171,9 @@ def checked(info: Info, kind: SavedSearchKind, filter: Any) -> dict[str, Any]:
     def note(error: GraphQLError, path: list[str | int]) -> None:
         found.append(f"{'.'.join(map(str, path)) or 'as a whole'}: {in_words_of_graphql(error.message)}")
 
+    if isinstance(filter, dict):
+        # A large one would be looked through for long.
+        require_storable(filter)
     validate_input_value(filter, expected, note)
     if found or not isinstance(filter, dict):
         what = found[0][:MAX_COMPLAINT] if found else "it is no object."

@@ -162,13 +162,17 @@ def _deed(action: str, owner: str, search_id: UUID, **details: Any) -> Deed:
 def _check(name: str | Unset, filter: dict[str, Any] | Unset) -> None:
     if name is not UNSET:
         arguments.text(name, "name", arguments.MAX_NAME)
-    if filter is UNSET:
-        return
+    if filter is not UNSET:
+        require_storable(filter)
+
+
+def require_storable(filter: Any) -> None:
+    """Refuse what is no filter to be stored, whatever it looks for. Raises ``InvalidArgument``."""
     try:
         text = orjson.dumps(filter)
     except TypeError as error:
         raise InvalidArgument(f"'filter' is not JSON: {error}.", path=("input", "filter")) from None
-    if not isinstance(filter, dict) or len(text) > MAX_FILTER_BYTES or b"\\u0000" in text:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(filter, dict) or len(text) > MAX_FILTER_BYTES or b"\\u0000" in text:
         raise InvalidArgument(
             f"'filter' must be an object of at most {MAX_FILTER_BYTES} bytes as JSON, without NUL characters.",
             path=("input", "filter"),

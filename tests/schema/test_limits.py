@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import strawberry
 from graphql import get_introspection_query
+from strawberry.scalars import JSON
 
 from app.schema.documents import MAX_CHARACTERS, MAX_KEPT_CHARACTERS, Documents
 from app.schema.execution import Engine
 from app.schema.faults import RequestRefused
-from app.schema.limits import MAX_ALIASES, Limits
+from app.schema.limits import MAX_ALIASES, VALUES_OF_AN_ITEM, Limits
 from app.schema.request import OperationRequest
+from app.schema.schema import schema
+from app.service.arguments import MAX_TAGS
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +41,13 @@ class Tree:
         return []
 
 
+@strawberry.input
+class Wish:
+    names: list[str] | None = None
+    wishes: list[Wish] | None = None
+    free: JSON | None = None
+
+
 @strawberry.type
 class Query:
     @strawberry.field
@@ -47,6 +57,10 @@ class Query:
     @strawberry.field
     def trees(self, first: int | None = None, last: int | None = None) -> list[Tree]:
         return []
+
+    @strawberry.field
+    def wished(self, wish: Wish | None = None) -> str:
+        return "yes"
 
 
 SCHEMA = strawberry.Schema(Query)
@@ -189,6 +203,30 @@ def test_the_default_of_a_variable_counts_where_no_value_is_sent() -> None:
 def test_a_page_that_the_service_will_refuse_by_name_is_not_refused_for_its_cost(size: int) -> None:
     ask(engine(max_query_cost=201), f"{{ trees(first: {size}) {{ name }} }}")
     ask(engine(max_query_cost=201), "query ($n: Int) { trees(first: $n) { name } }", {"n": size})
+
+
+# --- Values ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "too_many"),
+    [
+        ({"names": ["a"] * (VALUES_OF_AN_ITEM - 3)}, {"names": ["a"] * (VALUES_OF_AN_ITEM - 2)}),
+        ({"wishes": [{}] * 16}, {"wishes": [{}] * 17}),
+        ({"wishes": {"wishes": [{}] * 15}}, {"wishes": {"wishes": [{}] * 16}}),
+        ({"free": [0] * 1000}, {"wishes": [0] * 100}),
+    ],
+)
+def test_variables_bring_no_more_values_than_a_bulk_mutation_needs(allowed: object, too_many: object) -> None:
+    query, limited = "query ($w: Wish) { wished(wish: $w) }", engine(max_bulk_items=1)
+    ask(limited, query, {"w": allowed})
+    assert "Send less at once" in refused(limited, query, {"w": too_many})
+
+
+def test_a_bulk_trigger_of_as_many_runs_as_allowed_may_have_all_their_tags() -> None:
+    query = "mutation ($i: TriggerTasksInput!) { triggerTasks(input: $i) { __typename } }"
+    trigger = {"definitionId": "greet", "tags": ["tag"] * MAX_TAGS}
+    ask(Engine(schema, no_context, Settings()), query, {"i": {"tasks": [trigger] * 10_000}})
 
 
 # --- Bombs ----------------------------------------------------------------------------------------------------------
