@@ -295,6 +295,16 @@ async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskServic
     assert await tasks.count() == 0
 
 
+async def test_many_inputs_that_are_checked_at_once_let_others_in_between(tasks: TaskService) -> None:
+    await tasks.validate("echo", {})
+    checks = asyncio.ensure_future(asyncio.gather(*(tasks.validate("echo", {}) for _ in range(50))))
+    turns = 0
+    while not checks.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 50
+
+
 async def test_a_text_in_place_of_a_principal_is_refused_because_no_list_could_show_it(tasks: TaskService) -> None:
     run = await tasks.trigger("echo")
     nobody: Any = "ada"
