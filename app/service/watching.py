@@ -32,6 +32,8 @@ from app.states import FINAL
 
 LOG_BATCH = 500
 CHANGED_BATCH = 500
+READS_AT_ONCE = 3
+"""Reads for those who follow all runs at the same time: a thousand of them would have everybody else wait."""
 
 
 class Watching:
@@ -42,6 +44,7 @@ class Watching:
         self._events = events
         self._reading = reading
         self._changes = Changes(db, events)
+        self._turns = asyncio.Semaphore(READS_AT_ONCE)
 
     async def run(self, run_id: UUID | str) -> AsyncGenerator[TaskRun, None]:
         """The run now, then at every change; ends after the final status."""
@@ -117,7 +120,7 @@ class Watching:
                 pending.clear()
 
     async def _matching(self, run_ids: Collection[UUID], conditions: Sequence[ColumnElement[bool]]) -> list[TaskRun]:
-        async with self._db.read() as session:
+        async with self._turns, self._db.read() as session:
             return await Runs(session).matching(run_ids, conditions)
 
 

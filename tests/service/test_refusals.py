@@ -297,7 +297,7 @@ async def test_a_dry_run_says_what_is_wrong_and_stores_nothing(tasks: TaskServic
 
 async def test_many_inputs_that_are_checked_at_once_let_others_in_between(tasks: TaskService) -> None:
     await tasks.validate("echo", {})
-    checks = asyncio.ensure_future(asyncio.gather(*(tasks.validate("echo", {}) for _ in range(50))))
+    checks = asyncio.gather(*(tasks.validate("echo", {}) for _ in range(50)))
     turns = 0
     while not checks.done():
         turns += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from app.errors import FellBehind, ServiceClosed, TaskRunNotFound
 from app.models import TaskRun
 from app.registry import Registry
 from app.service import changes
+from app.service.watching import READS_AT_ONCE
 from app.settings import Settings
 from app.states import RunError, TaskRunStatusReason
 from tests.service.conftest import SUCCEED, Hand, service
@@ -219,9 +220,12 @@ async def test_however_many_follow_all_runs_one_looks_for_all_and_also_after_oth
             # Each of them looks once, for what is no news, and so does the one for all.
             await until(lambda: len(looked) > len(following))
             looked.clear()
+            taken = ending.enter_context(connections_taken(without_redis))
             run = await without_redis.trigger("echo")
             assert {run.id for run in await asyncio.gather(*following)} == {run.id}
             assert len(looked) < len(following) / 2
+            # And the look for all.
+            assert max(taken) <= READS_AT_ONCE + 1, "the others are left to those who do not follow"
 
 
 async def test_however_many_follow_single_runs_and_their_logs_one_statement_looks_for_all(
@@ -304,9 +308,25 @@ def statements(tasks: TaskService, *words: str) -> Iterator[list[str]]:
         if all(word in statement for word in words):
             sent.append(f"{statement} {parameters}")
 
+    with noted(tasks, note):
+        yield sent
+
+
+@contextmanager
+def connections_taken(tasks: TaskService) -> Iterator[list[int]]:
+    """How many connections of its pool a service uses, at each statement."""
+    taken: list[int] = []
+    pool: Any = tasks._watching._db._engine.pool
+    with noted(tasks, lambda *_: taken.append(pool.checkedout())):
+        yield taken
+
+
+@contextmanager
+def noted(tasks: TaskService, note: Callable[..., None]) -> Iterator[None]:
+    """Each statement of a service is noted as it is sent."""
     engine = tasks._watching._db._engine.sync_engine  # type: ignore[attr-defined]
     event.listen(engine, "before_cursor_execute", note)
-    yield sent
+    yield
     event.remove(engine, "before_cursor_execute", note)
 
 
