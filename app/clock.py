@@ -19,9 +19,14 @@ def text_of(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def is_written(text: str) -> bool:
+    """Whether a text is written as RFC 3339 has it, with an offset; there may be no such time all the same."""
+    return _RFC_3339.fullmatch(text) is not None
+
+
 def parse(text: str) -> datetime | None:
     """The point in time that RFC 3339 text with an offset names; None for any other text."""
-    if not _RFC_3339.fullmatch(text):
+    if not is_written(text):
         return None
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)

@@ -19,7 +19,16 @@ def parse_time(value: object) -> datetime:
     """The point in time that a client's text names. Raises ``GraphQLError`` for text that is not RFC 3339."""
     if isinstance(value, str) and (moment := clock.parse(value)):
         return moment
-    raise GraphQLError(
+    raise GraphQLError(_objection(value))
+
+
+def _objection(value: object) -> str:
+    if isinstance(value, str) and clock.is_written(value):
+        return (
+            f"There is no time '{value[:40]}', or none that a DateTime can be: it is no leap second, and lies in the "
+            "years 1 to 9999 in UTC."
+        )
+    return (
         f"DateTime takes RFC 3339 text with an offset, as in '2026-03-01T09:30:00Z' or '2026-03-01T10:30:00+01:00', "
         f"not {str(value)[:40]!r}."
     )

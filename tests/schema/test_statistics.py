@@ -58,6 +58,7 @@ async def test_a_dashboard_gets_all_of_it_in_one_answer(gql: GraphQLClient, serv
     ("arguments", "code", "words"),
     [
         ('timeZone: "Mars/Olympus"', "BAD_USER_INPUT", "no time zone"),
+        ('timeZone: "localtime"', "BAD_USER_INPUT", "no time zone"),
         ('since: "2026-01-01T00:00:00Z", until: "2026-03-01T00:00:00Z"', "BAD_USER_INPUT", "more than 1000 buckets"),
         ('filter: { definitionIds: ["nobody"] }', "TASK_DEFINITION_NOT_FOUND", "no task definition 'nobody'"),
         ('filter: { taskIds: ["019fc68f-a552-797f-a1de-0c0a5d664782"] }', "TASK_NOT_FOUND", "There is no task"),
