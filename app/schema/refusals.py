@@ -69,9 +69,19 @@ class AsData:
         self.exception_type = cause
         self.error_type = data
 
-    def handle(self, exception: errors.TaskError, **_: Any) -> Error:
+    def handle(self, exception: errors.TaskError, *, field: Any, **_: Any) -> Error:
         """The refusal as data."""
+        if exception.path and exception.path[0] == "filter":
+            return as_data(exception, below=_place_of_filter(field))
         return as_data(exception)
+
+
+def _place_of_filter(field: Any) -> tuple[str, ...]:
+    """Where the filter of a field is: in its selection, if it has one."""
+    [argument] = field.arguments
+    input_type = getattr(argument.type, "of_type", argument.type)
+    selects = any(part.name == "select" for part in input_type.__strawberry_definition__.fields)
+    return ("input", "select", "filter") if selects else ("input", "filter")
 
 
 @strawberry.type(description="One thing wrong with a task's input.")

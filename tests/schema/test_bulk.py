@@ -77,15 +77,19 @@ async def test_an_empty_filter_is_refused_and_a_dry_run_changes_nothing(gql: Gra
 
 
 @pytest.mark.parametrize(
-    ("select", "said"),
+    ("select", "said", "where"),
     [
-        ({"ids": ["seven"]}, "'seven' is no id"),
-        ({"ids": []}, "1 to 10000"),
-        ({"filter": {"parentId": "seven"}}, "'seven' is not the id of a run"),
+        ({"ids": ["seven"]}, "'seven' is no id", ["ids"]),
+        ({"ids": []}, "1 to 10000", ["ids"]),
+        ({"filter": {"parentId": "seven"}}, "'seven' is not the id of a run", ["filter", "parentId"]),
+        ({"filter": {"durationMs": {"gte": 2, "lt": 1}}}, "would find nothing", ["filter", "durationMs"]),
     ],
 )
-async def test_a_bad_selection_is_refused_by_name(gql: GraphQLClient, select: dict[str, Any], said: str) -> None:
+async def test_a_bad_selection_is_refused_by_name(
+    gql: GraphQLClient, select: dict[str, Any], said: str, where: list[str]
+) -> None:
     refusal = await answer(gql, "abortTasks", select=select)
+    assert refusal["path"] == ["input", "select", *where]
     assert refusal["__typename"] == "InvalidArgument"
     assert said in refusal["message"]
 
