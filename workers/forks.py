@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -22,6 +23,7 @@ from app.settings import Settings
 EXIT_CODE = 70
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 _COMPLAINT = b"A process that task code forked came back into its worker's code, where it has no business; it ends.\n"
+_PORT = re.compile(r":(\d+)$")
 _EPOLL = "anon_inode:[eventpoll]"
 
 _is_guarded = False
@@ -36,7 +38,7 @@ def guard(settings: Settings) -> None:
     """From now on, cut every forked process off from this worker; call it on the event loop."""
     global _is_guarded, _loop, _loop_thread
     _loop, _loop_thread = asyncio.get_running_loop(), threading.get_ident()
-    _servers.update((_server(settings.database_url, 5432), _server(settings.redis_url, 6379)))
+    _servers.update(servers_of(settings.database_url, 5432) | servers_of(settings.redis_url, 6379))
     if not _is_guarded:
         os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals_go, after_in_child=_become_a_stranger)
         _is_guarded = True
@@ -104,11 +106,19 @@ def _leads_to_our_servers(fd: int) -> bool:
     return (peer[1] if isinstance(peer, tuple) else peer) in _servers
 
 
-def _server(url: str, port: int) -> object:
-    """What a connection to a server's URL is known by: the path of its socket, or its port."""
+def servers_of(url: str, port: int) -> set[object]:
+    """What connections to the servers of a URL are known by: the paths of their sockets, and their ports.
+
+    PostgreSQL's may name several hosts, as in ``a:1,b`` or ``?host=/c,/d&port=1,2``; ``port`` is that of those without.
+    """
     parts = urlsplit(url)
     if parts.scheme == "unix":
-        return parts.path
-    host = parse_qs(parts.query).get("host", [""])[0]
-    number = int(parse_qs(parts.query).get("port", [parts.port or port])[0])
-    return f"{host}/.s.PGSQL.{number}" if host.startswith("/") else number
+        return {parts.path}
+    asked = {name: values[0].split(",") for name, values in parse_qs(parts.query).items()}
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    ports = asked.get("port") or [found[1] if (found := _PORT.search(host)) else port for host in hosts]
+    numbers = {int(number or port) for number in ports}
+    paths = {
+        f"{host}/.s.PGSQL.{number}" for host in asked.get("host", ()) if host.startswith("/") for number in numbers
+    }
+    return paths | numbers

@@ -22,6 +22,7 @@ from tests.faults.processes import worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled, until_step
 from tests.operations.outages import as_role
 from tests.workbench import connected, until, working
+from workers.forks import servers_of
 
 SOON = timedelta(seconds=40)
 TROUBLE = {"disk full": "53100", "out of memory": "53200", "disk fails": "58030", "read-only": "25006"}
@@ -110,6 +111,27 @@ async def test_a_worker_waits_for_the_rights_that_its_role_lacks_and_says_which(
             assert worker.engine.keeper.is_held
         await granting
         await owner.execute("DROP ROLE poor")
+
+
+async def test_a_worker_takes_of_several_hosts_the_one_that_is_there(
+    settings: Settings, tasks: TaskService, embedded_postgres: EmbeddedPostgres
+) -> None:
+    several = settings.database_url.replace("host=", "host=/nowhere,").replace("port=", "port=1,")
+    run = await tasks.trigger("fault-nothing")
+    async with working(settings.model_copy(update={"database_url": several})):
+        assert (await tasks.wait(run.id, timeout=SOON)).claim_no == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "known_by"),
+    [
+        ("postgresql://me:a,1@one:5433,two,three:7/db", {5433, 5432, 7}),
+        ("postgresql://me@/db?host=/a,/b&port=1,2", {1, 2, *(f"/{d}/.s.PGSQL.{n}" for d in "ab" for n in (1, 2))}),
+        ("unix:///run/valkey.sock", {"/run/valkey.sock"}),
+    ],
+)
+def test_a_forked_process_knows_all_servers_of_a_url(url: str, known_by: set[object]) -> None:
+    assert servers_of(url, 5432) == known_by
 
 
 @pytest.fixture
