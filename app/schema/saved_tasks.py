@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -21,7 +23,7 @@ from app.schema.filters import RunsInOrder, RunsThatFit, run_filter, run_order
 from app.schema.loaders import Read
 from app.schema.principals import Principal, principal_of
 from app.schema.runs import TaskRun, columns_in, load_definition
-from app.schema.selection import selected_columns
+from app.schema.selection import page_columns, page_fields, selected_columns
 from app.schema.task_words import CALLED, TaskChange, TaskHealth
 from app.service.saved_reading import SOURCES, differences
 from app.task_filters import health_of
@@ -177,6 +179,8 @@ class Task:
     deleted_at: datetime | None = strawberry.field(description="When it was deleted; null while it is there.")
     health: TaskHealth = strawberry.field(description="How it is; follows its runs by a second or two.")
     uuid: strawberry.Private[UUID]
+    known: strawberry.Private[Mapping[str, Any]] = strawberry.field(default_factory=dict[str, Any])
+    """What ``read_ahead`` found, by field."""
 
     @classmethod
     def of(cls, row: Any) -> Task:
@@ -204,16 +208,9 @@ class Task:
         return await load_definition(info, self.definition_id)
 
     @strawberry.field(description="Its latest run, as it stands now; null when it never ran.")
-    async def last_run(self, info: Info) -> TaskRun | None:
+    def last_run(self, info: Info) -> TaskRun | None:
         """Loaded together for all tasks of an answer."""
-        service = info.context.service
-
-        def prepare() -> Read:
-            columns = selected_columns(info)
-            return lambda ids: service.list_each("task_id", ids, None, NEWEST_FIRST, ONE, columns)
-
-        page = await info.context.loaders.at(info, self.uuid, prepare)
-        return TaskRun.of(page.items[0]) if page.items else None
+        return self.known["lastRun"] if "lastRun" in self.known else cast("Any", load_last_run(info, self.uuid))
 
     @strawberry.field(description="What became of its latest runs.")
     async def stats(self, info: Info) -> TaskStats:
@@ -231,9 +228,9 @@ class Task:
         return [Schedule.of(row) for row in rows]
 
     @strawberry.field(description="When it runs next by its schedules; null when none of them is active.")
-    async def next_run_at(self, info: Info) -> datetime | None:
+    def next_run_at(self, info: Info) -> datetime | None:
         """Loaded together for all tasks of an answer."""
-        return await info.context.loaders.at(info, self.uuid, lambda: info.context.service.schedules.next_of_tasks)
+        return self.known["nextRunAt"] if "nextRunAt" in self.known else cast("Any", load_next_run_at(info, self.uuid))
 
     @strawberry.field(description="Its revisions, the newest first.")
     async def revisions(
@@ -259,6 +256,42 @@ class Task:
         """A page of runs."""
         page = page_args(first, after, last, before)
         return await runs_below(info, "task_id", self.uuid, run_filter(filter), run_order(order_by), page)
+
+
+async def load_last_run(info: Info, id: UUID) -> TaskRun | None:
+    """The latest run of a task, read together with others at this place."""
+
+    def prepare() -> Read:
+        return partial(last_runs, info, columns=selected_columns(info))
+
+    return await info.context.loaders.at(info, id, prepare)
+
+
+async def load_next_run_at(info: Info, id: UUID) -> datetime | None:
+    """When a task runs next, read together with others at this place."""
+    return await info.context.loaders.at(info, id, lambda: info.context.service.schedules.next_of_tasks)
+
+
+async def last_runs(info: Info, ids: Collection[UUID], columns: Collection[str]) -> dict[UUID, TaskRun]:
+    """The latest run of each of the tasks that ran."""
+    pages = await info.context.service.list_each("task_id", ids, None, NEWEST_FIRST, ONE, columns)
+    return {id: TaskRun.of(page.items[0]) for id, page in pages.items() if page.items}
+
+
+async def read_ahead(info: Info, tasks: Collection[Task]) -> None:
+    """Read what the connection that this field returns shows of runs and schedules, before each task is asked for it.
+
+    To wait for two values of each of 50 tasks takes longer than all the rest of such a page.
+    """
+    ids = [task.uuid for task in tasks]
+    reads: dict[str, Callable[[], Awaitable[Mapping[UUID, Any]]]] = {
+        "lastRun": lambda: last_runs(info, ids, page_columns(info, "lastRun")),
+        "nextRunAt": lambda: info.context.service.schedules.next_of_tasks(ids),
+    }
+    wanted = page_fields(info).intersection(reads) if ids else ()
+    found = await asyncio.gather(*(reads[field]() for field in wanted))
+    for task in tasks:
+        task.known = {field: values.get(task.uuid) for field, values in zip(wanted, found, strict=True)}
 
 
 async def load_task(info: Info, id: UUID | None, *, deleted: bool = False) -> Task | None:

@@ -36,10 +36,15 @@ def selected_columns(info: Info, *path: str) -> tuple[str, ...]:
     return columns_of(frozenset(field.name for field in _at(info.selected_fields, path)))
 
 
-def page_columns(info: Info) -> tuple[str, ...]:
-    """The columns for the runs of the connection that this field returns."""
-    nodes, edges = _at(info.selected_fields, ("nodes",)), _at(info.selected_fields, ("edges", "node"))
-    return columns_of(frozenset(field.name for field in (*nodes, *edges)))
+def page_columns(info: Info, *path: str) -> tuple[str, ...]:
+    """The columns for the runs of the connection that this field returns, or below its items at a path of fields."""
+    return columns_of(page_fields(info, *path))
+
+
+def page_fields(info: Info, *path: str) -> frozenset[str]:
+    """The fields selected of the items of the connection that this field returns, or below them at a path of fields."""
+    nodes, edges = _at(info.selected_fields, ("nodes", *path)), _at(info.selected_fields, ("edges", "node", *path))
+    return frozenset(field.name for field in (*nodes, *edges))
 
 
 @lru_cache(maxsize=1024)

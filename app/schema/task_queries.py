@@ -12,7 +12,7 @@ from app.schema.arguments import given_id
 from app.schema.connections import After, Before, Connection, First, Last, Total, connection, given, page_args
 from app.schema.context import Info
 from app.schema.principals import Principal, principal_of
-from app.schema.saved_tasks import Task, load_task
+from app.schema.saved_tasks import Task, load_task, read_ahead
 from app.schema.task_filters import TaskFilter, TaskOrder, task_order, task_question
 from app.schema.task_words import TaskQuickFilter
 
@@ -61,7 +61,9 @@ class SavedTaskQueries:
         question = task_question(filter, search, quick, time_zone)
         page = await saved.list(question, task_order(given(order_by)), page_args(first, after, last, before), principal)
         total = Total(partial(saved.count, question, principal), info.context.loaders.counts.limit)
-        return connection(page, Task.of, total)
+        shown = connection(page, Task.of, total)
+        await read_ahead(info, shown.nodes)
+        return shown
 
     @strawberry.field(description="Tags of saved tasks, the most used first, to complete what somebody types.")
     async def tag_suggestions(self, info: Info, prefix: Prefix, first: Number = 10) -> list[str]:

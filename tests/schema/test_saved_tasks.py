@@ -179,15 +179,20 @@ async def test_a_list_shows_last_runs_and_stats_with_few_statements(
     run = (await execute(gql, ids[0]))["run"]
     statements.clear()
     data = await gql(
-        """{ tasks(first: 2) { totalCount pageInfo { hasNextPage endCursor } nodes { name health
-            lastRun { id status } stats { runs succeeded successRate } runs(first: 1) { totalCount } } } }"""
+        """{ tasks(first: 2) { totalCount pageInfo { hasNextPage endCursor } nodes { name health ...More
+            lastRun { id status } stats { runs succeeded successRate } runs(first: 1) { totalCount } }
+            edges { node { nextRunAt lastRun { createdBy { id } } } } } }
+        fragment More on Task { nextRunAt again: lastRun { id durationMs } }"""
     )
     tasks = data["tasks"]
     assert (tasks["totalCount"], [task["name"] for task in tasks["nodes"]]) == (3, ["t0", "t1"])
     assert tasks["nodes"][0]["lastRun"] == {"id": run["id"], "status": "QUEUED"}
+    assert tasks["nodes"][0]["again"] == {"id": run["id"], "durationMs": None}
+    assert tasks["edges"][0]["node"] == {"nextRunAt": None, "lastRun": {"createdBy": {"id": "local-admin"}}}
     assert tasks["nodes"][1]["lastRun"] is None
     assert tasks["nodes"][0]["stats"] == {"runs": 1, "succeeded": 0, "successRate": None}
-    assert len([statement for statement in statements if statement.startswith("SELECT")]) <= 7
+    # The page and its total; last and next runs; stats; runs with their total. Each once, wherever it is shown.
+    assert len([statement for statement in statements if statement.startswith("SELECT")]) == 7
     after = tasks["pageInfo"]["endCursor"]
     rest = await gql("query ($after: String!) { tasks(after: $after) { nodes { name } } }", after=after)
     assert rest["tasks"]["nodes"] == [{"name": "t2"}]
