@@ -121,4 +121,4 @@ def servers_of(url: str, port: int) -> set[object]:
     paths = {
         f"{host}/.s.PGSQL.{number}" for host in asked.get("host", ()) if host.startswith("/") for number in numbers
     }
-    return paths | numbers
+    return {*paths, *numbers}

@@ -35,7 +35,7 @@ from workers.recorder import Recorder
 from workers.runner import Runner
 
 A_DAY = 86400.0
-"""For how long a program that a rehearsed run starts may take: longer than any test."""
+"""For how long a rehearsed run has its lease, and with it a program that it starts: longer than any test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ class _Stage:
         while self.run.status not in FINAL:
             self._move = None
             runner = Runner(registry, Recorder(cast(Any, self)), self, get_settings(), Clockwork(DatabaseClock(_ask)))
-            runner.leashes.renew(time.monotonic() + A_DAY)
+            for lease in (runner.term, runner.leashes):
+                lease.renew(time.monotonic() + A_DAY)
             await runner.start(self._claimed())
             if self._move is None:
                 raise RuntimeError("The run could not be settled; the log of 'taskloom.runner' says why.")
