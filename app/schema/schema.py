@@ -21,6 +21,7 @@ from app.schema.mutations.schedules import SCHEDULING
 from app.schema.mutations.trigger_task import TriggerTaskInput, trigger_task
 from app.schema.mutations.trigger_tasks import trigger_tasks
 from app.schema.nulls import refuse_nulls
+from app.schema.plain_fields import Execution
 from app.schema.plain_inputs import build_at_once
 from app.schema.queries import Query
 from app.schema.refusals import HANDLERS
@@ -63,6 +64,7 @@ schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
+    execution_context_class=Execution,
     config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
     exception_handlers=HANDLERS,
 )
