@@ -119,6 +119,17 @@ async def test_a_list_of_tasks_uses_an_index(database: Explaining, question: Tas
     assert "Seq Scan on task_runs" not in plan
 
 
+@pytest.mark.parametrize("question", ["group", "type"])
+async def test_tasks_of_a_group_or_a_type_are_read_in_the_order_of_their_names_no_further_than_the_page(
+    database: Explaining, question: str
+) -> None:
+    database.plans.clear()
+    reading = SavedTaskReading(cast(Any, database), Settings(), Principal.parse("USER:person-7"))
+    await reading.list(QUESTIONS[question], page=PageArgs(first=50))
+    assert "Sort" not in database.plans[0]
+    assert "Filter" not in database.plans[0]
+
+
 async def test_suggestions_read_the_tasks_once_and_compare_each_owner_and_each_tag_once(database: Explaining) -> None:
     database.plans.clear()
     reading = SavedTaskReading(cast(Any, database), Settings(), Principal.parse("USER:person-7"))
