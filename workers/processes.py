@@ -45,8 +45,10 @@ class Leashes:
                     pipe.write(_line(until))
 
     def hold(self, pipe: FileIO) -> None:
-        """Tell this pipe too."""
+        """Tell this pipe too, unless it was let go of already."""
         with self._lock:
+            if pipe.closed:
+                return
             self._pipes.add(pipe)
             with contextlib.suppress(OSError):
                 pipe.write(_line(self.until))
@@ -59,12 +61,44 @@ class Leashes:
 
 
 class Child:
-    """One process of a run."""
+    """One process of a run, from before it is started: a run that ends just then waits for it as well."""
 
-    def __init__(self, leashes: Leashes, pipe: FileIO, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self,
+        leashes: Leashes,
+        command: Sequence[str],
+        cwd: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+        *,
+        has_input: bool,
+    ) -> None:
         self._leashes = leashes
-        self._pipe = pipe
-        self.process = process
+        theirs, end = os.pipe()
+        os.set_blocking(end, False)
+        self._pipe = FileIO(end, "w")
+        self.starting = asyncio.create_task(self._start(theirs, command, cwd, env, has_input=has_input))
+        """Gives the process."""
+
+    async def _start(
+        self,
+        theirs: int,
+        command: Sequence[str],
+        cwd: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+        *,
+        has_input: bool,
+    ) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", LEASH, str(theirs), str(self._leashes.until), *command,
+                cwd=cwd, env=None if env is None else dict(env), pass_fds=(theirs,), start_new_session=True,
+                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        self._leashes.hold(self._pipe)
+        return process
 
     @property
     def is_held(self) -> bool:
@@ -78,7 +112,9 @@ class Child:
     async def end(self) -> None:
         """End it and all that it started; returns when they are dead."""
         self.let_go()
-        await self.process.wait()
+        await asyncio.wait([self.starting])
+        if self.starting.exception() is None:
+            await self.starting.result().wait()
 
 
 async def run(
@@ -93,11 +129,15 @@ async def run(
     limit: int,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command for a run; see ``TaskContext.run_process``."""
+    if held.is_closed:
+        # A thread asked, and the run has ended before it was heard.
+        raise Stop(held.stop or StopReason.LOST)
     began = time.monotonic()
-    child = await _start(leashes, command, cwd, env, has_input=input is not None)
+    child = Child(leashes, command, cwd, env, has_input=input is not None)
     held.children.add(child)
     try:
-        working = asyncio.ensure_future(_communicate(child.process, input, limit))
+        process = await asyncio.shield(child.starting)
+        working = asyncio.ensure_future(_communicate(process, input, limit))
         while not working.done():
             await asyncio.wait([working], timeout=LOOK_SECONDS)
             if held.is_closed or held.stop not in (None, StopReason.SHUTDOWN):
@@ -112,7 +152,7 @@ async def run(
         # It was killed with the lease, which says nothing about the command. Whoever notices first gives the run back.
         held.ask_release()
         raise Stop(held.stop or StopReason.SHUTDOWN)
-    code = child.process.returncode
+    code = process.returncode
     assert code is not None
     if check and code:
         raise CommandFailed(code, command, out, err)
@@ -128,33 +168,6 @@ class CommandFailed(subprocess.CalledProcessError):
     def __str__(self) -> str:
         last = self.stderr.decode(errors="replace").strip()[-1000:]
         return super().__str__() + (f" {last}" if last else "")
-
-
-async def _start(
-    leashes: Leashes,
-    command: Sequence[str],
-    cwd: str | os.PathLike[str] | None,
-    env: Mapping[str, str] | None,
-    *,
-    has_input: bool,
-) -> Child:
-    theirs, end = os.pipe()
-    os.set_blocking(end, False)
-    ours = FileIO(end, "w")
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", LEASH, str(theirs), str(leashes.until), *command,
-            cwd=cwd, env=None if env is None else dict(env), pass_fds=(theirs,), start_new_session=True,
-            stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        os.close(theirs)
-    leashes.hold(ours)
-    return Child(leashes, ours, process)
 
 
 async def _communicate(process: asyncio.subprocess.Process, input: bytes | None, limit: int) -> tuple[bytes, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -12,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from app import TaskService
+from app import TaskService, states
 from app.models import TaskRun
 from app.settings import Settings
 from app.states import TaskRunStatus
@@ -105,13 +107,45 @@ async def test_processes_of_a_worker_that_is_killed_frozen_or_stopped_are_dead_b
 
 
 async def test_a_process_that_is_killed_with_the_lease_is_no_failure_of_its_run() -> None:
+    with pytest.raises(Stop, match="shuts down"):
+        await running(held_run(), "300", lease=0.2)
+
+
+async def test_a_process_that_a_thread_is_just_starting_when_its_run_ends_is_dead_before_that() -> None:
+    for steps in range(6):
+        held, seconds = held_run(), f"300.{uuid4().int}"
+        starting = asyncio.create_task(running(held, seconds, lease=60.0))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await held.end_children()
+        held.settle(states.interrupt())
+        left = processes_with(seconds)
+        with pytest.raises(Stop):
+            await starting
+        assert (steps, left) == (steps, [])
+
+
+def held_run() -> HeldRun:
+    """A run as a claim brings it."""
     numbers = dict.fromkeys(("claim_no", "iteration", "attempt", "write_no", "log_count"), 1)
-    held = HeldRun({"id": uuid4(), **numbers, "timeout_seconds": None})
+    return HeldRun({"id": uuid4(), **numbers, "timeout_seconds": None})
+
+
+async def running(held: HeldRun, seconds: str, *, lease: float) -> object:
+    """A process of a run, which sleeps, under a lease of so many seconds."""
     leashes = Leashes(Term())
     for renew in (leashes.term.renew, leashes.renew):
-        renew(time.monotonic() + 0.2)
-    with pytest.raises(Stop, match="shuts down"):
-        await processes.run(held, leashes, ("sleep", "300"), cwd=None, env=None, input=None, check=True, limit=1)
+        renew(time.monotonic() + lease)
+    return await processes.run(held, leashes, ("sleep", seconds), cwd=None, env=None, input=None, check=True, limit=1)
+
+
+def processes_with(argument: str) -> list[Path]:
+    """The processes of this machine that have such an argument."""
+    found: list[Path] = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [command] if argument.encode() in command.read_bytes() else []
+    return found
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["abort", "force"])
