@@ -118,7 +118,5 @@ def servers_of(url: str, port: int) -> set[object]:
     hosts = parts.netloc.rpartition("@")[2].split(",")
     ports = asked.get("port") or [found[1] if (found := _PORT.search(host)) else port for host in hosts]
     numbers = {int(number or port) for number in ports}
-    paths = {
-        f"{host}/.s.PGSQL.{number}" for host in asked.get("host", ()) if host.startswith("/") for number in numbers
-    }
-    return {*paths, *numbers}
+    directories = [host for host in asked.get("host", ()) if host.startswith("/")]
+    return {*numbers, *(f"{directory}/.s.PGSQL.{number}" for directory in directories for number in numbers)}
