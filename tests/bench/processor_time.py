@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 OURSELVES = "client"
@@ -22,6 +22,16 @@ def used(pids: Mapping[str, int]) -> dict[str, float]:
 def since(before: Mapping[str, float], pids: Mapping[str, int], count: int) -> dict[str, float]:
     """Microseconds for each of ``count`` things since ``used`` told ``before``, by the name of the process."""
     return {name: 1e6 * (now - before[name]) / count for name, now in used(pids).items() if name in before}
+
+
+def with_children(pids: Collection[int]) -> set[int]:
+    """Those of the processes that there are, with all that they have started, and what those have."""
+    tree, found = _processes(), set[int]()
+    waiting = [pid for pid in pids if pid in tree]
+    while waiting:
+        found.add(pid := waiting.pop())
+        waiting += [child for child, (parent, _) in tree.items() if parent == pid and child not in found]
+    return found
 
 
 def _of(pid: int, tree: Mapping[int, tuple[int, float]]) -> float:

@@ -80,9 +80,9 @@ def conditions() -> list[str]:
         "process that triggers and looks on.",
         "Processors busy: the processor time of all these processes, divided by the time that passed. What a second "
         "worker can bring at most is what the first one leaves.",
-        f"Workers with {share.SHARE} of a processor: bounded by control groups, in periods of "
-        f"{share.PERIOD / 1000:.0f} ms, so that client, servers and two of them have about what they need, as on "
-        "several machines. Left out where the system lets us make no groups.",
+        f"Each process with {share.SHARE} of a processor: client, workers, Valkey and each of PostgreSQL's processes, "
+        f"bounded by control groups in periods of {share.PERIOD / 1000:.0f} ms, as on a machine with a processor for "
+        "each, all of them slower. Left out where the system lets us make no groups.",
         f"triggerTasks: {m.BULKS} calls of TaskService.submit_many, no worker, until the last one has been rung.",
         f"triggerTask: {m.CLIENTS} keep-alive connections of one client process for {m.HTTP_SECONDS:.0f} s, one "
         "server process, no worker.",

@@ -1,7 +1,8 @@
-"""Processes that get a share of a processor each, by control groups: what a second worker brings where there is room.
+"""Processes that have a share of a processor each: what a second worker brings where every process has one of its own.
 
 On a machine whose processors one worker keeps busy together with client and servers, a second one has nothing to work
-with. Bounded workers leave room, as several machines would.
+with. Where each process gets a quarter of a processor, two have room for eight of them: the machine is one of eight
+processors of a quarter of the pace.
 
 The files of control groups: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files and, for version 1,
 https://docs.kernel.org/scheduler/sched-bwc.html
@@ -9,16 +10,22 @@ https://docs.kernel.org/scheduler/sched-bwc.html
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-SHARE = 0.4
-"""Of a processor, for each worker: with two of them, client and servers have 1.2 of two, about what they need."""
+from tests.bench import processor_time
+
+SHARE = 0.25
+"""Of a processor, for each process: two workers, with client and servers beside them, keep 1.3 of two busy then."""
 PERIOD = 10_000
 """Microseconds after which a process has its share again: short, so that it does not stand still for long."""
 GROUPS = Path("/sys/fs/cgroup")
+LOOK_SECONDS = 0.2
+"""After so long a process that was started meanwhile has a share of its own too: PostgreSQL starts some."""
 
 
 def is_possible() -> bool:
@@ -28,6 +35,34 @@ def is_possible() -> bool:
             return True
     except OSError:
         return False
+
+
+@asynccontextmanager
+async def for_each_process(pids: Collection[int], share: float = SHARE) -> AsyncGenerator[None]:
+    """Bound this process, those given, and all that they have started or start, for a block: each for itself.
+
+    Raises ``OSError`` where that is not possible.
+    """
+    bounded: set[int] = set()
+    with ExitStack() as bounds:
+
+        def bind() -> None:
+            for pid in processor_time.with_children({os.getpid(), *pids}) - bounded:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It has just ended.
+                    bounds.enter_context(of_a_processor(pid, share))
+                bounded.add(pid)
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                bind()
+
+        bind()
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
 
 
 @contextmanager
@@ -45,8 +80,10 @@ def of_a_processor(pid: int, share: float = SHARE) -> Iterator[None]:
                 (group / "cpu.cfs_quota_us").write_text(str(quota))
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):  # It has ended.
-                _join(before, pid)
+            # With what it has started meanwhile.
+            for member in (group / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):  # It has ended.
+                    _join(before, int(member))
 
 
 @contextmanager

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.bench import share
+from tests.bench.bed import until
 
 POSSIBLE = pytest.mark.skipif(not share.is_possible(), reason="control groups cannot be made here")
 
 
 def groups_of_this_process() -> str:
-    return Path("/proc/self/cgroup").read_text()
+    return groups_of(os.getpid())
+
+
+def groups_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text()
 
 
 @POSSIBLE
@@ -27,6 +33,25 @@ def test_a_process_is_bounded_for_a_block_and_free_again_after_it() -> None:
     assert [quota.split()[0] for quota in quotas] == ["5000"]
     assert groups_of_this_process() == before
     assert not group.exists()
+
+
+@POSSIBLE
+async def test_each_process_has_a_share_of_its_own_those_started_later_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "LOOK_SECONDS", 0.01)
+    before = groups_of_this_process()
+    async with share.for_each_process((), 0.5):
+        later = await asyncio.create_subprocess_exec("sleep", "60")
+        await until(lambda: _is_in(later.pid, f"taskloom-bench-{later.pid}"))
+        assert f"taskloom-bench-{os.getpid()}" in groups_of_this_process()
+    after = groups_of(later.pid)
+    later.kill()
+    await later.wait()
+    assert (groups_of_this_process(), after) == (before, before)
+    assert not list(share.GROUPS.glob("**/taskloom-bench-*"))
+
+
+async def _is_in(pid: int, group: str) -> bool:
+    return group in groups_of(pid)
 
 
 def test_where_no_groups_can_be_made_that_is_said_and_nothing_is_bounded(
