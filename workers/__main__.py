@@ -7,8 +7,12 @@ arguments and for nothing else.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from app import ctrl_c
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 def main() -> None:
@@ -23,12 +27,11 @@ def main() -> None:
 def _run() -> None:
     with ctrl_c.kept_back():
         from app.reporting import configure_logging
-        from app.settings import get_settings
         from workers.main import run_worker
 
-    settings = get_settings()
-    configure_logging(settings)
     try:
+        settings = _settings()
+        configure_logging(settings)
         run_worker(settings)
     except Exception as error:
         from app.cli.outcomes import told
@@ -37,6 +40,18 @@ def _run() -> None:
         if code is None:
             raise
         sys.exit(code)
+
+
+def _settings() -> Settings:
+    from app.settings import get_settings
+
+    try:
+        return get_settings()
+    except ValueError:
+        # Which says in a sentence what is wrong, and is needed for nothing else.
+        from app.cli.environment import given_settings
+
+        return given_settings()
 
 
 if __name__ == "__main__":
