@@ -95,13 +95,14 @@ def any_of(column: ColumnElement[Any], values: Sequence[Any], field: str) -> Col
 
 
 def string_condition(column: ColumnElement[Any], filter: StringFilter) -> list[ColumnElement[bool]]:
-    """The conditions of a string filter; the wildcards of LIKE mean themselves."""
+    """The conditions of a string filter on a column without NULL; the wildcards of LIKE mean themselves."""
     conditions: list[ColumnElement[bool]] = []
     if filter.eq is not None:
         conditions.append(column == storable(filter.eq))
-    if filter.contains is not None:
+    # Every text holds the empty one: that is no condition, and must not look like one to who asks for confirmation.
+    if filter.contains:
         conditions.append(ilike(column, _short(filter.contains, "contains")))
-    if filter.starts_with is not None:
+    if filter.starts_with:
         start = _escaped(_short(filter.starts_with, "startsWith"))
         conditions.append(column.like(f"{start}%", escape="\\"))
     return conditions

@@ -150,7 +150,7 @@ async def test_two_actions_on_the_same_runs_share_them_and_both_end(tasks: TaskS
 EMPTY = (
     RunFilter(),
     RunFilter(tags=TagFilter()),
-    RunFilter(name=StringFilter()),
+    RunFilter(name=StringFilter(contains="", starts_with=""), input_contains={}),
     RunFilter(created_at=DateTimeRange()),
     RunFilter(and_=[RunFilter(), RunFilter(tags=TagFilter(none=[]))]),
     RunFilter(or_=[RunFilter(queues=["mail"]), RunFilter()]),
@@ -278,7 +278,8 @@ async def test_final_runs_are_deleted_with_their_logs_and_others_stay(
     action = await tasks.bulk.delete_runs(RunSelection(ids=[held.id, *(run.id for run in done)]))
     assert (action.done, action.failed) == (3, 1)
     assert await statuses(tasks, done) == ["gone"] * 3
-    assert not [line for run in done for line in (await tasks.log_page(run.id)).items]
+    logs = await tasks.log_pages([run.id for run in done])
+    assert not [line for page in logs.values() for line in page.items]
     [error] = (await tasks.bulk.errors(action.id)).items
     assert (error.item_id, error.code) == (held.id, "TASK_RUN_NOT_FINAL")
 

@@ -71,7 +71,12 @@ def _parsed(text: UUID | str, path: tuple[str, ...]) -> UUID:
     return found
 
 
-def fits_everything(filter: Any, conditions: Callable[[Any], Sequence[Any]] = run_filters.conditions) -> bool:
+def _conditions(filter: RunFilter) -> Sequence[Any]:
+    """What a filter of runs says. ``{}`` is in every input that is an object, as nearly all are: it says nothing."""
+    return run_filters.conditions(replace(filter, input_contains=filter.input_contains or None))
+
+
+def fits_everything(filter: Any, conditions: Callable[[Any], Sequence[Any]] = _conditions) -> bool:
     """Whether a filter of runs (or of tasks, by their ``conditions``) says nothing, so that everything fits it."""
     if filter is None:
         return True
