@@ -70,10 +70,10 @@ class AsData:
         self.error_type = data
 
     def handle(self, exception: errors.TaskError, *, field: Any, **_: Any) -> Error:
-        """The refusal as data."""
+        """The refusal as data; a field with arguments beside ``input`` has them at the root of the path."""
         if exception.path and exception.path[0] == "filter":
             return as_data(exception, below=_place_of_filter(field))
-        return as_data(exception)
+        return as_data(exception, below=("input",) if len(field.arguments) == 1 else ())
 
 
 def _place_of_filter(field: Any) -> tuple[str, ...]:

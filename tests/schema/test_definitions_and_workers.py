@@ -18,7 +18,7 @@ VALIDATE = """
     query ($id: ID!, $input: JSON!) { validateTaskInput(definitionId: $id, input: $input) {
       __typename
       ... on ValidateTaskInputSuccess { isValid issues { path message type } }
-      ... on Error { message code }
+      ... on Error { message code path }
     } }"""
 
 
@@ -115,11 +115,13 @@ async def test_an_input_can_be_checked_without_triggering(gql: GraphQLClient) ->
 async def test_an_input_of_an_unknown_or_private_definition_is_refused(gql: GraphQLClient, id: str) -> None:
     refusal = (await gql(VALIDATE, id=id, input={}))["validateTaskInput"]
     assert (refusal["__typename"], refusal["code"]) == ("TaskDefinitionNotFound", "TASK_DEFINITION_NOT_FOUND")
+    assert refusal["path"] == ["definitionId"]
 
 
 async def test_an_input_too_large_to_trigger_is_too_large_to_check(gql: GraphQLClient) -> None:
     refusal = (await gql(VALIDATE, id="greet", input={"whom": "x" * 300_000}))["validateTaskInput"]
     assert (refusal["__typename"], refusal["code"]) == ("InvalidArgument", "BAD_USER_INPUT")
+    assert refusal["path"] == ["input"]
 
 
 async def test_the_viewer_is_the_local_administrator_of_this_version(gql: GraphQLClient) -> None:
