@@ -17,7 +17,7 @@ from app.ids import is_slug
 from app.kinds import LARGEST_INTEGER, whole
 from app.logs import BY_CLAIM, BY_SEQUENCE, IterationRow, LogFilter, Logs
 from app.models import TaskDefinition, TaskLog, TaskRun, Worker
-from app.paging import Page, PageArgs, make_page, window
+from app.paging import Item, Page, PageArgs, make_page, window
 from app.run_filters import RunFilter, RunOrder
 from app.runs import Runs
 from app.service import arguments, inputs
@@ -226,13 +226,13 @@ class Reading:
     async def log_page(
         self, run_id: UUID | str, filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
     ) -> Page[TaskLog]:
-        """A page of a run's log, in order. Raises ``TaskRunNotFound`` for what is no id, ``InvalidArgument``.
+        """A page of a run's log, in order. Raises ``TaskRunNotFound``, ``InvalidArgument``.
 
         Example:
             errors = await tasks.log_page(run.id, LogFilter(levels=[TaskLogLevel.ERROR]))
         """
         id = arguments.run_id(run_id)
-        return (await self.log_pages([id], filter, page))[id]
+        return await self._of_a_run(id, (await self.log_pages([id], filter, page))[id])
 
     async def log_pages(
         self, run_ids: Collection[UUID], filter: LogFilter | None = None, page: PageArgs = DEFAULT_PAGE
@@ -250,11 +250,13 @@ class Reading:
     async def iteration_page(self, run_id: UUID | str, page: PageArgs = DEFAULT_PAGE) -> Page[IterationRow]:
         """A page of a run's attempts at iterations, in order; the one under way is the last.
 
+        Raises ``TaskRunNotFound``, ``InvalidArgument``.
+
         Example:
             last = (await tasks.iteration_page(run.id, PageArgs(last=1))).items
         """
         id = arguments.run_id(run_id)
-        return (await self.iteration_pages([id], page))[id]
+        return await self._of_a_run(id, (await self.iteration_pages([id], page))[id])
 
     async def iteration_pages(
         self, run_ids: Collection[UUID], page: PageArgs = DEFAULT_PAGE
@@ -270,6 +272,12 @@ class Reading:
         return {id: make_page(rows, view, BY_CLAIM, lambda row: (row.claim_no,)) for id, rows in each.items()}
 
     # Beneath.
+
+    async def _of_a_run(self, run_id: UUID, page: Page[Item]) -> Page[Item]:
+        """The page, unless it is empty because there is no such run. Raises ``TaskRunNotFound``."""
+        if not page.items:
+            await self.get(run_id)
+        return page
 
     async def _get_many(self, run_ids: builtins.list[UUID]) -> builtins.list[TaskRun | None]:
         found = await self.find(set(run_ids))

@@ -398,3 +398,10 @@ async def test_what_is_no_id_names_no_run(tasks: TaskService, id: Any) -> None:
     for refused in (tasks.get(id), tasks.abort(id), tasks.wait(id), tasks.rerun(id)):
         with pytest.raises(TaskRunNotFound):
             await refused
+
+
+@pytest.mark.parametrize("id", [uuid4(), "seven"])
+async def test_a_run_that_does_not_exist_has_no_log_and_no_iterations_to_show(tasks: TaskService, id: Any) -> None:
+    for refused in (tasks.log_page(id), tasks.iteration_page(id)):
+        with pytest.raises(TaskRunNotFound):
+            await refused
