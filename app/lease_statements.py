@@ -75,8 +75,8 @@ def claim(chosen: str, *, owner: str, worker: str, now: str = "now()", limit_key
                 deadline_at = {now} + make_interval(secs => r.timeout_seconds)
             FROM chosen WHERE {by_id("chosen.id")}
                 AND EXISTS (SELECT FROM workers WHERE workers.id = {owner} AND lease_expires_at > {now})
-            RETURNING {CLAIMED}, start_at, extract(epoch FROM {now} - chosen.due_at)::float8 AS waited)
-        SELECT * FROM claimed ORDER BY priority DESC, start_at, id"""
+            RETURNING {CLAIMED}, chosen.due_at AS was_due, extract(epoch FROM {now} - chosen.due_at)::float8 AS waited)
+        SELECT * FROM claimed ORDER BY priority DESC, was_due, id"""
 
 
 def queue_up(chosen: str, move: Move) -> str:

@@ -1,4 +1,4 @@
-"""Polling, while Redis is away: what one queue gave is executed, whatever another one is in trouble with."""
+"""Polling, while Redis is away: in which order, and what one queue gave whatever another one is in trouble with."""
 
 from __future__ import annotations
 
@@ -43,3 +43,12 @@ async def test_a_run_claimed_from_one_queue_is_not_forgotten_when_polling_anothe
             troubles += 1
     assert (claimed, troubles) == ([run.id], 1)
     assert (await tasks.get(run.id)).status is TaskRunStatus.RUNNING
+
+
+async def test_runs_that_are_claimed_together_start_in_the_order_in_which_they_became_due(
+    tasks: TaskService, hand: Hand, db: Database
+) -> None:
+    retried = await tasks.trigger("echo", queue="default")
+    others = [await tasks.trigger("echo", queue="default") for _ in range(2)]
+    await execute(db, f"UPDATE task_runs SET due_at = now() WHERE id = '{retried.id}'")
+    assert [held.id for held in await hand.claim(10)] == [*(run.id for run in others), retried.id]
