@@ -50,6 +50,8 @@ CLAIMS_AT_ONCE = 2
 """Claims under way at once, as long as there are rings enough to fill each."""
 CLAIM_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
+# Holds no ring. Named as a job is, because a user of Redis whose keys are limited may use these.
+_NO_QUEUE = f"{job_key_prefix}none"
 
 
 class TaskloomWorker(Worker):
@@ -207,6 +209,7 @@ class TaskloomWorker(Worker):
             try:
                 # Asked for what is wanted of it, and for none of that: to a ping it may answer though it refuses this.
                 await self._pop(0)
+                await self.pool.bzpopmin([_NO_QUEUE], timeout=0.001)  # 0 would be for ever.
                 return
             except AWAY:
                 metrics.doorbell(answered=False)

@@ -24,7 +24,7 @@ from app.states import TaskRunStatus
 from tests.faults.processes import worker_process
 from tests.faults.test_workers_that_die import assert_nothing_lost_or_doubled, until_step
 from tests.operations.outages import as_role, role_with_password
-from tests.workbench import until
+from tests.workbench import until, working
 
 SOON = timedelta(seconds=40)
 CUTS = 80
@@ -85,6 +85,27 @@ async def test_runs_are_executed_while_redis_is_full(settings: Settings, tasks: 
             assert await redis.zcard(queue_key("default")) == 0, "no ring was taken"
         finally:
             await redis.config_set("maxmemory", 0)
+
+
+async def test_a_redis_that_refuses_to_be_listened_to_is_away_until_it_does_not_and_told_once(
+    settings: Settings, tasks: TaskService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "taskloom.worker")
+    async with Redis.from_url(settings.redis_url) as redis, working(settings):
+        await redis.execute_command("ACL", "SETUSER", "default", "-bzpopmin")
+        try:
+            await until(lambda: told(caplog, "Redis is away") == 1)
+            for _ in range(5):
+                run = await tasks.trigger("fault-iterations", input={"steps": 1, "pause": 0})
+                assert (await tasks.wait(run.id, timeout=SOON)).status == TaskRunStatus.SUCCEEDED
+        finally:
+            await redis.execute_command("ACL", "SETUSER", "default", "+@all")
+        await until(lambda: told(caplog, "Redis is back") == 1)
+    assert told(caplog, "Redis is away") == 1
+
+
+def told(caplog: pytest.LogCaptureFixture, words: str) -> int:
+    return sum(words in message for message in caplog.messages)
 
 
 async def test_runs_are_executed_though_somebody_takes_all_rings_away(settings: Settings, tasks: TaskService) -> None:
