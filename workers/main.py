@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine
+from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.worker import func
 
 from app import garbage
-from app.doorbell import AWAY, JOB_FUNCTION, deserialize, queue_key, serialize
+from app.doorbell import AWAY, JOB_FUNCTION, connect, deserialize, queue_key, serialize
 from app.registry import registry
 from app.settings import Settings, get_settings
 from workers import metrics_port
@@ -132,6 +133,14 @@ def _only_queue(settings: Settings) -> str:
     )
 
 
+def _redis_settings(url: str) -> RedisSettings:
+    """What the URL says; arq's own reading leaves out options such as ``ssl_ca_certs``, and that ``%2F`` is ``/``."""
+    pool: Any = connect(url).connection_pool
+    known = {field.name for field in fields(RedisSettings)}
+    told = {name: value for name, value in pool.connection_kwargs.items() if name in known}
+    return replace(RedisSettings.from_dsn(url), **told)
+
+
 def _worker_settings() -> type:
     settings = get_settings()
     return type(
@@ -140,7 +149,7 @@ def _worker_settings() -> type:
         {
             "functions": [func(execute_run, name=JOB_FUNCTION, max_tries=1, keep_result=0)],
             "queue_name": queue_key(_only_queue(settings)),
-            "redis_settings": RedisSettings.from_dsn(settings.redis_url),
+            "redis_settings": _redis_settings(settings.redis_url),
             "on_startup": _on_startup,
             "on_shutdown": _on_shutdown,
             "max_jobs": settings.concurrency,
