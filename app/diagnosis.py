@@ -232,7 +232,8 @@ def judge_transactions(old: Sequence[OldTransaction]) -> Finding:
         return Finding("transactions", Health.WELL, "none is old enough to hold back vacuum")
     names = named([f"{what} ({seconds / 60:.0f} min)" for what, seconds in held])
     cure = (
-        "Claims get slower while dead rows cannot be removed: end it there, or by `SELECT pg_terminate_backend(pid)`."
+        "Workers look for runs ever more slowly while dead rows stay: end it there, or by "
+        "`SELECT pg_terminate_backend(pid)`."
     )
     ill = held[0][1] >= TRANSACTION_FAILURE_SECONDS
     return Finding("transactions", Health.ILL if ill else Health.DOUBTFUL, f"vacuum is held back by {names}", cure)
