@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from workers.held import HeldRun, Stop, StopReason
 from workers.term import Term
@@ -63,37 +64,23 @@ class Leashes:
 class Child:
     """One process of a run, from before it is started: a run that ends just then waits for it as well."""
 
-    def __init__(
-        self,
-        leashes: Leashes,
-        command: Sequence[str],
-        cwd: str | os.PathLike[str] | None,
-        env: Mapping[str, str] | None,
-        *,
-        has_input: bool,
-    ) -> None:
+    def __init__(self, leashes: Leashes, command: Sequence[str], **options: Any) -> None:
+        """Start a command; ``options`` are those of ``asyncio.create_subprocess_exec``."""
         self._leashes = leashes
         theirs, end = os.pipe()
         os.set_blocking(end, False)
         self._pipe = FileIO(end, "w")
-        self.starting = asyncio.create_task(self._start(theirs, command, cwd, env, has_input=has_input))
+        self.starting = asyncio.create_task(self._start(theirs, command, options))
         """Gives the process."""
 
     async def _start(
-        self,
-        theirs: int,
-        command: Sequence[str],
-        cwd: str | os.PathLike[str] | None,
-        env: Mapping[str, str] | None,
-        *,
-        has_input: bool,
+        self, theirs: int, command: Sequence[str], options: Mapping[str, Any]
     ) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", LEASH, str(theirs), str(self._leashes.until), *command,
-                cwd=cwd, env=None if env is None else dict(env), pass_fds=(theirs,), start_new_session=True,
-                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                pass_fds=(theirs,), start_new_session=True,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, **options,
             )  # fmt: skip
         finally:
             os.close(theirs)
@@ -133,7 +120,8 @@ async def run(
         # A thread asked, and the run has ended before it was heard.
         raise Stop(held.stop or StopReason.LOST)
     began = time.monotonic()
-    child = Child(leashes, command, cwd, env, has_input=input is not None)
+    stdin = asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE
+    child = Child(leashes, command, cwd=cwd, env=None if env is None else dict(env), stdin=stdin)
     held.children.add(child)
     try:
         process = await asyncio.shield(child.starting)
