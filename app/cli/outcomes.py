@@ -144,10 +144,10 @@ def _outcome_of(error: Exception) -> tuple[ExitCode, str] | None:
 
 def in_words_of_the_command(message: str) -> str:
     """A refusal of the service, which speaks GraphQL's language, with the names of this command's options."""
-    return in_words_of_commands(_replaced(message, OPTIONS))
+    return in_words_of_a_document(_replaced(message, OPTIONS))
 
 
-def in_words_of_commands(message: str) -> str:
+def in_words_of_a_document(message: str) -> str:
     """A refusal of what a document says: its fields keep their names, operations are named as commands."""
     return _SCHEMA_QUERY.sub("Its inputSchema in `taskloom definitions --json`", _replaced(message, COMMANDS))
 

@@ -10,7 +10,7 @@ import typer
 
 from app.cli import arguments
 from app.cli.asking import Code, asked
-from app.cli.outcomes import ExitCode, Refusal, in_words_of_commands
+from app.cli.outcomes import ExitCode, Refusal, in_words_of_a_document
 from app.cli.terminal import complain, note, out, print_json
 from app.cli.triggering import Json
 from app.counting import counted
@@ -133,7 +133,7 @@ def _tell_problems(plan: ImportPlan) -> None:
 
     problems = plan.problems
     for problem in problems[:SHOWN_PROBLEMS]:
-        complain(visible(f"{'.'.join(problem.path)}: {in_words_of_commands(problem.message)}"))
+        complain(visible(f"{'.'.join(problem.path)}: {in_words_of_a_document(problem.message)}"))
     if len(problems) > SHOWN_PROBLEMS:
         complain(f"And {counted(len(problems) - SHOWN_PROBLEMS, 'more problem')}.")
 
